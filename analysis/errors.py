@@ -1,0 +1,18 @@
+"""What `analysis` raises when the results or the caller's wishes do not allow an answer.
+
+    AnalysisError(ValueError)
+    ├── ResultsNotFound        the path holds no results of ours
+    └── MixedMethods           rows measured by different complexity methods were about to be mixed
+"""
+
+
+class AnalysisError(ValueError):
+    """Base of every error raised on purpose by this package; the message says what to do."""
+
+
+class ResultsNotFound(AnalysisError):
+    """The path does not exist or holds no results."""
+
+
+class MixedMethods(AnalysisError):
+    """Complexities of different methods are different quantities and are never mixed silently."""

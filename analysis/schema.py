@@ -1,0 +1,163 @@
+"""Every column of every table, once: name, type, unit, meaning. Writer, reader, docs and tests use this file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a results table."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    meaning: str
+    nullable: bool = False
+
+
+_ID = pa.dictionary(pa.int32(), pa.string())
+_TEXT = pa.string()
+_FLOAT = pa.float64()
+_INT = pa.int64()
+
+_TRIAL_ID = Column("trial_id", _ID, "-", "hash of all that determines the trial's weights")
+_STEP = Column("step", _INT, "step", "optimiser updates done")
+
+#: What a trial's settings look like, flattened; these columns stand in `trials` and are joined to rows by `load`.
+SETTINGS: tuple[Column, ...] = (
+    Column("task_family", _ID, "-", "task family, e.g. addition"),
+    Column("modulus", _INT, "-", "modulus of the arithmetic"),
+    Column("model_kind", _ID, "-", "transformer or mlp"),
+    Column("width", _INT, "-", "width of embeddings and residual stream"),
+    Column("layers", _INT, "-", "number of layers"),
+    Column("heads", _INT, "-", "attention heads"),
+    Column("hidden_width", _INT, "-", "width of hidden layers"),
+    Column("attention", _ID, "-", "softmax, or sum (the paper's public code)"),
+    Column("data_fraction", _FLOAT, "share", "share of all examples that is trained on"),
+    Column("label_noise", _FLOAT, "share", "share of training labels replaced"),
+    Column("weight_decay", _FLOAT, "-", "decoupled weight decay of AdamW"),
+    Column("spectral_entropy_weight", _FLOAT, "-", "lambda of the spectral penalty"),
+    Column("spectral_floor", _FLOAT, "-", "floor tau on singular values in the penalty's gradient"),
+    Column("weight_noise", _FLOAT, "-", "standard deviation of the weight noise"),
+    Column("learning_rate", _FLOAT, "-", "learning rate of AdamW"),
+    Column("adam_beta1", _FLOAT, "-", "first beta of AdamW"),
+    Column("adam_beta2", _FLOAT, "-", "second beta of AdamW"),
+    Column("adam_epsilon", _FLOAT, "-", "epsilon of AdamW"),
+    Column("batch_size", _INT, "examples", "examples per step as asked for; 0 full batch, empty the default", True),
+    Column("seed", _INT, "-", "seed of every random stream"),
+)
+
+ROWS: tuple[Column, ...] = (
+    _TRIAL_ID,
+    _STEP,
+    Column("weight_decay", _FLOAT, "-", "decoupled weight decay of AdamW"),
+    Column("data_fraction", _FLOAT, "share", "share of all examples that is trained on"),
+    Column("spectral_entropy_weight", _FLOAT, "-", "lambda of the spectral penalty"),
+    Column("seed", _INT, "-", "seed of every random stream"),
+    Column("train_loss", _FLOAT, "nats/example", "training cross-entropy, without penalty"),
+    Column("val_loss", _FLOAT, "nats/example", "validation cross-entropy, without penalty"),
+    Column("train_accuracy", _FLOAT, "share", "training accuracy"),
+    Column("val_accuracy", _FLOAT, "share", "validation accuracy"),
+    Column("complexity_bytes", _INT, "bytes", "complexity at the primary epsilon; empty where not measured", True),
+    Column(
+        "description_length_bits",
+        _FLOAT,
+        "bits",
+        "8 C + n x training cross-entropy of the decoded network; empty where not measured",
+        True,
+    ),
+    Column("zstd_bytes", _INT, "bytes", "zstd of the raw float32 weights"),
+    Column("l2_norm", _FLOAT, "-", "L2 norm of all weights"),
+    Column("spectral_entropy", _FLOAT, "nats", "mean spectral entropy over all matrices"),
+    Column("effective_rank", _FLOAT, "-", "mean over all matrices of exp(spectral entropy)"),
+    Column("train_wall_s", _FLOAT, "s", "seconds of training so far, a lane's share of its blocks"),
+    Column("measure_wall_s", _FLOAT, "s", "seconds of evaluating and measuring so far"),
+)
+
+COMPLEXITY: tuple[Column, ...] = (
+    _TRIAL_ID,
+    _STEP,
+    Column("epsilon", _FLOAT, "nats/example", "distortion bound"),
+    Column("complexity_bytes", _INT, "bytes", "length of the decodable bitstream"),
+    Column("loss_increase", _FLOAT, "nats/example", "training loss of the decoded network minus the network's"),
+    Column("train_loss", _FLOAT, "nats/example", "training loss of the decoded network"),
+    Column("train_accuracy", _FLOAT, "share", "training accuracy of the decoded network"),
+    Column("val_accuracy", _FLOAT, "share", "validation accuracy of the decoded network"),
+    Column("evaluations", _INT, "-", "candidates whose training loss was computed"),
+    Column("method", _ID, "-", "complexity method and version"),
+    Column("wall_s", _FLOAT, "s", "seconds this measurement took"),
+)
+
+MATRICES: tuple[Column, ...] = (
+    _TRIAL_ID,
+    _STEP,
+    Column("matrix", _ID, "-", "name of the weight matrix"),
+    Column("rows", _INT, "-", "rows of the matrix"),
+    Column("columns", _INT, "-", "columns of the matrix"),
+    Column("spectral_entropy", _FLOAT, "nats", "-sum p ln p of the normalised singular values"),
+    Column("effective_rank", _FLOAT, "-", "exp(spectral entropy)"),
+    Column("frobenius_norm", _FLOAT, "-", "Frobenius norm"),
+)
+
+TRIALS: tuple[Column, ...] = (
+    _TRIAL_ID,
+    Column("cohort_id", _ID, "-", "cohort that trained it"),
+    *SETTINGS,
+    Column("budget_steps", _INT, "step", "steps the trial was allowed"),
+    Column("ended_because", _ID, "-", "grokked, budget, stopped, diverged or failed"),
+    Column("ended_at_step", _INT, "step", "last evaluated step; 0 if it never reported"),
+    Column("ended_reason", _TEXT, "-", "one sentence"),
+    Column("stop_probability", _FLOAT, "share", "rule's probability of a later decline, for stopped trials", True),
+    Column("audited", pa.bool_(), "-", "in the audit share: never stopped, only marked"),
+    Column("marked_at_step", _INT, "step", "where the rule would have stopped an audited trial", True),
+    Column("stop_rule", _ID, "-", "name, version and parameters of the stopping rule, or none"),
+    Column("memorised_at", _FLOAT, "share", "training accuracy that counts as memorised"),
+    Column("grokked_at", _FLOAT, "share", "validation accuracy that counts as grokked"),
+    Column("epsilon", _FLOAT, "nats/example", "primary distortion bound"),
+    Column("complexity_method", _ID, "-", "complexity method and version"),
+    Column("parameters", _INT, "-", "number of weights"),
+    Column("training_examples", _INT, "examples", "size of the training set"),
+    Column("validation_examples", _INT, "examples", "size of the validation set"),
+    Column("bzip2_bytes", _INT, "bytes", "bzip2 of the raw float32 weights at the end", True),
+    Column("train_wall_s", _FLOAT, "s", "seconds of training"),
+    Column("measure_wall_s", _FLOAT, "s", "seconds of evaluating and measuring"),
+    Column("device", _ID, "-", "device it was trained on"),
+    Column("threads", _INT, "-", "CPU threads of the process"),
+    Column("torch_version", _ID, "-", "version of torch"),
+    Column("zstd_version", _ID, "-", "version of the zstd library"),
+    Column("package_version", _ID, "-", "version of grokking-sweep"),
+)
+
+NETWORKS: tuple[Column, ...] = (
+    _TRIAL_ID,
+    _STEP,
+    Column("safetensors", pa.large_binary(), "bytes", "the weights as a safetensors file"),
+)
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "rows": ROWS,
+    "complexity": COMPLEXITY,
+    "matrices": MATRICES,
+    "trials": TRIALS,
+    "networks": NETWORKS,
+}
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """Arrow schema of a table, with unit and meaning as field metadata.
+
+    Raises:
+        KeyError: no table of that name; the names are the keys of `TABLES`.
+    """
+    return pa.schema(
+        [
+            pa.field(c.name, c.type, nullable=c.nullable, metadata={"unit": c.unit, "meaning": c.meaning})
+            for c in TABLES[table]
+        ],
+        metadata={"schema_version": str(SCHEMA_VERSION), "table": table},
+    )

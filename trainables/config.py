@@ -1,0 +1,195 @@
+"""The configuration of one trial: all that determines its weights, and its budget.
+
+A trial's id is a hash of what determines the weights and of nothing else, so the same setting asked for
+twice, in another sweep, with a longer budget or another stopping rule, is the same trial.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trainables.errors import ConfigError
+
+ModelKind = Literal["transformer", "mlp"]
+Attention = Literal["softmax", "sum"]
+
+TRIAL_ID_CHARACTERS = 16
+
+#: What one row of `TrialConfig` may say without changing the weights at any step both runs reach.
+NOT_IN_THE_ID = frozenset({"steps"})
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskConfig:
+    """Which data set: a family of tasks and the family's own parameters."""
+
+    family: str = "addition"
+    """Name of a task family, see `trainables.tasks.FAMILIES`."""
+    modulus: int = 113
+    """Modulus p of the arithmetic; any integer >= 2 (division then uses invertible divisors only)."""
+
+    def __post_init__(self) -> None:
+        _require(self.modulus >= 2, f"task.modulus must be at least 2, got {self.modulus}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which network; the defaults are the paper's (arXiv 2412.09810, section 4)."""
+
+    kind: ModelKind = "transformer"
+    width: int = 128
+    """Width of the embeddings and of the residual stream."""
+    layers: int | None = None
+    """Number of layers; by default 1 for a transformer and 3 for an MLP."""
+    heads: int = 4
+    """Attention heads; must divide the width. A transformer's only."""
+    hidden_width: int | None = None
+    """Width of the hidden layers of the MLP (of the feed-forward part); by default 4 x width."""
+    attention: Attention = "softmax"
+    """`sum` is the paper's public code, whose attention output is the plain sum of the values."""
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("transformer", "mlp"), f"model.kind must be transformer or mlp, got {self.kind!r}")
+        _require(self.width >= 1, f"model.width must be at least 1, got {self.width}")
+        if self.layers is None:
+            object.__setattr__(self, "layers", 1 if self.kind == "transformer" else 3)
+        if self.hidden_width is None:
+            object.__setattr__(self, "hidden_width", 4 * self.width)
+        _require(self.depth >= 1, f"model.layers must be at least 1, got {self.layers}")
+        _require(self.hidden >= 1, f"model.hidden_width must be at least 1, got {self.hidden_width}")
+        _require(
+            self.attention in ("softmax", "sum"), f"model.attention must be softmax or sum, got {self.attention!r}"
+        )
+        if self.kind == "transformer":
+            _require(
+                self.heads >= 1 and self.width % self.heads == 0,
+                f"model.heads must divide model.width, got {self.heads} heads for width {self.width}; "
+                f"use a divisor of {self.width}",
+            )
+
+    @property
+    def depth(self) -> int:
+        """Number of layers, the default filled in."""
+        return self.layers if self.layers is not None else 0
+
+    @property
+    def hidden(self) -> int:
+        """Hidden width, the default filled in."""
+        return self.hidden_width if self.hidden_width is not None else 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialConfig:
+    """One trial: one setting, one seed. Everything here but `steps` is in the trial's id."""
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data_fraction: float = 0.3
+    """Share of all examples that is trained on, strictly between 0 and 1; the rest is validation."""
+    label_noise: float = 0.0
+    """Share of the training examples whose label is replaced by a random other class."""
+    weight_decay: float = 1.0
+    """Decoupled weight decay of AdamW, on every parameter."""
+    spectral_entropy_weight: float = 0.0
+    """lambda of the spectral penalty: lambda x mean over all matrices of H(W), in nats."""
+    spectral_floor: float = 1e-2
+    """tau: singular values enter the penalty's gradient as sqrt(s^2 + (tau s_max)^2); 0 is the paper's form."""
+    weight_noise: float = 0.0
+    """Standard deviation of the Gaussian noise at which the gradient is taken, fresh each step."""
+    learning_rate: float = 1e-3
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.98
+    adam_epsilon: float = 1e-8
+    batch_size: int | None = None
+    """Examples per step; by default min(512, n // 2) of the n training examples, 0 for the full batch."""
+    seed: int = 0
+    steps: int = 20_000
+    """Budget in optimiser updates. Not part of the id."""
+
+    def __post_init__(self) -> None:
+        def at_least_zero(name: str) -> None:
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0, f"{name} must be finite and at least 0, got {value}")
+
+        _require(
+            0 < self.data_fraction < 1,
+            f"data_fraction must lie strictly between 0 and 1, got {self.data_fraction}; the rest is validation",
+        )
+        _require(0 <= self.label_noise < 1, f"label_noise must lie in [0, 1), got {self.label_noise}")
+        for name in ("weight_decay", "spectral_entropy_weight", "spectral_floor", "weight_noise"):
+            at_least_zero(name)
+        _require(
+            math.isfinite(self.learning_rate) and self.learning_rate > 0,
+            f"learning_rate must be finite and above 0, got {self.learning_rate}",
+        )
+        for name in ("adam_beta1", "adam_beta2"):
+            _require(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        _require(self.adam_epsilon > 0, f"adam_epsilon must be above 0, got {self.adam_epsilon}")
+        _require(self.batch_size is None or self.batch_size >= 0, f"batch_size must be >= 0, got {self.batch_size}")
+        _require(0 <= self.seed < 2**63, f"seed must be a non-negative 63-bit integer, got {self.seed}")
+        _require(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
+
+    @property
+    def trial_id(self) -> str:
+        """Hash of what determines the weights, 16 hexadecimal characters.
+
+        Numbers are canonical (1 = 1.0 = 1e0) and fields at their default are left out, so a field added
+        later with the old behaviour as its default keeps every old id.
+        """
+        text = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:TRIAL_ID_CHARACTERS]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested dictionary of plain values, the inverse of `trial_from_dict`."""
+        return dataclasses.asdict(self)
+
+
+def trial_from_dict(values: dict[str, Any]) -> TrialConfig:
+    """Build a trial from what `TrialConfig.as_dict` gave."""
+    return TrialConfig(
+        **{
+            **values,
+            "task": TaskConfig(**values.get("task", {})),
+            "model": ModelConfig(**values.get("model", {})),
+        }
+    )
+
+
+def identity(trial: TrialConfig) -> dict[str, str]:
+    """What the id is a hash of: dotted field name -> canonical text, defaults left out."""
+    default_model = ModelConfig(kind=trial.model.kind, width=trial.model.width)
+    defaults = {**_flat(TrialConfig(task=TaskConfig(), model=default_model)), "model.kind": "transformer"}
+    defaults["model.width"] = ModelConfig().width
+    return {
+        name: _canonical(value)
+        for name, value in _flat(trial).items()
+        if name not in NOT_IN_THE_ID and _canonical(value) != _canonical(defaults[name])
+    }
+
+
+def _flat(trial: TrialConfig) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in trial.as_dict().items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{inner}": inner_value for inner, inner_value in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _canonical(value: Any) -> str:
+    """1, 1.0 and 1e0 are one number; texts and None stand for themselves."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return json.dumps(value)
+    number = float(value)
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)

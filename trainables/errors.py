@@ -1,0 +1,28 @@
+"""What `trainables` raises when the caller has made a mistake.
+
+    TrainablesError(ValueError)
+    ├── ConfigError            a trial's configuration cannot be trained as it stands
+    ├── MeasurementError       a network or loss that cannot be measured
+    ├── BitstreamError         bytes that are not a bitstream of ours, or not for these tensors
+    └── CheckpointError        a checkpoint that does not belong to these trials
+"""
+
+
+class TrainablesError(ValueError):
+    """Base of every error raised on purpose by this package; the message says what to do."""
+
+
+class ConfigError(TrainablesError):
+    """A configuration that cannot be trained; raised before any compute is spent."""
+
+
+class MeasurementError(TrainablesError):
+    """A network, loss or epsilon for which complexity is not defined."""
+
+
+class BitstreamError(TrainablesError):
+    """Bytes that do not decode to the tensors they were asked for."""
+
+
+class CheckpointError(TrainablesError):
+    """A checkpoint that is damaged or belongs to other trials."""
