@@ -1,8 +1,8 @@
 """What `analysis` raises when the results or the caller's wishes do not allow an answer.
 
-    AnalysisError(ValueError)
-    ├── ResultsNotFound        the path holds no results of ours
-    └── MixedMethods           rows measured by different complexity methods were about to be mixed
+AnalysisError(ValueError)
+├── ResultsNotFound        the path holds no results of ours
+└── MixedMethods           rows measured by different complexity methods were about to be mixed
 """
 
 

@@ -48,7 +48,13 @@ SETTINGS: tuple[Column, ...] = (
     Column("adam_beta1", _FLOAT, "-", "first beta of AdamW"),
     Column("adam_beta2", _FLOAT, "-", "second beta of AdamW"),
     Column("adam_epsilon", _FLOAT, "-", "epsilon of AdamW"),
-    Column("batch_size", _INT, "examples", "examples per step as asked for; 0 full batch, empty the default", True),
+    Column(
+        "batch_size",
+        _INT,
+        "examples",
+        "examples per step as asked for; 0 full batch, empty the default",
+        True,
+    ),
     Column("seed", _INT, "-", "seed of every random stream"),
 )
 

@@ -68,7 +68,8 @@ class ModelConfig:
         _require(self.depth >= 1, f"model.layers must be at least 1, got {self.layers}")
         _require(self.hidden >= 1, f"model.hidden_width must be at least 1, got {self.hidden_width}")
         _require(
-            self.attention in ("softmax", "sum"), f"model.attention must be softmax or sum, got {self.attention!r}"
+            self.attention in ("softmax", "sum"),
+            f"model.attention must be softmax or sum, got {self.attention!r}",
         )
         if self.kind == "transformer":
             _require(

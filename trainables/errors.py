@@ -1,10 +1,10 @@
 """What `trainables` raises when the caller has made a mistake.
 
-    TrainablesError(ValueError)
-    ├── ConfigError            a trial's configuration cannot be trained as it stands
-    ├── MeasurementError       a network or loss that cannot be measured
-    ├── BitstreamError         bytes that are not a bitstream of ours, or not for these tensors
-    └── CheckpointError        a checkpoint that does not belong to these trials
+TrainablesError(ValueError)
+├── ConfigError            a trial's configuration cannot be trained as it stands
+├── MeasurementError       a network or loss that cannot be measured
+├── BitstreamError         bytes that are not a bitstream of ours, or not for these tensors
+└── CheckpointError        a checkpoint that does not belong to these trials
 """
 
 
