@@ -1,0 +1,50 @@
+"""What `sweep` raises when the caller can put it right; the command shows each as one message, without a trace.
+
+SweepError(RuntimeError)
+├── SpecificationError     a specification that cannot be run as it stands; lists all that is wrong with it
+└── StoreError             a results folder that cannot be read, written or trusted
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+Path = tuple[str | int, ...]
+"""Where a value stands in a specification: ("weight_decay", 2) is the third value of `weight_decay`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a specification."""
+
+    path: Path
+    message: str
+    where: str | None = None
+    """`file:line` or `--set KEY=VALUE`; None for a specification made in Python."""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+class SweepError(RuntimeError):
+    """Base of every error raised on purpose by this package; the message says what to do."""
+
+
+class SpecificationError(SweepError):
+    """A specification that cannot be run. Its text has one line for each problem.
+
+    Attributes:
+        problems: All that was found wrong, in the order of the specification.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[SpecificationError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
+
+class StoreError(SweepError):
+    """A results folder that cannot be read, written or trusted."""
