@@ -16,6 +16,7 @@ help: ## list the targets
 
 .PHONY: setup
 setup: $(INSTALLED) ## virtual environment .venv with the locked dependencies
+	@echo "setup: .venv is up to date"
 
 .PHONY: run
 run: setup ## the main job: a small sweep through Ray Tune, with its map and report (`sweep run quickstart`)
@@ -52,11 +53,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "setup: making the virtual environment .venv with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv .venv
 	@echo "setup: installing $$(grep '^torch==' constraints.txt)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	@$(BIN)/pip install -qq --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	@echo "setup: installing grokking-sweep and the locked dependencies of constraints.txt (a minute or two)"
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[aws,dev,s3-test]'
+	@$(BIN)/pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[aws,dev,s3-test]'
 	@touch $@
-	@echo "setup: done; the command is $(BIN)/sweep"
 
 .PHONY: system-packages
 system-packages:
