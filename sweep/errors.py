@@ -2,7 +2,8 @@
 
 SweepError(RuntimeError)
 ├── SpecificationError     a specification that cannot be run as it stands; lists all that is wrong with it
-└── StoreError             a results folder that cannot be read, written or trusted
+├── StoreError             a results folder that cannot be read, written or trusted
+└── RayUnusable            Ray did not start, cannot be reached, or would be open to others
 """
 
 from __future__ import annotations
@@ -48,3 +49,7 @@ class SpecificationError(SweepError):
 
 class StoreError(SweepError):
     """A results folder that cannot be read, written or trusted."""
+
+
+class RayUnusable(SweepError):
+    """Ray did not start, cannot be reached, or would be open to others."""
