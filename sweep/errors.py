@@ -3,7 +3,9 @@
 SweepError(RuntimeError)
 ├── SpecificationError     a specification that cannot be run as it stands; lists all that is wrong with it
 ├── StoreError             a results folder that cannot be read, written or trusted
-└── RayUnusable            Ray did not start, cannot be reached, or would be open to others
+├── RayUnusable            Ray did not start, cannot be reached, or would be open to others
+├── JobServerUnusable      a job server that cannot be reached, refuses the token or does not know the job
+└── PlaceholderLeft        a cluster file or results path that is still to be edited
 """
 
 from __future__ import annotations
@@ -53,3 +55,11 @@ class StoreError(SweepError):
 
 class RayUnusable(SweepError):
     """Ray did not start, cannot be reached, or would be open to others."""
+
+
+class JobServerUnusable(SweepError):
+    """A job server that cannot be reached, refuses the token, or does not know the job asked for."""
+
+
+class PlaceholderLeft(SweepError):
+    """A cluster file or results path in which something like `<YOUR-BUCKET>` is still to be edited."""
