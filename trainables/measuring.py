@@ -1,0 +1,111 @@
+"""When a trial is evaluated, when its complexity is measured, and at which distortion bounds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from trainables.errors import ConfigError
+
+BLOCK_STEPS = 32
+"""Steps trained between two chances to refill lanes, without the host looking at the device."""
+
+PROLOGUE_STEPS = 64
+"""Up to here a trial may be evaluated at any step; beyond, only at multiples of `BLOCK_STEPS`."""
+
+ACCURACY_MOVE = 0.1
+"""Complexity is also measured where validation accuracy has moved this far since the last measurement."""
+
+_PAPER_RATIO = 1.3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MeasuringConfig:
+    """How a trial is watched. None of it changes a weight, so none of it is in a trial's id."""
+
+    epsilon: float = 1.0
+    """Primary distortion bound, nats per example."""
+    extra_epsilons: tuple[float, ...] = ()
+    """Further bounds, reported beside the primary one and never instead of it."""
+    schedule: Literal["default", "paper"] = "default"
+    """`paper` evaluates and measures at steps floor(1.3^k)."""
+    evaluate_ratio: float = 1.2
+    """Evaluated steps grow by this factor."""
+    measure_ratio: float = 2.0
+    """Measured steps grow by this factor, from the end of the first block on."""
+    memorised_at: float | None = None
+    """Training accuracy that counts as memorised; None is the task's own."""
+    grokked_at: float | None = None
+    """Validation accuracy that counts as grokked; None is the task's own."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "extra_epsilons", tuple(self.extra_epsilons))
+        for epsilon in self.epsilons:
+            if not (math.isfinite(epsilon) and epsilon > 0):
+                raise ConfigError(f"epsilons must be finite and above 0 nats, got {epsilon}")
+        if self.schedule not in ("default", "paper"):
+            raise ConfigError(f"schedule must be default or paper, got {self.schedule!r}")
+        for name in ("evaluate_ratio", "measure_ratio"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 1):
+                raise ConfigError(f"{name} must be finite and above 1, got {getattr(self, name)}")
+        for name in ("memorised_at", "grokked_at"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ConfigError(f"{name} must lie in (0, 1], got {value}")
+
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """Every distinct bound, the primary one first, nats per example."""
+        return tuple(dict.fromkeys((self.epsilon, *self.extra_epsilons)))
+
+    def check_classes(self, classes: int) -> None:
+        """Refuse bounds that a network which has learnt nothing would satisfy.
+
+        Raises:
+            ConfigError: an epsilon is at or above ln(number of classes), the loss of guessing.
+        """
+        for epsilon in self.epsilons:
+            if epsilon >= math.log(classes):
+                raise ConfigError(
+                    f"epsilon must be below ln({classes} classes) = {math.log(classes):.3f} nats, the loss of guessing, "
+                    f"got {epsilon}; choose a smaller epsilon"
+                )
+
+
+def evaluated_steps(config: MeasuringConfig, budget_steps: int) -> tuple[int, ...]:
+    """Steps at which losses and accuracies are taken, ascending; 0 and the budget are always among them."""
+    if config.schedule == "paper":
+        return _paper_steps(budget_steps)
+    grown = _grown_steps(1, config.evaluate_ratio, budget_steps)
+    return tuple(sorted(grown | set(measured_steps(config, budget_steps))))
+
+
+def measured_steps(config: MeasuringConfig, budget_steps: int) -> tuple[int, ...]:
+    """Steps at which complexity is measured whatever happens, ascending; all of them are evaluated too."""
+    if config.schedule == "paper":
+        return _paper_steps(budget_steps)
+    return tuple(sorted(_grown_steps(BLOCK_STEPS, config.measure_ratio, budget_steps)))
+
+
+def _grown_steps(first: int, ratio: float, budget_steps: int) -> set[int]:
+    """0, the budget, and first x ratio^k rounded up: to whole steps in the prologue, to whole blocks after it."""
+    steps = {0, budget_steps}
+    exact = float(first)
+    while exact < budget_steps:
+        step = math.ceil(exact)
+        if step > PROLOGUE_STEPS:
+            step = math.ceil(step / BLOCK_STEPS) * BLOCK_STEPS
+        if step < budget_steps:
+            steps.add(step)
+        exact *= ratio
+    return steps
+
+
+def _paper_steps(budget_steps: int) -> tuple[int, ...]:
+    steps = {0, budget_steps}
+    exact = 1.0
+    while exact < budget_steps:
+        steps.add(math.floor(exact))
+        exact *= _PAPER_RATIO
+    return tuple(sorted(steps))

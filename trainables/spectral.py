@@ -1,0 +1,95 @@
+"""Spectral entropy, effective rank, and the gradient of the spectral penalty.
+
+With singular values s of a matrix and p = s / sum(s), the spectral entropy is H = -sum p ln p (nats) and the
+effective rank exp(H) (Roy and Vetterli 2007). The penalty is lambda x mean of H over all matrices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+def spectrum(matrix: Tensor) -> tuple[float, float]:
+    """Spectral entropy (nats) and effective rank of one matrix [R, C], without any floor.
+
+    A matrix of zeros has entropy 0; one that is not finite has entropy and rank NaN.
+    """
+    if not bool(torch.isfinite(matrix).all()):
+        return math.nan, math.nan
+    values = torch.linalg.svdvals(matrix.double())
+    share = values / values.sum()
+    entropy = float(-torch.special.xlogy(share, share).sum()) if float(values.sum()) > 0 else 0.0
+    entropy = max(entropy, 0.0)
+    return entropy, math.exp(entropy)
+
+
+def penalty_matrices(shapes: Mapping[str, Sequence[int]]) -> list[str]:
+    """Names of the parameters that are matrices, embeddings included, from shapes without a lane axis."""
+    return [name for name, shape in shapes.items() if len(shape) == 2]
+
+
+def entropy_gradient(matrices: Tensor, floor: float) -> Tensor:
+    """dH/dW in closed form, for a batch of matrices [..., R, C]; same shape, nats per unit of weight.
+
+    With floor tau > 0 the singular values enter as t = sqrt(s^2 + (tau s_max)^2), and this is the exact gradient of
+    the entropy of t: smooth where the matrix loses rank. It needs the eigenvectors of the smaller Gram matrix only,
+    since U diag(d) V^T = U diag(d / s) U^T W. With floor 0 it is the paper's form, U diag(-(ln p + H) / sum(s)) V^T.
+
+    A matrix that is not finite gets a gradient that is not finite; the others in the batch do not notice.
+    """
+    if floor == 0:
+        return _gradient_from_svd(matrices)
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return _gradient_from_gram(matrices.mT, floor).mT
+    return _gradient_from_gram(matrices, floor)
+
+
+def _gradient_from_gram(matrices: Tensor, floor: float) -> Tensor:
+    gram = matrices @ matrices.mT
+    finite = torch.isfinite(gram).all(-1).all(-1)[..., None, None]
+    eigenvalues, left = torch.linalg.eigh(torch.where(finite, gram, torch.eye(gram.shape[-1], device=gram.device)))
+    squares = eigenvalues.clamp_min(0)
+    tiny = torch.finfo(squares.dtype).tiny
+    values = (squares + floor**2 * squares[..., -1:]).clamp_min(tiny).sqrt()
+    # dH/dt / t, the weight of each squared singular value; the largest also acts through everybody's floor.
+    factors = _entropy_slope(values) / values
+    factors[..., -1] += floor**2 * factors.sum(-1)
+    scaled = (left * factors[..., None, :]) @ (left.mT @ matrices)
+    return torch.where(finite, scaled, torch.nan)
+
+
+def _gradient_from_svd(matrices: Tensor) -> Tensor:
+    finite = torch.isfinite(matrices).all(-1).all(-1)[..., None, None]
+    left, values, right = torch.linalg.svd(torch.where(finite, matrices, 0.0), full_matrices=False)
+    values = values.clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.where(finite, (left * _entropy_slope(values)[..., None, :]) @ right, torch.nan)
+
+
+def _entropy_slope(values: Tensor) -> Tensor:
+    """dH/ds_i = -(ln p_i + H) / sum(s) for positive values [..., K]."""
+    total = values.sum(-1, keepdim=True)
+    logarithm = (values / total).clamp_min(torch.finfo(values.dtype).tiny).log()
+    entropy = -(values / total * logarithm).sum(-1, keepdim=True)
+    return -(logarithm + entropy) / total
+
+
+def penalty_gradient(parameters: Mapping[str, Tensor], floor: float) -> dict[str, Tensor]:
+    """Gradient of the mean of H over all matrices, lanes first: name -> [L, R, C].
+
+    Args:
+        parameters: name -> [L, ...]; the entries with two further axes are the matrices.
+        floor: tau, see `entropy_gradient`.
+    """
+    names = penalty_matrices({name: tensor.shape[1:] for name, tensor in parameters.items()})
+    by_shape: dict[tuple[int, ...], list[str]] = {}
+    for name in names:
+        by_shape.setdefault(tuple(parameters[name].shape[1:]), []).append(name)
+    gradient: dict[str, Tensor] = {}
+    for group in by_shape.values():
+        together = entropy_gradient(torch.stack([parameters[name] for name in group]), floor) / len(names)
+        gradient.update(zip(group, together.unbind(), strict=True))
+    return gradient

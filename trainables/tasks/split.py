@@ -1,0 +1,74 @@
+"""Which examples are trained on, and with which labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.errors import ConfigError
+from trainables.random import generator
+from trainables.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Disjoint training and validation parts that together are the whole table of N examples."""
+
+    train: Tensor
+    """[n] int64 indices into the table."""
+    validation: Tensor
+    """[m] int64 indices into the table, n + m = N."""
+    targets: Tensor
+    """[N] int64: the labels the trial sees; those of validation examples are always right."""
+    corrupted: Tensor
+    """[N] bool: where a training label was replaced by another class."""
+
+
+def training_size(examples: int, data_fraction: float) -> int:
+    """Number of training examples: round(data_fraction x examples).
+
+    Raises:
+        ConfigError: the training or the validation part would be empty.
+    """
+    size = round(data_fraction * examples)
+    if not 0 < size < examples:
+        raise ConfigError(
+            f"both parts of the split need at least one example, got data_fraction {data_fraction} of {examples}: "
+            f"{size} to train on and {examples - size} to validate; choose a fraction nearer to one half"
+        )
+    return size
+
+
+def split(task: Task, data_fraction: float, label_noise: float, seed: int) -> Split:
+    """Split a task's table, and replace a share of the training labels.
+
+    The training part is the beginning of one permutation per seed, so the training sets of one seed are nested
+    over data fractions; an example's noisy label, and its place in the order of corruption, depend on the seed only.
+
+    Args:
+        task: the table.
+        data_fraction: share of all examples that is trained on.
+        label_noise: share of the training examples whose label becomes another class, drawn evenly.
+        seed: the trial's seed.
+
+    Raises:
+        ConfigError: either part would be empty, or noise is asked for where there is one class only.
+    """
+    size = training_size(task.examples, data_fraction)
+    order = torch.randperm(task.examples, generator=generator(seed, "split"))
+    train, validation = order[:size].clone(), order[size:].clone()
+
+    corrupted = torch.zeros(task.examples, dtype=torch.bool)
+    targets = task.targets
+    count = round(label_noise * size)
+    if count:
+        if task.classes < 2:
+            raise ConfigError(f"label_noise needs at least 2 classes, got {task.classes}; set label_noise to 0")
+        stream = generator(seed, "label noise")
+        rank = torch.randperm(task.examples, generator=stream)
+        shift = torch.randint(1, task.classes, (task.examples,), generator=stream)
+        corrupted[train[rank[train].argsort()[:count]]] = True
+        targets = torch.where(corrupted, (targets + shift) % task.classes, targets)
+    return Split(train, validation, targets, corrupted)
