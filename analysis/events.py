@@ -1,0 +1,328 @@
+"""From a trajectory to its events: memorisation, grok, complexity peak, decline onset.
+
+One core, `trajectory_events`, serves the lane loop while a trial runs and the analysis afterwards, so that the
+online answer is the offline answer. It is causal: an event that a prefix of the trajectory determines has the
+same step in every longer prefix.
+
+    memorisation step   first of `sustained` consecutive evaluated steps with training accuracy >= memorised_at
+    grok step           the same of validation accuracy and grokked_at
+                        both known as an interval (previous evaluated step, that step]
+    grok lost           first later evaluated step with validation accuracy below grokked_at
+    complexity peak     running maximum of complexity from the memorisation step on
+    decline             1 - C / peak
+    decline onset       first of 2 consecutive measurements with decline >= decline_at
+    tail complete       seen up to twice the grok step, with 3 complexity measurements after it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.errors import AnalysisError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Consecutive measurements at or above `decline_at` that make a decline.
+DECLINE_SUSTAINED = 2
+#: The tail of a grokked trial lasts to this multiple of its grok step, ...
+TAIL_RATIO = 2
+#: ... and at least until this many complexity measurements after the grok step.
+TAIL_MEASUREMENTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """What counts as memorised, grokked and declined."""
+
+    memorised_at: float = 0.99
+    """Training accuracy, a share."""
+    grokked_at: float = 0.99
+    """Validation accuracy, a share."""
+    decline_at: float = 0.1
+    """Share of its peak that complexity must have lost."""
+    sustained: int = 3
+    """Consecutive evaluated steps at or above an accuracy threshold that make an event."""
+
+    def __post_init__(self) -> None:
+        for name in ("memorised_at", "grokked_at", "decline_at"):
+            if not 0 < getattr(self, name) <= 1:
+                raise AnalysisError(f"{name} is a share and must lie in (0, 1], got {getattr(self, name)}")
+        if self.sustained < 1:
+            raise AnalysisError(f"sustained must be at least 1 evaluated step, got {self.sustained}")
+
+
+class EvaluatedStep(Protocol):
+    """The part of a measurement that events are computed from."""
+
+    @property
+    def step(self) -> int: ...  # noqa: D102
+    @property
+    def train_accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def val_accuracy(self) -> float: ...  # noqa: D102
+    @property
+    def complexity_bytes(self) -> int | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trajectory:
+    """One trial's evaluated steps, oldest first; all arrays of shape [n]."""
+
+    step: NDArray[np.int64]
+    """Optimiser updates done, strictly increasing."""
+    train_accuracy: NDArray[np.float64]
+    """Share in [0, 1]; NaN counts as below every threshold."""
+    val_accuracy: NDArray[np.float64]
+    """Share in [0, 1]; NaN counts as below every threshold."""
+    complexity_bytes: NDArray[np.float64]
+    """Complexity at the primary epsilon in bytes, NaN where it was not measured."""
+
+    def __post_init__(self) -> None:
+        lengths = {len(getattr(self, name)) for name in self.__slots__}
+        if len(lengths) > 1:
+            raise AnalysisError(f"the arrays of a trajectory must be of one length, got lengths {sorted(lengths)}")
+        if (self.step[1:] <= self.step[:-1]).any():
+            raise AnalysisError(
+                "the steps of a trajectory must be strictly increasing; sort by step, one trial only"
+            )
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    @classmethod
+    def of(
+        cls, step: ArrayLike, train_accuracy: ArrayLike, val_accuracy: ArrayLike, complexity_bytes: ArrayLike
+    ) -> Trajectory:
+        """Build from anything array-like of shape [n]; None in `complexity_bytes` means not measured."""
+        return cls(
+            np.asarray(step, dtype=np.int64),
+            np.asarray(train_accuracy, dtype=np.float64),
+            np.asarray(val_accuracy, dtype=np.float64),
+            np.asarray(complexity_bytes, dtype=np.float64),
+        )
+
+    @classmethod
+    def from_measurements(cls, measurements: Iterable[EvaluatedStep]) -> Trajectory:
+        """Build from measurements, oldest first."""
+        rows = list(measurements)
+        return cls.of(
+            [row.step for row in rows],
+            [row.train_accuracy for row in rows],
+            [row.val_accuracy for row in rows],
+            [np.nan if row.complexity_bytes is None else row.complexity_bytes for row in rows],
+        )
+
+    def prefix(self, n: int) -> Trajectory:
+        """The first `n` evaluated steps."""
+        return Trajectory(self.step[:n], self.train_accuracy[:n], self.val_accuracy[:n], self.complexity_bytes[:n])
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """What a trajectory determines; None where an event has not happened, or is not yet determined."""
+
+    memorisation_step: int | None = None
+    memorisation_after_step: int | None = None
+    """The evaluated step before; the network memorised after it. None if there was none before."""
+    grok_step: int | None = None
+    grok_after_step: int | None = None
+    """The evaluated step before; the network grokked after it. None if there was none before."""
+    grok_lost_step: int | None = None
+    complexity_peak_step: int | None = None
+    complexity_peak_bytes: float | None = None
+    """Largest complexity from the memorisation step on, as far as the trajectory goes."""
+    final_complexity_bytes: float | None = None
+    """The last measured complexity, memorised or not."""
+    decline: float | None = None
+    """1 - C / peak at the last measurement since the memorisation step; a share."""
+    decline_onset_step: int | None = None
+    tail_complete: bool = False
+
+
+def first_sustained(reached: NDArray[np.bool_], sustained: int) -> int | None:
+    """Index of the first of `sustained` consecutive True, or None.
+
+    Args:
+        reached: shape [n].
+        sustained: how many in a row, at least 1.
+    """
+    starts = len(reached) - sustained + 1
+    if starts <= 0:
+        return None
+    runs = reached[:starts].copy()
+    for offset in range(1, sustained):
+        runs &= reached[offset : starts + offset]
+    index = int(runs.argmax())
+    return index if runs[index] else None
+
+
+def declines(complexity_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 - C / running maximum, at each measurement.
+
+    Args:
+        complexity_bytes: shape [m], measurements from the memorisation step on, no NaN.
+
+    Returns:
+        Shares, shape [m].
+    """
+    return 1 - complexity_bytes / np.maximum(np.maximum.accumulate(complexity_bytes), 1)
+
+
+def trajectory_events(trajectory: Trajectory, thresholds: Thresholds = Thresholds()) -> Events:
+    """The events of one trajectory, or of the part of it seen so far.
+
+    Args:
+        trajectory: evaluated steps, oldest first.
+        thresholds: what counts as memorised, grokked, declined.
+    """
+    step, complexity = trajectory.step, trajectory.complexity_bytes
+    measured = np.flatnonzero(~np.isnan(complexity))
+    found: dict[str, Any] = {}
+    if len(measured):
+        found["final_complexity_bytes"] = float(complexity[measured[-1]])
+
+    memorised = first_sustained(trajectory.train_accuracy >= thresholds.memorised_at, thresholds.sustained)
+    if memorised is not None:
+        found["memorisation_step"] = int(step[memorised])
+        found["memorisation_after_step"] = _before(step, memorised)
+        since = measured[measured >= memorised]
+        if len(since):
+            peak = since[complexity[since].argmax()]
+            decline = declines(complexity[since])
+            onset = first_sustained(decline >= thresholds.decline_at, DECLINE_SUSTAINED)
+            found["complexity_peak_step"] = int(step[peak])
+            found["complexity_peak_bytes"] = float(complexity[peak])
+            found["decline"] = float(decline[-1])
+            found["decline_onset_step"] = None if onset is None else int(step[since[onset]])
+
+    at_threshold = trajectory.val_accuracy >= thresholds.grokked_at
+    grokked = first_sustained(at_threshold, thresholds.sustained)
+    if grokked is not None:
+        found["grok_step"] = int(step[grokked])
+        found["grok_after_step"] = _before(step, grokked)
+        lost = np.flatnonzero(~at_threshold[grokked:])
+        found["grok_lost_step"] = int(step[grokked + lost[0]]) if len(lost) else None
+        found["tail_complete"] = bool(
+            step[-1] >= TAIL_RATIO * step[grokked] and (measured > grokked).sum() >= TAIL_MEASUREMENTS
+        )
+    return Events(**found)
+
+
+def _before(step: NDArray[np.int64], index: int) -> int | None:
+    return int(step[index - 1]) if index else None
+
+
+#: Columns of rows that differ from step to step: everything else is a trial's own and is kept by `events`.
+_PER_STEP = (
+    "step",
+    "train_loss",
+    "val_loss",
+    "train_accuracy",
+    "val_accuracy",
+    "complexity_bytes",
+    "description_length_bits",
+    "zstd_bytes",
+    "l2_norm",
+    "spectral_entropy",
+    "effective_rank",
+    "train_wall_s",
+    "measure_wall_s",
+)
+_NEEDED = ("trial_id", "step", "train_accuracy", "val_accuracy", "complexity_bytes")
+_EVENT_COLUMNS = tuple(name for name in Events.__slots__ if name != "tail_complete")
+
+
+def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFrame:
+    """One row per trial: its events, with its settings and how it ended.
+
+    Args:
+        df: rows as `load` gives them, in any order; `trial_id`, `step`, the two accuracies and
+            `complexity_bytes` are needed.
+        thresholds: for all trials alike; by default each trial's own, from its columns `memorised_at` and
+            `grokked_at` where they are known, and else those of `Thresholds`.
+
+    Returns:
+        Sorted by `trial_id`, an ordinary index. Steps and bytes are floats, NaN where there is none:
+
+        - `memorisation_step`, `grok_step`: optimiser updates; the event lies in (`memorisation_after_step`,
+          `memorisation_step`] and (`grok_after_step`, `grok_step`].
+        - `delay`: grok step - memorisation step, steps.
+        - `grok_lost_step`: first fall below the threshold after the grok step.
+        - `complexity_peak_step`, `complexity_peak_bytes`: from memorisation on.
+        - `final_complexity_bytes`: the last measured complexity.
+        - `decline`: share of the peak lost at the last measurement; `decline_onset_step`.
+        - `last_step`: last evaluated step; the trial was followed up to here.
+        - `censored`: no grok step was seen, so the time to grok is only known to be larger than `last_step`.
+        - `tail_complete`: it was followed through the tail of its grok.
+        - every column of `df` that belongs to the trial: settings, `budget_steps`, `ended_because` (missing
+          while a trial runs or is interrupted), `memorised_at`, `grokked_at`, `complexity_method`.
+
+    Raises:
+        AnalysisError: a needed column is missing.
+    """
+    import pandas as pd
+
+    missing = [name for name in _NEEDED if name not in df.columns]
+    if missing:
+        raise AnalysisError(
+            f"events need the columns {', '.join(_NEEDED)}; {', '.join(missing)} missing; load them too"
+        )
+    ordered = df.sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
+    own = ordered[[name for name in df.columns if name not in _PER_STEP]]
+    starts = np.flatnonzero(~ordered["trial_id"].duplicated().to_numpy())
+    result = own.iloc[starts].reset_index(drop=True)
+    found = [
+        trajectory_events(trajectory, trial_thresholds)
+        for trajectory, trial_thresholds in zip(
+            trajectories(ordered, starts), _thresholds(result, thresholds), strict=True
+        )
+    ]
+    for name in _EVENT_COLUMNS:
+        result[name] = np.array([getattr(event, name) for event in found], dtype=np.float64)
+    ends = np.append(starts[1:], len(ordered)) - 1
+    result["delay"] = result["grok_step"] - result["memorisation_step"]
+    result["last_step"] = ordered["step"].to_numpy()[ends].astype(np.float64) if len(ordered) else np.array([])
+    result["censored"] = result["grok_step"].isna()
+    result["tail_complete"] = pd.array([event.tail_complete for event in found], dtype=bool)
+    return result
+
+
+def trajectories(ordered: pd.DataFrame, starts: Sequence[int] | NDArray[np.intp]) -> list[Trajectory]:
+    """Cut rows sorted by trial and step into trajectories.
+
+    Args:
+        ordered: rows, sorted by `trial_id` and `step`.
+        starts: index of each trial's first row.
+    """
+    arrays = (
+        ordered["step"].to_numpy(dtype=np.int64),
+        ordered["train_accuracy"].to_numpy(dtype=np.float64),
+        ordered["val_accuracy"].to_numpy(dtype=np.float64),
+        ordered["complexity_bytes"].to_numpy(dtype=np.float64, na_value=np.nan),
+    )
+    edges = [*(int(start) for start in starts), len(ordered)]
+    return [Trajectory(*(array[low:high] for array in arrays)) for low, high in pairwise(edges)]
+
+
+def _thresholds(trials: pd.DataFrame, thresholds: Thresholds | None) -> list[Thresholds]:
+    if thresholds is not None:
+        return [thresholds] * len(trials)
+    default = Thresholds()
+    columns = [
+        trials[name].fillna(getattr(default, name)).to_numpy(dtype=np.float64)
+        if name in trials.columns
+        else np.full(len(trials), getattr(default, name))
+        for name in ("memorised_at", "grokked_at")
+    ]
+    known: dict[tuple[float, float], Thresholds] = {}
+    return [
+        known.setdefault((memorised, grokked), Thresholds(memorised_at=memorised, grokked_at=grokked))
+        for memorised, grokked in zip(*(column.tolist() for column in columns), strict=True)
+    ]

@@ -1,0 +1,247 @@
+"""From a results folder to frames: rows with their settings, the other tables, the status of each trial.
+
+In every frame text is a category (but for sentences), and whole numbers that may be empty are floats with NaN.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import AnalysisError, MixedMethods
+from analysis.results_folder import ResultsFolder, settings_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: How a trial can end; a trial without an ending is planned, or runs, or was interrupted.
+ENDINGS = ("grokked", "budget", "stopped", "diverged", "failed")
+#: The status of a planned trial: its ending, or where it stands without one.
+STATUSES = ("planned", "unfinished", *ENDINGS)
+#: What `load` joins to each row besides the settings.
+FACTS = ("budget_steps", "ended_because", "memorised_at", "grokked_at", "complexity_method")
+#: Columns that depend on the complexity method.
+_OF_THE_METHOD = frozenset({"complexity_bytes", "description_length_bits", "complexity_method"})
+
+
+def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods: bool = False) -> pd.DataFrame:
+    """One row per (trial, evaluated step), settings joined, sorted by trial and step.
+
+    Every trial in the folder, ended or not; each row once, whatever was restarted, see
+    `analysis.results_folder`.
+
+    Args:
+        path: the results folder, local or `s3://...`.
+        columns: columns wanted, of the table `rows`, the settings, and the facts below; by default all. Only
+            these are read. `trial_id` and `step` always come along.
+        mix_methods: allow trials measured by different complexity methods in one frame; the column
+            `complexity_method` tells them apart.
+
+    Returns:
+        The columns of `analysis.schema.ROWS`, the rest of `analysis.schema.SETTINGS`, and the facts
+        `budget_steps`, `ended_because` (missing while a trial runs or is interrupted), `memorised_at` and
+        `grokked_at` (missing while a trial runs if they are the task's own), `complexity_method` (missing
+        where nothing has been measured).
+
+    Raises:
+        ResultsNotFound: the path holds no results.
+        MixedMethods: complexities of several methods, and `mix_methods` is off.
+        AnalysisError: a column that does not exist.
+    """
+    from analysis.schema import ROWS, SETTINGS
+
+    of_rows = [column.name for column in ROWS]
+    joinable = [column.name for column in SETTINGS if column.name not in of_rows] + list(FACTS)
+    wanted = _selection(columns, [*of_rows, *joinable])
+
+    folder = ResultsFolder(path)
+    frame = _frame(folder.table("rows", [name for name in wanted if name in of_rows]), "rows")
+    frame = _sorted(frame, ["trial_id", "step"])
+    joined = [name for name in wanted if name in joinable]
+    facts = _facts(folder)
+    if _OF_THE_METHOD & set(wanted):
+        facts["complexity_method"] = _methods(folder, mix_methods).reindex(facts.index)
+    if joined:
+        facts = facts.reindex(frame["trial_id"].cat.categories)
+        codes = frame["trial_id"].cat.codes.to_numpy()
+        for name in joined:
+            frame[name] = facts[name].array.take(codes)
+    return frame[wanted]
+
+
+def trials(path: str | Path) -> pd.DataFrame:
+    """The table `trials`: one row per trial that has ended, sorted by trial."""
+    return _table(path, "trials", ["trial_id"])
+
+
+def complexity(path: str | Path, *, mix_methods: bool = False) -> pd.DataFrame:
+    """The table `complexity`: one row per trial, measured step and epsilon, sorted by these.
+
+    Raises:
+        MixedMethods: complexities of several methods, and `mix_methods` is off.
+    """
+    frame = _table(path, "complexity", ["trial_id", "step", "epsilon"])
+    _refuse_mix(frame["method"].dropna().unique(), mix_methods, path)
+    return frame
+
+
+def matrices(path: str | Path) -> pd.DataFrame:
+    """The table `matrices`: one row per trial, measured step and weight matrix, sorted by these."""
+    return _table(path, "matrices", ["trial_id", "step", "matrix"])
+
+
+def networks(path: str | Path, trial_ids: Collection[str] | None = None) -> pd.DataFrame:
+    """The table `networks`: one row per kept network, its weights as the bytes of a safetensors file.
+
+    Args:
+        path: the results folder, local or `s3://...`.
+        trial_ids: only these trials; by default all, which may be large.
+    """
+    return _table(path, "networks", ["trial_id", "step"], trial_ids)
+
+
+def status(path: str | Path) -> pd.DataFrame:
+    """One row per trial of the current request, in its order: where each stands.
+
+    Returns:
+        `trial_id`; `status`: `planned` (no rows), `unfinished` (rows but no ending: it runs, or was
+        interrupted), or why it ended: `grokked budget stopped diverged failed`; `last_step` (NaN if planned);
+        `ended_reason` (a sentence, missing if not ended); `cohort_id`; the settings and `budget_steps`
+        (missing for a trial that is in no cohort yet).
+    """
+    import pandas as pd
+
+    from analysis.schema import SETTINGS
+
+    folder = ResultsFolder(path)
+    asked = pd.Index(folder.request(), dtype="str", name="trial_id")
+    rows = _frame(folder.table("rows", ["trial_id", "step"]), "rows")
+    settings = [column.name for column in SETTINGS]
+    names = ["last_step", "ended_reason", "cohort_id", *settings, "budget_steps"]
+
+    result = _facts(folder).reindex(asked)
+    last = _by_text(rows.groupby("trial_id", observed=True)[["step"]].max())
+    result["last_step"] = last["step"].reindex(asked).astype("float64")
+    stands = result["last_step"].isna().map({True: "planned", False: "unfinished"})
+    stands = stands.where(result["ended_because"].isna(), result["ended_because"].astype("str"))
+    result["status"] = stands.astype(pd.CategoricalDtype(STATUSES))
+    return result[["status", *names]].reset_index()
+
+
+def _table(path: str | Path, name: str, order: list[str], trial_ids: Collection[str] | None = None) -> pd.DataFrame:
+    from analysis.schema import TABLES
+
+    columns = [column.name for column in TABLES[name]]
+    return _sorted(_frame(ResultsFolder(path).table(name, columns, trial_ids), name), order)
+
+
+def _frame(table: Any, name: str) -> pd.DataFrame:
+    """A frame whose types depend on the schema and not on whether something happens to be missing."""
+    import pyarrow as pa
+
+    from analysis.schema import TABLES
+
+    for column in TABLES[name]:
+        index = table.schema.get_field_index(column.name)
+        if index >= 0 and column.nullable and pa.types.is_integer(column.type):
+            table = table.set_column(index, column.name, table[column.name].cast(pa.float64()))
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def _sorted(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
+    for name in frame.columns:
+        if frame[name].dtype == "category":
+            frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
+    return frame.sort_values(order, kind="stable", ignore_index=True)
+
+
+def _facts(folder: ResultsFolder) -> pd.DataFrame:
+    """Settings and facts of every trial in the cohorts, indexed by trial id as text."""
+    import pandas as pd
+
+    from analysis.schema import SETTINGS
+
+    stated = [
+        {
+            "trial_id": trial_id,
+            "cohort_id": cohort.cohort_id,
+            "failed": cohort.failed,
+            "memorised_at": cohort.measuring.get("memorised_at"),
+            "grokked_at": cohort.measuring.get("grokked_at"),
+            **settings_of(cohort.configs[trial_id]),
+        }
+        for trial_id, cohort in folder.cohort_of_trials().items()
+    ]
+    settings = [column.name for column in SETTINGS]
+    names = ["trial_id", "cohort_id", "failed", "memorised_at", "grokked_at", *settings, "budget_steps"]
+    facts = pd.DataFrame(stated, columns=names).set_index("trial_id")
+    facts.index = facts.index.astype("str")
+
+    own = ["memorised_at", "grokked_at", "ended_because", "ended_reason"]
+    ended = _frame(folder.table("trials", ["trial_id", *own]), "trials").set_index("trial_id")
+    ended = _by_text(ended).reindex(facts.index)
+    failed = ended["ended_because"].isna() & facts["failed"].notna()
+    because = ended["ended_because"].astype("object").where(~failed, "failed")
+    facts["ended_because"] = pd.Categorical(because, categories=ENDINGS)
+    facts["ended_reason"] = ended["ended_reason"].astype("object").where(~failed, facts["failed"]).astype("str")
+    for name in ("memorised_at", "grokked_at"):
+        facts[name] = ended[name].fillna(facts[name].astype(float))
+    return _typed_settings(facts)
+
+
+def _typed_settings(facts: pd.DataFrame) -> pd.DataFrame:
+    """Settings as the schema types them: texts categories, numbers that may be empty or missing floats."""
+    import pyarrow as pa
+
+    from analysis.schema import SETTINGS
+
+    for column in SETTINGS:
+        if pa.types.is_dictionary(column.type):
+            facts[column.name] = facts[column.name].astype("category")
+        elif column.nullable or pa.types.is_floating(column.type):
+            facts[column.name] = facts[column.name].astype("float64")
+        else:
+            facts[column.name] = facts[column.name].astype("int64")
+    facts["budget_steps"] = facts["budget_steps"].astype("int64")
+    facts["cohort_id"] = facts["cohort_id"].astype("category")
+    return facts
+
+
+def _methods(folder: ResultsFolder, mix_methods: bool) -> pd.Series[Any]:
+    """Trial id as text -> complexity method, for the trials that were measured."""
+    measured = _frame(folder.table("complexity", ["trial_id", "method"]), "complexity").drop_duplicates()
+    _refuse_mix(measured["method"].unique(), mix_methods, folder.path)
+    # A trial resumed by a newer version may hold two; the last one measured it to the end.
+    measured = measured.drop_duplicates("trial_id", keep="last")
+    return _by_text(measured.set_index("trial_id"))["method"]
+
+
+def _refuse_mix(methods: Iterable[str], mix_methods: bool, path: str | Path) -> None:
+    names = sorted(str(method) for method in methods)
+    if len(names) > 1 and not mix_methods:
+        raise MixedMethods(
+            f"{path} holds complexities of {len(names)} methods ({', '.join(names)}), which are different "
+            "quantities; pass mix_methods=True and keep them apart by method, or load columns without complexity"
+        )
+
+
+def _by_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its index of trial ids as text, which other frames can be aligned with."""
+    return frame.set_axis(frame.index.astype("str"), axis=0)
+
+
+def _selection(columns: Sequence[str] | None, known: list[str]) -> list[str]:
+    """`trial_id`, `step` and the columns asked for, in their order; all known ones by default."""
+    if columns is None:
+        return known
+    problems = []
+    for name in columns:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            problems.append(f"{name!r}" + (f" (did you mean {near[0]}?)" if near else ""))
+    if problems:
+        raise AnalysisError(f"no such column: {', '.join(problems)}; known are {', '.join(known)}")
+    return ["trial_id", "step", *(name for name in dict.fromkeys(columns) if name not in ("trial_id", "step"))]

@@ -1,0 +1,174 @@
+"""Maps: whether and when each cell of a grid of settings groks, with what is not known left unknown.
+
+For each trial the time to grok T, in steps, is one of three things:
+
+- known: it grokked, T is its grok step;
+- never: it was followed to the end without a grok, T is infinite. The end is the largest budget in its cell, or
+  a divergence, after which nothing can come;
+- censored: it was stopped, failed, still runs, or its budget ended before the cell's largest; T is only known
+  to be later than its last step, and may be infinite.
+
+So 'never' and 'infinite' mean: not within the budget.
+
+The median of n trials is the ceil(n/2)-th smallest T (the lower one of two). It lies between its value with every
+censored T just after the last step, `median_at_least`, and its value with every censored T infinite. Where these
+agree, that is the median: a step, or infinite when fewer than half grokked. Where they do not, censoring leaves it
+undetermined and it is missing (NaN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.errors import AnalysisError
+from analysis.intervals import wilson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Endings of trials without a grok, each counted in a column `censored_<name>` of a map.
+CENSORINGS = ("budget", "stopped", "diverged", "failed", "unfinished")
+
+
+def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = None) -> pd.DataFrame:
+    """One row per cell: how many trials grokked there, and when.
+
+    Args:
+        df: events, one row per trial, as `analysis.events` gives them; rows as `load` gives them will do.
+        x: setting on the horizontal axis.
+        y: setting on the vertical axis.
+        facets: settings that tell maps apart, drawn one beside the other. By default every other setting that
+            varies, the seed excepted; one that another axis or facet determines (hidden width by width) needs
+            no facet of its own.
+
+    Returns:
+        Sorted by facets, `y`, `x`, which are the first columns; then
+
+        - `n`: trials; `grokked`, `censored` (the others; `censored_budget`, `censored_stopped`,
+          `censored_diverged`, `censored_failed`, `censored_unfinished` by how they ended); `undetermined`: of the
+          censored, those not followed to the end, which may yet have grokked.
+        - `share`: grokked / n. `share_low`: lower end of its 95 % Wilson interval; `share_high`: upper end of
+          that of (grokked + undetermined) / n. Without undetermined trials that is the Wilson interval of the
+          share; with them it holds whatever became of them.
+        - `median_grok_step`: steps; infinite when fewer than half grokked; NaN when censoring leaves it
+          undetermined. `median_at_least`: the median is not earlier than this.
+
+    Raises:
+        AnalysisError: an axis is not a column, or settings would be pooled.
+    """
+    import pandas as pd
+
+    from analysis.events import events
+
+    cells = df if "grok_step" in df.columns else events(df)
+    missing = [name for name in ("last_step", "ended_because", "budget_steps") if name not in cells.columns]
+    if missing:
+        raise AnalysisError(f"a map needs the columns {', '.join(missing)} to tell how trials ended; load them too")
+    keys = [*_facets(cells, x, y, facets), y, x]
+    found = [
+        {**dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True)), **_cell(trials)}
+        for values, trials in cells.groupby(keys, observed=True, dropna=False, sort=True)
+    ]
+    return pd.DataFrame(found, columns=[*keys, *_CELL_COLUMNS])
+
+
+_CELL_COLUMNS = (
+    "n",
+    "grokked",
+    "censored",
+    *(f"censored_{name}" for name in CENSORINGS),
+    "undetermined",
+    "share",
+    "share_low",
+    "share_high",
+    "median_grok_step",
+    "median_at_least",
+)
+
+
+def varying_settings(df: pd.DataFrame) -> list[str]:
+    """The settings of which the frame holds more than one value, the seed excepted."""
+    from analysis.schema import SETTINGS
+
+    names = [column.name for column in SETTINGS if column.name != "seed" and column.name in df.columns]
+    return [name for name in names if df[name].nunique(dropna=False) > 1]
+
+
+def _facets(cells: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None) -> list[str]:
+    chosen = list(facets or ())
+    if x == y or {x, y} & set(chosen) or len(set(chosen)) < len(chosen):
+        raise AnalysisError(f"axes and facets must be different settings, got x={x}, y={y}, facets={chosen}")
+    absent = [name for name in (x, y, *chosen) if name not in cells.columns]
+    if absent:
+        raise AnalysisError(f"no column {', '.join(absent)}; the frame has {', '.join(cells.columns)}")
+    keys = [x, y, *chosen]
+    pooled = []
+    for name in varying_settings(cells):
+        if name in keys or any(_determines(cells, key, name) for key in keys):
+            continue
+        keys.append(name)
+        pooled.append(name)
+    if pooled and facets is not None:
+        raise AnalysisError(
+            f"{', '.join(pooled)} would be pooled: select one value of each, or add them to facets "
+            "(leave facets out to have that done)"
+        )
+    return [*chosen, *pooled]
+
+
+def _determines(cells: pd.DataFrame, key: str, name: str) -> bool:
+    """Whether each value of `key` comes with one value of `name` only."""
+    pairs = cells[[key, name]].drop_duplicates()
+    return not bool(pairs[key].duplicated().any())
+
+
+def median_bounds(
+    grok_step: NDArray[np.float64], last_step: NDArray[np.float64], never: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Between which values the lower median of the time to grok lies, all arrays of shape [n], n at least 1.
+
+    Args:
+        grok_step: steps, NaN where no grok was seen.
+        last_step: last evaluated steps.
+        never: no grok was seen and none can come.
+
+    Returns:
+        The median if every censored trial grokked right after its last step, and if none of them ever grokked.
+    """
+    grokked = ~np.isnan(grok_step)
+    earliest = np.where(grokked, grok_step, np.where(never, np.inf, last_step))
+    latest = np.where(grokked, grok_step, np.inf)
+    middle = (len(grok_step) + 1) // 2 - 1
+    return float(np.sort(earliest)[middle]), float(np.sort(latest)[middle])
+
+
+def _cell(trials: pd.DataFrame) -> dict[str, Any]:
+    grok_step = trials["grok_step"].to_numpy(dtype=np.float64)
+    last_step = trials["last_step"].to_numpy(dtype=np.float64)
+    grokked = ~np.isnan(grok_step)
+    # A trial in its tail has grokked, and one whose 'grokked' ending other thresholds do not confirm has no ending.
+    because = trials["ended_because"].astype("object").where(~grokked, None).to_numpy()
+    to_the_end = (because == "budget") & (last_step >= trials["budget_steps"].max())
+    never = to_the_end | (because == "diverged")
+    lower, upper = median_bounds(grok_step, last_step, never)
+
+    n, count = len(trials), int(grokked.sum())
+    undetermined = n - count - int(never.sum())
+    known = {name: int((because == name).sum()) for name in CENSORINGS[:-1]}
+    return {
+        "n": n,
+        "grokked": count,
+        "censored": n - count,
+        **{f"censored_{name}": number for name, number in known.items()},
+        "censored_unfinished": n - count - sum(known.values()),
+        "undetermined": undetermined,
+        "share": count / n,
+        "share_low": wilson(count, n)[0],
+        "share_high": wilson(count + undetermined, n)[1],
+        "median_grok_step": upper if lower == upper else np.nan,
+        "median_at_least": lower,
+    }

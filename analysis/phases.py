@@ -1,0 +1,89 @@
+"""The four phases of Liu et al. 2022 (arXiv 2205.10343, Table 1).
+
+| phase         | training accuracy above 90 % | validation accuracy above 90 % | validation after training by |
+|---------------|------------------------------|--------------------------------|------------------------------|
+| comprehension | within the budget            | within the budget              | fewer than 1,000 steps       |
+| grokking      | within the budget            | within the budget              | 1,000 steps or more          |
+| memorisation  | within the budget            | no                             |                              |
+| confusion     | no                           | no                             |                              |
+
+Their budget is 100,000 steps, so the gap is a hundredth of it. Results of another budget are comparable only with
+`within_steps` set, and the gap is counted between evaluated steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.errors import AnalysisError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: In the order of the paper's table.
+PHASES = ("comprehension", "grokking", "memorisation", "confusion")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhaseThresholds:
+    """What separates the phases; the defaults are the paper's."""
+
+    above: float = 0.9
+    """An accuracy strictly above this share counts."""
+    gap_steps: int = 1_000
+    """Comprehension if validation follows training by fewer evaluated steps than this."""
+    within_steps: int | None = None
+    """Crossings after this step do not count; by default each trial's own budget. The paper: 100,000."""
+
+
+def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) -> pd.DataFrame:
+    """One row per trial: its phase.
+
+    A trial that was not followed to the end (stopped, failed, running, or with a budget below `within_steps`) and
+    has not crossed in validation has no phase yet: it is missing, never memorisation or confusion.
+
+    Args:
+        df: rows as `load` gives them, in any order; `trial_id`, `step`, `train_accuracy`, `val_accuracy`,
+            `budget_steps`, `ended_because` are needed.
+        thresholds: what separates the phases.
+
+    Returns:
+        Sorted by `trial_id`: `trial_id`, `phase` (category, missing where undetermined), `train_step` and
+        `val_step`, the first evaluated steps with an accuracy above the threshold (NaN where there is none).
+
+    Raises:
+        AnalysisError: a needed column is missing.
+    """
+    import pandas as pd
+
+    needed = ["trial_id", "step", "train_accuracy", "val_accuracy", "budget_steps", "ended_because"]
+    missing = [name for name in needed if name not in df.columns]
+    if missing:
+        raise AnalysisError(
+            f"phases need the columns {', '.join(needed)}; {', '.join(missing)} missing; load them too"
+        )
+    ordered = df[needed].sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
+    by_trial = ordered.groupby("trial_id", observed=True)
+    result = by_trial.agg(
+        last_step=("step", "last"), budget=("budget_steps", "last"), because=("ended_because", "last")
+    )
+    within = result["budget"] if thresholds.within_steps is None else thresholds.within_steps
+    for name, column in (("train_step", "train_accuracy"), ("val_step", "val_accuracy")):
+        crossed = ordered[ordered[column] > thresholds.above].groupby("trial_id", observed=True)["step"].min()
+        result[name] = crossed.reindex(result.index).astype("float64")
+        result[name] = result[name].where(result[name] <= within)
+
+    trained, validated = result["train_step"].notna(), result["val_step"].notna()
+    soon = result["val_step"] - result["train_step"] < thresholds.gap_steps
+    # A diverged trial has no weights that could still cross.
+    followed = (result["last_step"] >= within) | (result["because"] == "diverged")
+    phase = np.select(
+        [trained & validated & soon, trained & validated, trained & ~validated & followed, ~validated & followed],
+        PHASES,
+        default="",
+    )
+    result["phase"] = pd.Series(phase, index=result.index).where(phase != "").astype(pd.CategoricalDtype(PHASES))
+    return result.reset_index()[["trial_id", "phase", "train_step", "val_step"]]
