@@ -1,0 +1,60 @@
+"""An axis of a sweep: one value, or a list of different values that the sweep goes through."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Strict, Tag
+
+_T = TypeVar("_T")
+
+
+def values_of(axis: Axis[_T]) -> tuple[_T, ...]:
+    """The values of an axis; a fixed value is an axis of one."""
+    return axis if isinstance(axis, tuple) else (axis,)
+
+
+def _whole(value: Any) -> Any:
+    """1e4 is written for a whole number of steps; as a float it is accepted only if it is whole."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _plain(value: Any) -> Any:
+    """Arrays and ranges, from Python, are lists."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return list(value) if isinstance(value, range) else value
+
+
+def _one_or_many(value: Any) -> str:
+    return "values" if isinstance(value, (list, tuple)) else "value"
+
+
+def _not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    if not values:
+        raise ValueError("needs at least one value, got an empty list")
+    return values
+
+
+def all_different(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Refuse a list that says a value twice.
+
+    Raises:
+        ValueError: names the repeated value.
+    """
+    repeated = [value for index, value in enumerate(values) if value in values[:index]]
+    if repeated:
+        raise ValueError(f"has the value {repeated[0]!r} more than once; keep one")
+    return values
+
+
+Number = Annotated[float, Strict()]
+Whole = Annotated[int, BeforeValidator(_whole), Strict()]
+Text = Annotated[str, Strict()]
+Axis = Annotated[
+    Annotated[_T, Tag("value")]
+    | Annotated[tuple[_T, ...], AfterValidator(_not_empty), AfterValidator(all_different), Tag("values")],
+    Discriminator(_one_or_many),
+    BeforeValidator(_plain),
+]
+"""One value, or a list of different values that the sweep goes through."""

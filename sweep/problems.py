@@ -1,0 +1,145 @@
+"""Pydantic's errors as sentences that say what must hold, what arrived and what was probably meant."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from sweep.errors import Path, Problem
+
+#: Tags of the union in `sweep.axes`; they stand in pydantic's locations and mean nothing to a reader.
+_TAGS = frozenset({"value", "values"})
+_UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
+_WHAT_MUST_HOLD = {
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "float_parsing": "must be a number",
+    "string_type": "must be a text",
+    "string_pattern_mismatch": "names a folder: letters, digits, '.', '_' and '-' only",
+    "tuple_type": "must be a list",
+    "model_type": "must be a mapping such as {key: value}",
+    "dataclass_type": "must be a mapping such as {key: value}",
+}
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the choice nearest to the word, or nothing."""
+    match = difflib.get_close_matches(word, list(choices), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def dotted(path: Path) -> str:
+    """`model.width`, `weight_decay[2]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
+    return text
+
+
+def mentions(message: str, paths: Iterable[Path]) -> bool:
+    """Whether a message is about, or rests on, the value at one of these paths."""
+    return any(re.search(rf"(?<![\w.]){re.escape(dotted(path))}(?!\w)", message) for path in paths if path)
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Every error of a validation as a problem, with the path as the specification's author knows it."""
+    return [_problem(details, model) for details in error.errors(include_url=False)]
+
+
+def without(values: dict[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
+    """A copy of the values without those that the problems are about: of a list, without the wrong ones."""
+    rest = copy.deepcopy(values)
+    # From the back, so that the places of a list's other values stay what they are until their turn.
+    for path in sorted({problem.path for problem in problems if problem.path}, key=_backwards):
+        _remove(rest, path)
+    return rest
+
+
+def _backwards(path: Path) -> tuple[int, int]:
+    last = path[-1]
+    return (-len(path), -last if isinstance(last, int) else 0)
+
+
+def _remove(container: Any, path: Path) -> None:
+    for part in path[:-1]:
+        if isinstance(container, dict) and part in container:
+            container = container[part]
+        else:
+            return
+    last = path[-1]
+    if isinstance(container, dict):
+        container.pop(last, None)
+    elif isinstance(container, list) and isinstance(last, int) and last < len(container):
+        del container[last]
+
+
+def place_before(path: Path, removed: Sequence[Problem]) -> Path:
+    """Where a value stood before `without` took the values of the removed problems away."""
+    if not path or not isinstance(path[-1], int):
+        return path
+    index = path[-1]
+    for gone in sorted({p.path[-1] for p in removed if p.path[:-1] == path[:-1] and isinstance(p.path[-1], int)}):
+        index += gone <= index
+    return (*path[:-1], index)
+
+
+def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
+    path = tuple(part for part in details["loc"] if part not in _TAGS)
+    name, kind, given = dotted(path), details["type"], details["input"]
+    if kind in _UNKNOWN_KEY:
+        return Problem(path, f"unknown key {name!r}{_meant(path, model)}")
+    got = "nothing" if given is None else repr(given)
+    if kind == "literal_error":
+        expected = str(details["ctx"]["expected"])
+        choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
+        return Problem(path, f"{name} must be {expected}, got {got}{nearest(str(given), choices)}")
+    if kind == "value_error":
+        message = str(details["ctx"]["error"])
+        return Problem(path, message if message.startswith(name) else f"{name} {message}")
+    if kind in _WHAT_MUST_HOLD:
+        hint = "; leave out the quotes" if isinstance(given, str) and _is_number(given) else ""
+        return Problem(path, f"{name} {_WHAT_MUST_HOLD[kind]}, got {got}{hint}")
+    must = details["msg"].replace("Input should", "must").replace("String should", "must")
+    return Problem(path, f"{name} {must[:1].lower()}{must[1:]}, got {got}")
+
+
+def _meant(path: Path, model: type[BaseModel]) -> str:
+    """The nearest valid name: among the siblings, or the same name elsewhere in the specification."""
+    names = _names(model)
+    parent, key = dotted(path[:-1]), str(path[-1])
+    siblings = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent]
+    elsewhere = [name for name in names if name.rpartition(".")[2] == key]
+    if elsewhere:
+        return f"; did you mean {elsewhere[0]!r}?"
+    hint = nearest(key, siblings)
+    return hint or f"; valid keys: {', '.join(siblings)}"
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    names = []
+    for name, field in model.model_fields.items():
+        names.append(name)
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += [f"{name}.{inner_name}" for inner_name in inner.model_fields]
+        elif isinstance(inner, type) and dataclasses.is_dataclass(inner):
+            names += [f"{name}.{inner_field.name}" for inner_field in dataclasses.fields(inner)]
+    return names
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
