@@ -46,7 +46,7 @@ def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = No
             no facet of its own.
 
     Returns:
-        Sorted by facets, `y`, `x`, which are the first columns; then
+        Sorted by facets, `y`, `x`, which are the first columns; then those of `CELL_COLUMNS`:
 
         - `n`: trials; `grokked`, `censored` (the others; `censored_budget`, `censored_stopped`,
           `censored_diverged`, `censored_failed`, `censored_unfinished` by how they ended); `undetermined`: of the
@@ -56,6 +56,7 @@ def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = No
           share; with them it holds whatever became of them.
         - `median_grok_step`: steps; infinite when fewer than half grokked; NaN when censoring leaves it
           undetermined. `median_at_least`: the median is not earlier than this.
+        - `budget_steps`: the largest budget of the cell's trials: 'never' and 'infinite' mean within it.
 
     Raises:
         AnalysisError: an axis is not a column, or settings would be pooled.
@@ -73,10 +74,11 @@ def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = No
         {**dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True)), **_cell(trials)}
         for values, trials in cells.groupby(keys, observed=True, dropna=False, sort=True)
     ]
-    return pd.DataFrame(found, columns=[*keys, *_CELL_COLUMNS])
+    return pd.DataFrame(found, columns=[*keys, *CELL_COLUMNS])
 
 
-_CELL_COLUMNS = (
+#: What a map says of a cell, after the columns of its settings.
+CELL_COLUMNS = (
     "n",
     "grokked",
     "censored",
@@ -87,6 +89,7 @@ _CELL_COLUMNS = (
     "share_high",
     "median_grok_step",
     "median_at_least",
+    "budget_steps",
 )
 
 
@@ -171,4 +174,5 @@ def _cell(trials: pd.DataFrame) -> dict[str, Any]:
         "share_high": wilson(count + undetermined, n)[1],
         "median_grok_step": upper if lower == upper else np.nan,
         "median_at_least": lower,
+        "budget_steps": int(trials["budget_steps"].max()),
     }
