@@ -1,4 +1,4 @@
-"""What `sweep` reads of `cluster.yaml`: the bucket for results, and whether anything in it is still to be edited."""
+"""What `sweep` reads of `cluster.yaml`: the bucket for results, and whether any of it is still to be edited."""
 
 from __future__ import annotations
 

@@ -1,0 +1,223 @@
+"""A sweep on a cluster: sent through Ray's job server, then looked after by the address of its results.
+
+The job carries the three packages and the resolved specification; the cluster needs their dependencies only. Its
+driver runs `python -m sweep run` on the head, so all that `sweep run` promises holds there too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import secrets
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.cluster_file import check_no_placeholders, results_root
+from sweep.errors import JobServerUnusable, SweepError
+
+if TYPE_CHECKING:
+    from sweep.config import SweepConfig
+
+#: Where `ray dashboard cluster.yaml` makes a cluster's job server appear.
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+
+_SITE = Path(__file__).parents[1]
+_PACKAGES = ("analysis", "sweep", "trainables")
+_SPECIFICATION_FILE = "specification.json"
+_ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
+
+#: How long `stop` waits for the driver; Ray kills it after RAY_JOB_STOP_WAIT_TIME_S, see cluster.yaml.
+_STOP_WAIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A sweep that was sent to a cluster."""
+
+    id: str
+    """Ray's submission id, `sweep-<name>-<time>-<random>`."""
+    address: str
+    """The job server's."""
+    results: str
+    """Folder or bucket the results go to; `sweep status` and `sweep report` read it."""
+
+
+def submit(config: SweepConfig, *, address: str = DEFAULT_ADDRESS, results: str | None = None) -> Job:
+    """Send a sweep to a cluster and return at once.
+
+    Args:
+        config: the sweep.
+        address: of the cluster's job server.
+        results: where the results go. By default where the specification says, and else in a folder of the sweep's
+            name: in this machine's `results/` if the job server is this machine, in the bucket of `cluster.yaml`
+            otherwise.
+
+    Raises:
+        JobServerUnusable: nobody answers, or not to us, or the same results are being worked on.
+        PlaceholderLeft: the results path, or the cluster file that names the bucket, is still to be edited.
+        SweepError: results on this machine's disk, for a cluster of other machines.
+    """
+    wanted = results if results is not None else config.results
+    if wanted is not None:
+        check_no_placeholders(wanted, "results")
+    with _client(address) as client:
+        place = _results_place(client, wanted, config)
+        _require_idle(client, place, address)
+        job = Job(f"sweep-{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}", address, place)
+        with _shipment(config) as folder:
+            client.submit_job(
+                entrypoint=f"python -m sweep run {_SPECIFICATION_FILE} --results {shlex.quote(place)}",
+                submission_id=job.id,
+                runtime_env={"working_dir": str(folder)},
+                metadata={"sweep_results": place, "sweep_name": config.name},
+            )
+    return job
+
+
+def find(results_or_id: str, *, address: str = DEFAULT_ADDRESS) -> Job:
+    """The job of that id, or the newest job that writes to these results.
+
+    Raises:
+        JobServerUnusable: there is none; lists those there are.
+    """
+    with _client(address) as client:
+        jobs = _sweeps(client)
+    place = _absolute(results_or_id)
+    for job in jobs:
+        if results_or_id == job.submission_id or place == job.metadata["sweep_results"]:
+            return Job(job.submission_id, address, job.metadata["sweep_results"])
+    known = "".join(f"\n  {job.submission_id}  {job.metadata['sweep_results']}" for job in jobs) or " none"
+    raise JobServerUnusable(f"the job server at {address} knows no job {results_or_id!r}; its sweeps:{known}")
+
+
+def status(job: Job) -> str:
+    """Ray's word for it: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED. What the trials do is in the results."""
+    with _client(job.address) as client:
+        return str(client.get_job_status(job.id).value)
+
+
+def logs(job: Job) -> str:
+    """What the job's driver has printed so far."""
+    with _client(job.address) as client:
+        return str(client.get_job_logs(job.id))
+
+
+def stop(job: Job) -> str:
+    """Have the job save and end, wait, and return its status. The same sweep, sent again, goes on from there."""
+    with _client(job.address) as client:
+        client.stop_job(job.id)
+        give_up = time.monotonic() + _STOP_WAIT_S
+        while (state := client.get_job_status(job.id).value) not in _ENDED and time.monotonic() < give_up:
+            time.sleep(0.2)
+        return str(state)
+
+
+@contextlib.contextmanager
+def _client(address: str) -> Iterator[Any]:
+    """Ray's own client, with the token; its errors become ones that say what to do."""
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    token = _token()
+    try:
+        with _address_wins(address):
+            client = JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"} if token else {})
+        yield client
+    except AuthenticationError as error:
+        problem = "refuses the token" if token else "wants a token"
+        raise JobServerUnusable(
+            f"the job server at {address} {problem}: put the cluster's into RAY_AUTH_TOKEN, or into the file "
+            f"~/.ray/auth_token"
+        ) from error
+    except ConnectionError as error:
+        raise JobServerUnusable(
+            f"no job server answers at {address}; for a cluster started with `ray up cluster.yaml`, keep "
+            "`ray dashboard cluster.yaml` running beside this"
+        ) from error
+    except SweepError:
+        raise
+    except RuntimeError as error:
+        raise JobServerUnusable(f"the job server at {address} says: {error}") from error
+
+
+@contextlib.contextmanager
+def _address_wins(address: str) -> Iterator[None]:
+    """Ray's client prefers RAY_API_SERVER_ADDRESS and RAY_ADDRESS to the address it is told; ours does not."""
+    name = "RAY_API_SERVER_ADDRESS"
+    before = os.environ.get(name)
+    os.environ[name] = address
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _token() -> str | None:
+    """The cluster's token, from where Ray itself looks for it."""
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        return token.strip()
+    with contextlib.suppress(OSError):
+        path = os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token"
+        return Path(path).expanduser().read_text(encoding="utf-8").strip() or None
+    return None
+
+
+def _results_place(client: Any, wanted: str | None, config: SweepConfig) -> str:
+    here = _is_this_machine(client)
+    if wanted is None:
+        wanted = config.results_path if here else f"{results_root()}/{config.name}"
+    if not here and "://" not in wanted:
+        raise SweepError(
+            f"the results of a cluster must be where all its machines can reach them, got {wanted}, a folder of "
+            "this machine; use --results s3://<bucket>/<folder>, or leave it out for the bucket of cluster.yaml"
+        )
+    return _absolute(wanted)
+
+
+def _is_this_machine(client: Any) -> bool:
+    """Whether all the cluster there is runs on this machine."""
+    nodes = client._do_request("GET", "/nodes?view=summary").json()["data"]["summary"]
+    alive = [node["hostname"] for node in nodes if node["raylet"].get("state") == "ALIVE"]
+    return bool(alive) and set(alive) == {platform.node()}
+
+
+def _require_idle(client: Any, place: str, address: str) -> None:
+    for job in _sweeps(client):
+        if job.metadata["sweep_results"] == place and job.status.value not in _ENDED:
+            raise JobServerUnusable(
+                f"{place} is being written by job {job.submission_id} at {address}; "
+                f"wait for it, or `sweep stop {job.submission_id}`"
+            )
+
+
+def _sweeps(client: Any) -> list[Any]:
+    """Jobs of ours that the server knows, newest first."""
+    jobs = [job for job in client.list_jobs() if "sweep_results" in (job.metadata or {})]
+    return sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)
+
+
+def _absolute(place: str) -> str:
+    return place.rstrip("/") if "://" in place else str(Path(place).resolve())
+
+
+@contextlib.contextmanager
+def _shipment(config: SweepConfig) -> Iterator[Path]:
+    """A folder with what the driver needs and nothing else, so that the upload is small."""
+    with tempfile.TemporaryDirectory(prefix="sweep-job-") as name:
+        folder = Path(name)
+        for package in _PACKAGES:
+            shutil.copytree(_SITE / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+        values = {"name": config.name, **config.model_dump(mode="json", exclude_unset=True, exclude={"results"})}
+        (folder / _SPECIFICATION_FILE).write_text(json.dumps(values, indent=2), encoding="utf-8")
+        yield folder
