@@ -1,1 +1,117 @@
-"""Placeholder."""
+"""Train networks in lanes and watch the compressed size of their weights. Knows nothing of Ray or of tables.
+
+    from trainables import TrialConfig, train
+
+    for measurement in train([TrialConfig(weight_decay=1.0), TrialConfig(weight_decay=0.0)]):
+        print(measurement.step, measurement.val_accuracy, measurement.complexity_bytes)
+
+Names are imported when they are first used, so that configurations can be read without importing torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainables.complexity import METHOD, ComplexityResult, decode, measure
+    from trainables.config import ModelConfig, TaskConfig, TrialConfig, trial_from_dict
+    from trainables.errors import (
+        BitstreamError,
+        CheckpointError,
+        ConfigError,
+        MeasurementError,
+        TrainablesError,
+    )
+    from trainables.lanes import LaneRun, shape_key, train
+    from trainables.measurement import (
+        ComplexityMeasurement,
+        Ending,
+        MatrixMeasurement,
+        Measurement,
+        TrialEnd,
+        TrialHistory,
+        Watch,
+    )
+    from trainables.measuring import MeasuringConfig
+    from trainables.memory import lane_bytes
+    from trainables.models import forward, initialise
+    from trainables.networks import LoadedNetwork, from_safetensors, load_network, save_network, to_safetensors
+    from trainables.spectral import spectrum
+    from trainables.tasks import FAMILIES, Split, Task, build_task, split
+
+_MODULES = {
+    "complexity": ("METHOD", "ComplexityResult", "decode", "measure"),
+    "config": ("ModelConfig", "TaskConfig", "TrialConfig", "trial_from_dict"),
+    "errors": ("BitstreamError", "CheckpointError", "ConfigError", "MeasurementError", "TrainablesError"),
+    "lanes": ("LaneRun", "shape_key", "train"),
+    "measurement": (
+        "ComplexityMeasurement",
+        "Ending",
+        "MatrixMeasurement",
+        "Measurement",
+        "TrialEnd",
+        "TrialHistory",
+        "Watch",
+    ),
+    "measuring": ("MeasuringConfig",),
+    "memory": ("lane_bytes",),
+    "models": ("forward", "initialise"),
+    "networks": ("LoadedNetwork", "from_safetensors", "load_network", "save_network", "to_safetensors"),
+    "spectral": ("spectrum",),
+    "tasks": ("FAMILIES", "Split", "Task", "build_task", "split"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 (grouped as imported above)
+    "METHOD",
+    "ComplexityResult",
+    "decode",
+    "measure",
+    "ModelConfig",
+    "TaskConfig",
+    "TrialConfig",
+    "trial_from_dict",
+    "BitstreamError",
+    "CheckpointError",
+    "ConfigError",
+    "MeasurementError",
+    "TrainablesError",
+    "LaneRun",
+    "shape_key",
+    "train",
+    "ComplexityMeasurement",
+    "Ending",
+    "MatrixMeasurement",
+    "Measurement",
+    "TrialEnd",
+    "TrialHistory",
+    "Watch",
+    "MeasuringConfig",
+    "lane_bytes",
+    "forward",
+    "initialise",
+    "LoadedNetwork",
+    "from_safetensors",
+    "load_network",
+    "save_network",
+    "to_safetensors",
+    "spectrum",
+    "FAMILIES",
+    "Split",
+    "Task",
+    "build_task",
+    "split",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'trainables' has no attribute {name!r}")
+    value = getattr(import_module(f"trainables.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -68,8 +68,8 @@ class MeasuringConfig:
         for epsilon in self.epsilons:
             if epsilon >= math.log(classes):
                 raise ConfigError(
-                    f"epsilon must be below ln({classes} classes) = {math.log(classes):.3f} nats, the loss of guessing, "
-                    f"got {epsilon}; choose a smaller epsilon"
+                    f"epsilon must be below the loss of guessing, ln({classes} classes) = "
+                    f"{math.log(classes):.3f} nats, got {epsilon}; choose a smaller epsilon"
                 )
 
 

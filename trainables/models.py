@@ -108,8 +108,8 @@ def _mlp(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor) 
 def _transformer(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     """Layers with normalisation after each residual sum; attention without mask.
 
-    Two savings, both exact: the first layer's keys and values are sums of a token's and a position's part, so they are
-    computed once for each token and looked up; and of the last layer only the last position is needed.
+    Two savings, both exact: the first layer's keys and values are sums of a token's and a position's part, so
+    they are computed once for each token and looked up; and of the last layer only the last position is needed.
     """
     examples, positions = inputs.shape[-2:]
     tokens = parameters["embedding/embedding"]
@@ -123,13 +123,15 @@ def _transformer(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: 
         queried = 1 if last else positions
         if layer == 0:
             table = torch.cat([_project(parameters, prefix, part, tokens) for part in ("k_proj", "v_proj")], -1)
-            shift = torch.cat([_dense(parameters, f"{prefix}/self_attn/{part}", places) for part in ("k_proj", "v_proj")], -1)
+            shift = torch.cat(
+                [_dense(parameters, f"{prefix}/self_attn/{part}", places) for part in ("k_proj", "v_proj")], -1
+            )
             keys, values = (_look_up(table, inputs) + shift[:, None]).chunk(2, -1)
             residual = _look_up(tokens, inputs[..., -queried:]) + places[:, None, -queried:]
         else:
             keys, values = (_dense(parameters, f"{prefix}/self_attn/{part}", x) for part in ("k_proj", "v_proj"))
-            residual = x.unflatten(1, (examples, positions))[:, :, -queried:]
-            keys, values = (part.unflatten(1, (examples, positions)) for part in (keys, values))
+            residual = x.view(lanes, examples, positions, -1)[:, :, -queried:]
+            keys, values = (part.view(lanes, examples, positions, -1) for part in (keys, values))
 
         # From here on rows are (example, queried position): [L, n Q, C].
         residual = residual.reshape(lanes, examples * queried, config.width)
@@ -137,9 +139,11 @@ def _transformer(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: 
             mixed = values.sum(2, keepdim=True).expand(-1, -1, queried, -1)
         else:
             queries = _dense(parameters, f"{prefix}/self_attn/q_proj", residual)
-            mixed = _attend(config.heads, queries.unflatten(1, (examples, queried)), keys, values)
+            mixed = _attend(config.heads, queries.view(lanes, examples, queried, -1), keys, values)
         mixed = mixed.reshape(residual.shape)
-        x = _layer_norm(parameters, f"{prefix}/ln1", residual + _dense(parameters, f"{prefix}/self_attn/out_proj", mixed))
+        x = _layer_norm(
+            parameters, f"{prefix}/ln1", residual + _dense(parameters, f"{prefix}/self_attn/out_proj", mixed)
+        )
         hidden = _gelu(_dense(parameters, f"{prefix}/ffn/layer1", x))
         x = _layer_norm(parameters, f"{prefix}/ln2", x + _dense(parameters, f"{prefix}/ffn/layer2", hidden))
     return _dense(parameters, "output_layer", x)
@@ -151,7 +155,7 @@ def _attend(heads: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor
     There are few positions, so the products are written out: batches of tiny matrices would be slower.
     """
     width = queries.shape[-1] // heads
-    queries, keys, values = (part.unflatten(-1, (heads, width)) for part in (queries, keys, values))
+    queries, keys, values = (part.view(*part.shape[:-1], heads, width) for part in (queries, keys, values))
     scores = (queries[:, :, :, None] * keys[:, :, None]).sum(-1) / math.sqrt(width)  # [L, n, Q, T, h]
     weights = scores.softmax(3)[..., None]
     return (weights * values[:, :, None]).sum(3).flatten(-2)

@@ -35,9 +35,10 @@ def penalty_matrices(shapes: Mapping[str, Sequence[int]]) -> list[str]:
 def entropy_gradient(matrices: Tensor, floor: float) -> Tensor:
     """dH/dW in closed form, for a batch of matrices [..., R, C]; same shape, nats per unit of weight.
 
-    With floor tau > 0 the singular values enter as t = sqrt(s^2 + (tau s_max)^2), and this is the exact gradient of
-    the entropy of t: smooth where the matrix loses rank. It needs the eigenvectors of the smaller Gram matrix only,
-    since U diag(d) V^T = U diag(d / s) U^T W. With floor 0 it is the paper's form, U diag(-(ln p + H) / sum(s)) V^T.
+    With floor tau > 0 the singular values enter as t = sqrt(s^2 + (tau s_max)^2), and this is the exact gradient
+    of the entropy of t: smooth where the matrix loses rank. It needs the eigenvectors of the smaller Gram matrix
+    only, since U diag(d) V^T = U diag(d / s) U^T W. With floor 0 it is the paper's form,
+    U diag(-(ln p + H) / sum(s)) V^T.
 
     A matrix that is not finite gets a gradient that is not finite; the others in the batch do not notice.
     """

@@ -26,5 +26,7 @@ def build_task(config: TaskConfig) -> Task:
     """
     if config.family not in FAMILIES:
         nearest = difflib.get_close_matches(config.family, FAMILIES, n=3, cutoff=0.4) or list(FAMILIES)
-        raise ConfigError(f"task.family must name a known family, got {config.family!r}; try {' or '.join(nearest)}")
+        raise ConfigError(
+            f"task.family must name a known family, got {config.family!r}; try {' or '.join(nearest)}"
+        )
     return FAMILIES[config.family](config)

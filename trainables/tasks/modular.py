@@ -18,7 +18,7 @@ Operation = Callable[[Tensor, Tensor, int], Tensor]
 def _divide(left: Tensor, right: Tensor, modulus: int) -> Tensor:
     """left x right^-1; every right must be invertible."""
     inverse = torch.zeros(modulus, dtype=torch.int64)
-    for divisor in right.unique().tolist():
+    for divisor in set(right.tolist()):
         inverse[divisor] = pow(divisor, -1, modulus)
     return left * inverse[right]
 

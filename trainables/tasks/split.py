@@ -45,7 +45,7 @@ def split(task: Task, data_fraction: float, label_noise: float, seed: int) -> Sp
     """Split a task's table, and replace a share of the training labels.
 
     The training part is the beginning of one permutation per seed, so the training sets of one seed are nested
-    over data fractions; an example's noisy label, and its place in the order of corruption, depend on the seed only.
+    over data fractions; an example's noisy label and its rank in the order of corruption depend on the seed only.
 
     Args:
         task: the table.

@@ -1,0 +1,165 @@
+"""From weights to a `Measurement`: losses, accuracies, norms, spectra, sizes and complexity."""
+
+from __future__ import annotations
+
+import bz2
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+import zstandard
+from torch import Tensor
+
+from trainables.complexity import METHOD, ComplexityResult, measure
+from trainables.config import ModelConfig, TrialConfig
+from trainables.measurement import ComplexityMeasurement, MatrixMeasurement
+from trainables.measuring import MeasuringConfig
+from trainables.models import forward
+from trainables.spectral import penalty_matrices, spectrum
+from trainables.tasks import Split, Task
+
+CHUNK_EXAMPLES = 2048
+"""Examples evaluated at once. A constant: a lane's bits must not depend on how many lanes fit in memory."""
+
+ZSTD_LEVEL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Losses in nats per example, accuracies in [0, 1]."""
+
+    train_loss: float
+    val_loss: float
+    train_accuracy: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What can be said of weights without data."""
+
+    l2_norm: float
+    zstd_bytes: int
+    spectral_entropy: float
+    effective_rank: float
+    matrices: tuple[MatrixMeasurement, ...]
+
+
+@torch.no_grad()
+def table_outcomes(
+    model: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy and correctness of every example of the table in every lane.
+
+    Args:
+        model: which network.
+        parameters: name -> [L, ...], L >= 2 where bits shall not depend on L.
+        inputs: [N, T] tokens, the same for all lanes.
+        targets: [L, N] labels.
+
+    Returns:
+        Losses [L, N] in nats and correctness [L, N] (bool), on the parameters' device.
+    """
+    losses, correct = [], []
+    for first in range(0, len(inputs), CHUNK_EXAMPLES):
+        labels = targets[:, first : first + CHUNK_EXAMPLES]
+        logits = forward(model, parameters, inputs[first : first + CHUNK_EXAMPLES])
+        losses.append(
+            functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
+        )
+        correct.append(logits.argmax(-1) == labels)
+    return torch.cat(losses, 1), torch.cat(correct, 1)
+
+
+def scores(losses: Tensor, correct: Tensor, split: Split) -> Scores:
+    """Means over one lane's own training and validation examples, from its rows [N] of `table_outcomes`."""
+
+    def loss(part: Tensor) -> float:
+        return float(losses[part].double().mean())
+
+    def accuracy(part: Tensor) -> float:
+        return int(correct[part].sum()) / len(part)
+
+    return Scores(loss(split.train), loss(split.validation), accuracy(split.train), accuracy(split.validation))
+
+
+def size(network: Mapping[str, Tensor]) -> Size:
+    """Norm, spectra and zstd size of one network's weights (on the CPU, no lane axis).
+
+    The means of entropy and rank are over all matrices, unsmoothed; NaN where weights are not finite.
+    """
+    matrices = tuple(
+        _matrix(name, network[name]) for name in penalty_matrices({name: w.shape for name, w in network.items()})
+    )
+    return Size(
+        l2_norm=math.sqrt(math.fsum(float(weight.double().square().sum()) for weight in network.values()))
+        if all(bool(torch.isfinite(weight).all()) for weight in network.values())
+        else math.nan,
+        zstd_bytes=len(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(raw_bytes(network))),
+        spectral_entropy=math.fsum(m.spectral_entropy for m in matrices) / len(matrices),
+        effective_rank=math.fsum(m.effective_rank for m in matrices) / len(matrices),
+        matrices=matrices,
+    )
+
+
+def raw_bytes(network: Mapping[str, Tensor]) -> bytes:
+    """The float32 weights one after the other, little endian: what general-purpose compressors are given."""
+    return b"".join(weight.contiguous().numpy().astype("<f4").tobytes() for weight in network.values())
+
+
+def bzip2_size(network: Mapping[str, Tensor]) -> int:
+    """The paper's naive size: bzip2 of the raw float32 weights, bytes."""
+    return len(bz2.compress(raw_bytes(network)))
+
+
+def complexities(
+    trial: TrialConfig, task: Task, split: Split, network: Mapping[str, Tensor], measuring: MeasuringConfig
+) -> tuple[ComplexityMeasurement, ...]:
+    """Complexity at every epsilon, primary first, with the accuracies of the decoded networks.
+
+    The distortion is that of the full training set with the labels trained on, noisy ones included.
+    """
+    inputs, labels = task.inputs[split.train], split.targets[split.train]
+
+    def training_losses(candidate: Mapping[str, Tensor]) -> Tensor:
+        one_lane = {name: weight[None] for name, weight in candidate.items()}
+        return table_outcomes(trial.model, one_lane, inputs, labels[None])[0][0]
+
+    results = measure(network, training_losses, measuring.epsilons)
+    return tuple(_complexity(trial, task, split, result) for result in results)
+
+
+def description_length_bits(complexity: ComplexityMeasurement, training_examples: int) -> float:
+    """8 C + n x training cross-entropy of the decoded network, in bits."""
+    return 8 * complexity.complexity_bytes + training_examples * complexity.train_loss / math.log(2)
+
+
+def _complexity(trial: TrialConfig, task: Task, split: Split, result: ComplexityResult) -> ComplexityMeasurement:
+    one_lane = {name: weight[None] for name, weight in result.decoded.items()}
+    losses, correct = table_outcomes(trial.model, one_lane, task.inputs, split.targets[None])
+    decoded = scores(losses[0], correct[0], split)
+    return ComplexityMeasurement(
+        epsilon=result.epsilon,
+        complexity_bytes=result.complexity_bytes,
+        loss_increase=result.loss_increase,
+        train_loss=decoded.train_loss,
+        train_accuracy=decoded.train_accuracy,
+        val_accuracy=decoded.val_accuracy,
+        evaluations=result.evaluations,
+        method=METHOD,
+        wall_s=result.wall_s,
+    )
+
+
+def _matrix(name: str, matrix: Tensor) -> MatrixMeasurement:
+    entropy, rank = spectrum(matrix)
+    return MatrixMeasurement(
+        matrix=name,
+        rows=matrix.shape[0],
+        columns=matrix.shape[1],
+        spectral_entropy=entropy,
+        effective_rank=rank,
+        frobenius_norm=float(torch.linalg.vector_norm(matrix.double())),
+    )

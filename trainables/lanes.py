@@ -1,0 +1,522 @@
+"""The training loop: many trials of one shape as one batched model, each in a lane of its own.
+
+Read `LaneRun.advance` first: refill, then train up to the next step at which some trial is due, evaluate and watch,
+and so on to the end of the block. `LaneRun._train` is the step itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from trainables import checkpoint, evaluate
+from trainables.config import TrialConfig
+from trainables.errors import ConfigError
+from trainables.layout import Layout
+from trainables.measurement import Ending, Measurement, TrialEnd, TrialHistory, Watch
+from trainables.measuring import ACCURACY_MOVE, BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
+from trainables.models import forward, initialise, parameter_shapes
+from trainables.optimiser import LaneSettings, adamw_step
+from trainables.random import generator
+from trainables.spectral import penalty_gradient
+from trainables.tasks import Split, build_task, split
+from trainables.tasks.split import training_size
+
+DEFAULT_LANES = 8
+LARGEST_DEFAULT_BATCH = 512
+
+_FEWEST_LANES = 2
+"""A batch of exactly one takes other matrix kernels, whose bits differ; an idle lane keeps it company."""
+
+
+def effective_batch_size(trial: TrialConfig) -> int:
+    """Examples per step: as asked for, 0 for all n training examples, by default min(512, n // 2) but at least 1.
+
+    Raises:
+        ConfigError: more than the n training examples are asked for.
+    """
+    examples = training_size(build_task(trial.task).examples, trial.data_fraction)
+    if trial.batch_size is None:
+        return max(1, min(LARGEST_DEFAULT_BATCH, examples // 2))
+    if trial.batch_size > examples:
+        raise ConfigError(
+            f"batch_size must be at most the number of training examples, got {trial.batch_size} for {examples} "
+            f"(data_fraction {trial.data_fraction}); choose a smaller one, or 0 for the full batch"
+        )
+    return trial.batch_size or examples
+
+
+_EVALUATED_LANES = 16
+"""Lanes evaluated at once, a bound on memory."""
+
+ShapeKey = tuple[object, ...]
+
+
+def shape_key(trial: TrialConfig) -> ShapeKey:
+    """What trials must have in common to share a batched model; hashable.
+
+    Raises:
+        ConfigError: the trial cannot be trained, see `effective_batch_size` and `trainables.tasks.build_task`.
+    """
+    penalised = trial.spectral_entropy_weight > 0
+    return (
+        trial.task,
+        trial.model,
+        effective_batch_size(trial),
+        penalised,
+        trial.spectral_floor if penalised else None,
+        trial.weight_noise > 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Trials of a lane run by state; their sum is the number of trials."""
+
+    done: int
+    running: int
+    queued: int
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The trial in a lane and what is known of it on the host."""
+
+    trial_index: int
+    trial: TrialConfig
+    split: Split
+    evaluated: list[int]
+    """Steps still to be evaluated, the next one last."""
+    measured: frozenset[int]
+    age: int = 0
+    """Steps done."""
+    running: bool = True
+    train_wall_s: float = 0.0
+    measure_wall_s: float = 0.0
+    history: list[Measurement] = field(default_factory=list)
+    epoch: int = -1
+    order: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    """Training examples in the order of the epoch."""
+
+    @property
+    def trial_id(self) -> str:
+        return self.trial.trial_id
+
+    def accuracy_moved(self, val_accuracy: float) -> bool:
+        """Whether validation accuracy is far from where it was when complexity was last measured."""
+        last = next(
+            (past.val_accuracy for past in reversed(self.history) if past.complexity_bytes is not None), None
+        )
+        return last is not None and abs(val_accuracy - last) >= ACCURACY_MOVE
+
+    def next_batches(self, steps: int, size: int) -> Tensor:
+        """[steps, size] indices into the table: the epochs' permutations in turn, each one's remainder dropped."""
+        per_epoch = len(self.split.train) // size
+        batches = []
+        for step in range(self.age, self.age + steps):
+            epoch, cursor = divmod(step, per_epoch)
+            if epoch != self.epoch:
+                shuffled = torch.randperm(
+                    len(self.split.train), generator=generator(self.trial.seed, "batches", epoch)
+                )
+                self.epoch, self.order = epoch, self.split.train[shuffled]
+            batches.append(self.order[cursor * size : (cursor + 1) * size])
+        return torch.stack(batches)
+
+
+class LaneRun:
+    """Trains a queue of trials of one shape, several at a time, in blocks of `BLOCK_STEPS` steps.
+
+    A trial's measurements do not depend on which others it shares the run with; on a CPU to the last bit
+    (`train_wall_s`, `measure_wall_s` and the `wall_s` of complexities excepted).
+
+    Args:
+        trials: the queue; all of one `shape_key`.
+        measuring: when to evaluate and at which epsilons to measure.
+        watch: asked after each evaluated step whether the trial ends there.
+        lanes: trials trained at once, at most.
+        device: a torch device, e.g. `cpu` or `cuda`.
+
+    Raises:
+        ConfigError: trials of several shapes, no trials, no lanes, a device that is not there, or an epsilon that a
+            network which has learnt nothing would satisfy.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[TrialConfig],
+        *,
+        measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
+        watch: Watch | None = None,
+        lanes: int = DEFAULT_LANES,
+        device: str = "cpu",
+    ) -> None:
+        _check(trials, lanes, device)
+        first = trials[0]
+        self._trials = tuple(trials)
+        self._measuring = measuring
+        self._watch = watch
+        self._wanted_lanes = lanes
+        self._device = torch.device(device)
+        self._task = build_task(first.task)
+        self._model = first.model
+        self._batch_size = effective_batch_size(first)
+        self._penalised = first.spectral_entropy_weight > 0
+        self._noisy = first.weight_noise > 0
+        measuring.check_classes(self._task.classes)
+
+        self._layout = Layout(parameter_shapes(self._task, self._model))
+        self._inputs = self._task.inputs.to(self._device)
+        self._next_trial = 0
+        width = max(_FEWEST_LANES, min(lanes, len(trials)))
+        self._lanes: list[_Lane | None] = [None] * width
+        self._weights = torch.zeros(width, self._layout.weights, device=self._device)
+        self._first_moment = torch.zeros_like(self._weights)
+        self._second_moment = torch.zeros_like(self._weights)
+        self._targets = self._task.targets.to(self._device).repeat(width, 1)
+        self._settings = self._lane_settings()
+
+    # --- what is asked from outside ------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial has ended."""
+        return self._next_trial == len(self._trials) and not self._running()
+
+    @property
+    def counts(self) -> Counts:
+        """Trials done, running and queued."""
+        running, queued = len(self._running()), len(self._trials) - self._next_trial
+        return Counts(len(self._trials) - running - queued, running, queued)
+
+    def advance(self, blocks: int) -> list[Measurement]:
+        """Train all lanes for so many blocks; return the measurements taken, in order of happening."""
+        measurements: list[Measurement] = []
+        for _ in range(blocks):
+            self._refill()
+            measurements += self._evaluate_due()
+            left = BLOCK_STEPS
+            while left and self._running():
+                steps = min(left, *(lane.evaluated[-1] - lane.age for lane in self._running()))
+                self._train(steps)
+                measurements += self._evaluate_due()
+                left -= steps
+        return measurements
+
+    def save(self) -> bytes:
+        """The state between two calls of `advance`, as safetensors bytes."""
+        running = [index for index, lane in enumerate(self._lanes) if lane is not None and lane.running]
+        return checkpoint.encode(
+            checkpoint.RunRecord(
+                **self._identity(),
+                lanes=self._wanted_lanes,
+                next_trial=self._next_trial,
+                running=[
+                    checkpoint.LaneRecord(
+                        lane.trial_index, lane.age, lane.train_wall_s, lane.measure_wall_s, lane.history
+                    )
+                    for lane in self._running()
+                ],
+                tensors={name: tensor[running].cpu() for name, tensor in self._state().items()},
+            )
+        )
+
+    @classmethod
+    def restore(
+        cls,
+        data: bytes,
+        trials: Sequence[TrialConfig],
+        *,
+        measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
+        watch: Watch | None = None,
+        device: str = "cpu",
+    ) -> LaneRun:
+        """Go on where `save` was called; on a CPU the measurements are those of an uninterrupted run, bit for bit.
+
+        Raises:
+            CheckpointError: the bytes are damaged, or were saved with other trials or another way of measuring.
+            ConfigError: as for a new run.
+        """
+        record = checkpoint.decode(data)
+        run = cls(trials, measuring=measuring, watch=watch, lanes=record.lanes, device=device)
+        checkpoint.check_belongs(record, **run._identity())
+        run._next_trial = record.next_trial
+        for place, saved in enumerate(record.running):
+            lane = run._new_lane(saved.trial_index)
+            lane.age = saved.age
+            lane.evaluated = [step for step in lane.evaluated if step > saved.age]
+            lane.train_wall_s, lane.measure_wall_s = saved.train_wall_s, saved.measure_wall_s
+            lane.history = list(saved.history)
+            run._place(place, lane, {name: tensor[place] for name, tensor in record.tensors.items()})
+        run._settings = run._lane_settings()
+        return run
+
+    # --- lanes ---------------------------------------------------------------------------------------------------
+
+    def _refill(self) -> None:
+        """At a block boundary: free lanes take the next trials; once there are none, free lanes go."""
+        free = [place for place, lane in enumerate(self._lanes) if lane is None or not lane.running]
+        if not free:
+            return
+        for place in list(free):
+            if self._next_trial == len(self._trials):
+                break
+            lane = self._new_lane(self._next_trial)
+            weights = initialise(self._task, self._model, lane.trial.seed)
+            row = self._layout.rows({name: weight[None] for name, weight in weights.items()})[0]
+            self._place(place, lane, {"weights": row, "first_moment": row * 0, "second_moment": row * 0})
+            self._next_trial += 1
+            free.remove(place)
+        busy = [place for place in range(len(self._lanes)) if place not in free]
+        kept = sorted(busy + free[: max(0, _FEWEST_LANES - len(busy))])
+        if len(kept) < len(self._lanes):
+            self._lanes = [self._lanes[place] for place in kept]
+            self._weights, self._first_moment, self._second_moment, self._targets = (
+                tensor[kept] for tensor in (self._weights, self._first_moment, self._second_moment, self._targets)
+            )
+        self._settings = self._lane_settings()
+
+    def _new_lane(self, trial_index: int) -> _Lane:
+        trial = self._trials[trial_index]
+        return _Lane(
+            trial_index=trial_index,
+            trial=trial,
+            split=split(self._task, trial.data_fraction, trial.label_noise, trial.seed),
+            evaluated=list(reversed(evaluated_steps(self._measuring, trial.steps))),
+            measured=frozenset(measured_steps(self._measuring, trial.steps)),
+        )
+
+    def _place(self, place: int, lane: _Lane, state: dict[str, Tensor]) -> None:
+        self._lanes[place] = lane
+        self._targets[place] = lane.split.targets.to(self._device)
+        for name, tensor in self._state().items():
+            tensor[place] = state[name].to(self._device)
+
+    def _running(self) -> list[_Lane]:
+        return [lane for lane in self._lanes if lane is not None and lane.running]
+
+    def _state(self) -> dict[str, Tensor]:
+        return {
+            "weights": self._weights,
+            "first_moment": self._first_moment,
+            "second_moment": self._second_moment,
+        }
+
+    def _lane_settings(self) -> LaneSettings:
+        """Settings of the lanes; a lane that never held a trial takes those of the first."""
+        return LaneSettings([self._trials[0] if lane is None else lane.trial for lane in self._lanes], self._device)
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree on with the run that goes on from it."""
+        return {
+            "trial_ids": [trial.trial_id for trial in self._trials],
+            "budgets": [trial.steps for trial in self._trials],
+            "measuring": dataclasses.asdict(self._measuring),
+        }
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def _train(self, steps: int) -> None:
+        """So many optimiser updates in every lane, without the host waiting for the device."""
+        started = time.perf_counter()
+        ages = [0 if lane is None else lane.age for lane in self._lanes]
+        batches = self._draw_batches(steps)
+        rates, roots = self._settings.rates(ages, steps)
+        for step in range(steps):
+            # Draw batch.
+            batch = batches[step]
+            inputs, targets = self._inputs[batch], self._targets.gather(1, batch)
+            # Forward, at noisy weights where the trials ask for it.
+            at = self._weights + self._draw_noise(step) if self._noisy else self._weights
+            leaves = self._layout.leaves(at)
+            logits = forward(self._model, leaves, inputs)
+            # Loss: lanes are added up, so each one's gradient is that of its own mean.
+            loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+            # Backward. The penalty has its gradient in closed form.
+            parts = torch.autograd.grad(loss / self._batch_size, list(leaves.values()), allow_unused=True)
+            gradient = self._layout.rows(dict(zip(leaves, parts, strict=True)))
+            if self._penalised:
+                floor = self._trials[0].spectral_floor
+                penalty = self._layout.rows(penalty_gradient(self._layout.parameters(at), floor))
+                gradient.addcmul_(penalty, self._settings.penalty_weight)
+            # Step.
+            adamw_step(
+                self._weights,
+                self._first_moment,
+                self._second_moment,
+                gradient,
+                self._settings,
+                rates[step],
+                roots[step],
+            )
+        running = self._running()
+        for lane in running:
+            lane.age += steps
+            lane.train_wall_s += (time.perf_counter() - started) / len(running)
+
+    def _draw_batches(self, steps: int) -> Tensor:
+        """[steps, L, B] indices into the table; a free lane repeats the first example."""
+        nothing = torch.zeros(steps, self._batch_size, dtype=torch.int64)
+        drawn = [
+            lane.next_batches(steps, self._batch_size) if lane is not None and lane.running else nothing
+            for lane in self._lanes
+        ]
+        return torch.stack(drawn, 1).to(self._device)
+
+    def _draw_noise(self, step: int) -> Tensor:
+        """[L, P] Gaussian noise for the step so many after the lanes' ages."""
+        noise = torch.zeros(self._weights.shape)
+        for row, lane in zip(noise, self._lanes, strict=True):
+            if lane is not None and lane.running:
+                row.normal_(generator=generator(lane.trial.seed, "noise", lane.age + step))
+        return noise.to(self._device).mul_(self._settings.weight_noise)
+
+    # --- evaluating ----------------------------------------------------------------------------------------------
+
+    def _evaluate_due(self) -> list[Measurement]:
+        """Evaluate the trials that are due at their age, measure those that should be, and ask the watch."""
+        due = [
+            (place, lane)
+            for place, lane in enumerate(self._lanes)
+            if lane is not None and lane.running and lane.evaluated[-1] == lane.age
+        ]
+        if not due:
+            return []
+        started = time.perf_counter()
+        losses, correct = [], []
+        for first in range(0, len(due), _EVALUATED_LANES):
+            places = [place for place, _ in due[first : first + _EVALUATED_LANES]]
+            rows = places * _FEWEST_LANES if len(places) < _FEWEST_LANES else places
+            outcomes = evaluate.table_outcomes(
+                self._model, self._layout.parameters(self._weights[rows]), self._inputs, self._targets[rows]
+            )
+            losses.append(outcomes[0][: len(places)])
+            correct.append(outcomes[1][: len(places)])
+        # The host's one look at the device in this segment.
+        host_losses, host_correct = torch.cat(losses).cpu(), torch.cat(correct).cpu()
+        host_weights = self._weights[[place for place, _ in due]].cpu()
+        seconds_each = (time.perf_counter() - started) / len(due)
+        measurements = []
+        for (_, lane), *results in zip(due, host_losses, host_correct, host_weights, strict=True):
+            lane.measure_wall_s += seconds_each
+            measurements.append(self._report(lane, *results))
+        return measurements
+
+    def _report(self, lane: _Lane, losses: Tensor, correct: Tensor, weights: Tensor) -> Measurement:
+        """One lane's measurement, from its rows [N], [N], [P] on the host; ends the trial where that is due."""
+        started = time.perf_counter()
+        lane.evaluated.pop()
+        network = {name: weight.clone() for name, weight in self._layout.parameters(weights).items()}
+        scores = evaluate.scores(losses, correct, lane.split)
+        size = evaluate.size(network)
+        finite = math.isfinite(scores.train_loss) and math.isfinite(size.l2_norm)
+        measured = finite and (lane.age in lane.measured or lane.accuracy_moved(scores.val_accuracy))
+        complexities = (
+            evaluate.complexities(lane.trial, self._task, lane.split, network, self._measuring) if measured else ()
+        )
+        lane.measure_wall_s += time.perf_counter() - started
+        measurement = Measurement(
+            trial_id=lane.trial_id,
+            step=lane.age,
+            weight_decay=lane.trial.weight_decay,
+            data_fraction=lane.trial.data_fraction,
+            spectral_entropy_weight=lane.trial.spectral_entropy_weight,
+            seed=lane.trial.seed,
+            train_loss=scores.train_loss,
+            val_loss=scores.val_loss,
+            train_accuracy=scores.train_accuracy,
+            val_accuracy=scores.val_accuracy,
+            complexity_bytes=complexities[0].complexity_bytes if complexities else None,
+            description_length_bits=(
+                evaluate.description_length_bits(complexities[0], len(lane.split.train)) if complexities else None
+            ),
+            zstd_bytes=size.zstd_bytes,
+            l2_norm=size.l2_norm,
+            spectral_entropy=size.spectral_entropy,
+            effective_rank=size.effective_rank,
+            train_wall_s=lane.train_wall_s,
+            measure_wall_s=lane.measure_wall_s,
+            complexities=complexities,
+            matrices=size.matrices if measured else (),
+        )
+        lane.history.append(measurement)
+        ending = self._ending(lane, finite)
+        if ending is None:
+            return dataclasses.replace(measurement, network=network if measured else None)
+        lane.running = False
+        end = TrialEnd(
+            ending=ending,
+            bzip2_bytes=evaluate.bzip2_size(network),
+            parameters=self._layout.weights,
+            training_examples=len(lane.split.train),
+            validation_examples=len(lane.split.validation),
+        )
+        return dataclasses.replace(measurement, network=network, end=end)
+
+    def _ending(self, lane: _Lane, finite: bool) -> Ending | None:
+        """Diverged, what the watch says, or the budget; at the last step a decision to stop comes too late."""
+        if not finite:
+            return Ending(because="diverged", reason=f"loss or weights were not finite at step {lane.age}")
+        ending = self._watch(TrialHistory(lane.trial, tuple(lane.history))) if self._watch else None
+        if lane.age == lane.trial.steps and (ending is None or ending.because == "stopped"):
+            return Ending(because="budget", reason=f"the budget of {lane.trial.steps} steps was used up")
+        return ending
+
+
+def train(
+    trials: Sequence[TrialConfig],
+    watch: Watch | None = None,
+    *,
+    measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
+    lanes: int = DEFAULT_LANES,
+    device: str = "cpu",
+) -> Iterator[Measurement]:
+    """Train any trials, one shape after the other, and yield their measurements as they are taken.
+
+    Args:
+        trials: of any shapes; those of one shape train together.
+        watch: asked after each evaluated step whether the trial ends there.
+        measuring: when to evaluate and at which epsilons to measure.
+        lanes: trials trained at once, at most.
+        device: a torch device.
+
+    Raises:
+        ConfigError: a trial cannot be trained; raised here, before any is.
+    """
+    groups: dict[ShapeKey, list[TrialConfig]] = {}
+    for trial in trials:
+        groups.setdefault(shape_key(trial), []).append(trial)
+    runs = [
+        LaneRun(group, measuring=measuring, watch=watch, lanes=lanes, device=device) for group in groups.values()
+    ]
+
+    def measurements() -> Iterator[Measurement]:
+        while runs:
+            yield from runs[0].advance(1)
+            if runs[0].finished:
+                runs.pop(0)
+
+    return measurements()
+
+
+def _check(trials: Sequence[TrialConfig], lanes: int, device: str) -> None:
+    if not trials:
+        raise ConfigError("a lane run needs at least one trial, got none")
+    if lanes < 1:
+        raise ConfigError(f"lanes must be at least 1, got {lanes}")
+    shapes = {shape_key(trial) for trial in trials}
+    if len(shapes) > 1:
+        raise ConfigError(
+            f"the trials of a lane run must have one shape, got {len(shapes)}: "
+            f"{'; '.join(sorted(map(str, shapes)))}; group them by `shape_key`, or use `train`"
+        )
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r} needs a GPU that torch can use, and there is none; use 'cpu'")

@@ -1,0 +1,39 @@
+"""All weights of a lane as one row: a dictionary of parameters laid out in one flat tensor [L, P]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+
+class Layout:
+    """Where each parameter lies in a row of P weights; the optimiser, checkpoints and norms need only the row."""
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+        self.weights = sum(self.sizes)
+
+    def parameters(self, rows: Tensor) -> dict[str, Tensor]:
+        """Rows [L, P] -> views name -> [L, ...]; a single row [P] -> views without lane axis."""
+        lanes = rows.shape[:-1]
+        parts = rows.split_with_sizes(self.sizes, -1)
+        return {
+            name: part.view(*lanes, *shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
+        }
+
+    def leaves(self, rows: Tensor) -> dict[str, Tensor]:
+        """Like `parameters`, as starting points of automatic differentiation that share the rows' memory."""
+        return {name: part.detach().requires_grad_() for name, part in self.parameters(rows).items()}
+
+    def rows(self, parameters: Mapping[str, Tensor | None]) -> Tensor:
+        """Name -> [L, ...] -> one new tensor [L, P]; zeros for parameters that are missing or None."""
+        some = next(part for part in parameters.values() if part is not None)
+        flat = []
+        for name, size in zip(self.shapes, self.sizes, strict=True):
+            part = parameters.get(name)
+            flat.append(some.new_zeros(len(some), size) if part is None else part.reshape(len(some), size))
+        return torch.cat(flat, 1)
