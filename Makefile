@@ -29,7 +29,7 @@ test: setup system-packages ## every check: ruff, mypy, import contracts, spelli
 .PHONY: lock
 lock: setup ## resolve the dependency ranges of pyproject.toml again into constraints.txt
 	@echo "lock: resolving the dependencies of pyproject.toml into constraints.txt"
-	$(BIN)/pip-compile --quiet --upgrade --strip-extras --no-emit-index-url --no-emit-find-links --no-header \
+	$(BIN)/pip-compile --quiet --upgrade --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-header \
 		--upgrade-package "$$(grep '^torch==' constraints.txt)" \
 		--extra aws --extra dev --extra s3-test --output-file .venv/constraints.txt pyproject.toml
 # A local version such as +cpu exists on some package indexes only; the plain version matches every build.
