@@ -112,7 +112,7 @@ class ResultsFolder:
 
     def __init__(self, path: str | Path, filesystem: Any = None) -> None:
         self.path = str(path)
-        self._filesystem, self._root = _open(self.path, filesystem)
+        self._filesystem, self._root = open_filesystem(self.path, filesystem)
         if not self._exists("cohorts") and not self._exists("sweep.json"):
             raise ResultsNotFound(
                 f"no results of a sweep in {self.path}: it has neither sweep.json nor cohorts/; "
@@ -261,7 +261,7 @@ class ResultsFolder:
             return json.loads(stream.read())
 
 
-def _open(path: str, filesystem: Any) -> tuple[Any, str]:
+def open_filesystem(path: str, filesystem: Any) -> tuple[Any, str]:
     """File system and path within it, without a trailing slash."""
     from pyarrow import fs
 
