@@ -1,1 +1,10 @@
-"""Placeholder."""
+"""The complexity measure: bytes of the smallest decodable stream found whose network is as good within epsilon.
+
+`measure` is the way in, `decode` the way back. The inside is free to change with `METHOD`.
+"""
+
+from trainables.complexity.measure import measure
+from trainables.complexity.result import METHOD, ComplexityResult
+from trainables.complexity.stream import decode
+
+__all__ = ["METHOD", "ComplexityResult", "decode", "measure"]

@@ -1,0 +1,67 @@
+"""A network as the codec sees it: named floating-point tensors in one fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trainables.errors import MeasurementError
+
+Network = Mapping[str, Tensor] | nn.Module
+
+#: The dtypes that can be measured; the decoder gives back the same.
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def tensors(network: Network) -> dict[str, Tensor]:
+    """The tensors of a network by name, in its own order, detached.
+
+    Of a module these are its parameters, tied ones once; buffers are not part of its complexity.
+
+    Raises:
+        MeasurementError: nothing to measure, or a tensor whose dtype is not a floating-point one.
+    """
+    named = dict(network.named_parameters()) if isinstance(network, nn.Module) else dict(network)
+    if not named:
+        raise MeasurementError("a network must have at least one tensor, got none; pass its named parameters")
+    for name, tensor in named.items():
+        if tensor.dtype not in DTYPES:
+            raise MeasurementError(
+                f"every tensor must be float16, bfloat16, float32 or float64, got {tensor.dtype} for {name!r}; "
+                "leave it out or convert it"
+            )
+    return {name: tensor.detach() for name, tensor in named.items()}
+
+
+def check_measurable(parameters: Mapping[str, Tensor]) -> None:
+    """Raise MeasurementError where a tensor has no elements, or a weight is not finite."""
+    for name, tensor in parameters.items():
+        if tensor.numel() == 0:
+            raise MeasurementError(
+                f"every tensor must have elements, got shape {tuple(tensor.shape)} for {name!r}; leave it out"
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            count = int((~torch.isfinite(tensor)).sum())
+            raise MeasurementError(
+                f"all weights must be finite, got {count} NaN or infinite of {tensor.numel()} in {name!r}; "
+                "a diverged network has no complexity"
+            )
+
+
+def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Rows and columns of a tensor as a matrix (all dimensions but the first as columns), None for a vector."""
+    if len(shape) < 2:
+        return None
+    columns = 1
+    for size in shape[1:]:
+        columns *= size
+    return shape[0], columns
+
+
+def signature(parameters: Mapping[str, Tensor]) -> bytes:
+    """Names, shapes and dtypes as text: what a bitstream is bound to."""
+    return repr(
+        [(name, tuple(parameters[name].shape), str(parameters[name].dtype)) for name in sorted(parameters)]
+    ).encode()
