@@ -1,0 +1,99 @@
+"""The processes and ports of one Ray, and the guard that removes what is left of it.
+
+Run as a script it is the guard: a process of its own that waits until its standard input is closed, by the driver
+or by the driver's death, and then ends every process of that Ray and removes its folder. Ray by itself leaves
+agents behind for a minute when its driver is killed, and its folder for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+#: How long Ray's own processes may take to end by themselves before they are killed.
+GRACE_S = 4.0
+
+
+def processes_of(folder: Path, driver: int | None = None) -> list[psutil.Process]:
+    """Every process that works in this folder, also those whose parent is gone; never this one nor the driver.
+
+    Ray's processes name the folder in their command line or keep a log open in it. Both are looked at since
+    titles set at run time overwrite the command line. So does the driver, even when it is done with Ray.
+
+    Args:
+        folder: the folder given to Ray.
+        driver: id of the process that started Ray, by default this one.
+    """
+    passed_over = {os.getpid(), driver}
+    return [
+        process
+        for process in psutil.process_iter()
+        if process.pid not in passed_over and _works_in(process, str(folder))
+    ]
+
+
+def _works_in(process: psutil.Process, folder: str) -> bool:
+    with contextlib.suppress(psutil.Error, OSError):
+        return any(folder in argument for argument in process.cmdline()) or any(
+            file.path.startswith(folder + os.sep) for file in process.open_files()
+        )
+    return False
+
+
+def open_ports(processes: list[psutil.Process]) -> list[tuple[str, int]]:
+    """Addresses and ports on which these processes accept TCP connections."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found.update(
+                (str(connection.laddr.ip), int(connection.laddr.port))
+                for connection in process.net_connections(kind="tcp")
+                if connection.status == psutil.CONN_LISTEN
+            )
+    return sorted(found)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address is reachable from this machine only; `::ffff:127.0.0.1` is."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return bool((mapped or parsed).is_loopback)
+
+
+def start_guard(folder: Path) -> subprocess.Popen[bytes]:
+    """Start the guard of a folder; `end_guard`, or this process's end in any manner, makes it act."""
+    return subprocess.Popen(
+        [sys.executable, "-P", str(Path(__file__).resolve()), str(folder), str(os.getpid())],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C in the terminal is not for the guard
+    )
+
+
+def end_guard(guard: subprocess.Popen[bytes]) -> None:
+    """Let the guard do its work, and wait for it."""
+    if guard.stdin is not None:
+        guard.stdin.close()
+    guard.wait()
+
+
+def _guard(folder: Path, driver: int) -> None:
+    sys.stdin.buffer.read()
+    psutil.wait_procs(processes_of(folder, driver), timeout=GRACE_S)
+    # A process may have been started while others ended.
+    while remaining := processes_of(folder, driver):
+        for process in remaining:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(remaining, timeout=GRACE_S)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _guard(Path(sys.argv[1]), driver=int(sys.argv[2]))

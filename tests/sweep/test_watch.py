@@ -1,0 +1,135 @@
+"""The watch of a lane run decides as the analysis does afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analysis.decline import DeclineParameters, first_stop, is_audited
+from analysis.events import Thresholds, Trajectory, trajectory_events
+from sweep.watch import build_watch
+from trainables.config import TrialConfig
+from trainables.measurement import Ending, Measurement, TrialHistory, Watch
+
+TRIAL = TrialConfig(steps=4096)
+STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+HASTY = DeclineParameters(patience=4, memorise_within=0.1, minimum_measurements=2)
+
+
+def measurement(step: int, train: float, validation: float, complexity: int | None) -> Measurement:
+    return Measurement(
+        trial_id=TRIAL.trial_id,
+        step=step,
+        weight_decay=1.0,
+        data_fraction=0.3,
+        spectral_entropy_weight=0.0,
+        seed=0,
+        train_loss=1.0,
+        val_loss=1.0,
+        train_accuracy=train,
+        val_accuracy=validation,
+        complexity_bytes=complexity,
+        description_length_bits=None,
+        zstd_bytes=100,
+        l2_norm=1.0,
+        spectral_entropy=1.0,
+        effective_rank=1.0,
+        train_wall_s=0.0,
+        measure_wall_s=0.0,
+    )
+
+
+def ending(watch: Watch, measurements: Sequence[Measurement]) -> tuple[int, Ending] | None:
+    """Step and ending, the watch asked after each step as a lane run does."""
+    for n in range(1, len(measurements) + 1):
+        answer = watch(TrialHistory(TRIAL, measurements[:n]))
+        if answer is not None:
+            return measurements[n - 1].step, answer
+    return None
+
+
+def run(train_from: int, validation_from: int, *, fall: float = 0.0) -> list[Measurement]:
+    """A trial that memorises and generalises at given steps, its complexity falling when it generalises."""
+    return [
+        measurement(
+            step,
+            float(step >= train_from),
+            float(step >= validation_from),
+            round(1000 * (1 - fall * (step >= validation_from))),
+        )
+        for step in STEPS
+    ]
+
+
+NEVER = 10**9
+
+
+def test_grokked_and_past_its_tail() -> None:
+    found = ending(build_watch(DeclineParameters(), 0.0, Thresholds()), run(8, 128, fall=0.5))
+    assert found is not None
+    assert found[0] == 1024  # twice the grok step is 256; the third measurement after it is at 1024
+    assert (found[1].because, found[1].probability) == ("grokked", None)
+    assert found[1].reason == "Grokked at step 128 and followed to step 1,024."
+
+
+def test_stopped_by_the_rule_with_its_reason_and_probability() -> None:
+    found = ending(build_watch(HASTY, 0.0, Thresholds()), run(8, NEVER))
+    assert found is not None
+    assert (found[0], found[1].because) == (32, "stopped")
+    assert "Memorised at step 8" in found[1].reason
+    assert found[1].probability is not None
+    assert 0 <= found[1].probability < 1
+
+
+def test_one_that_never_memorises_is_stopped() -> None:
+    found = ending(build_watch(HASTY, 0.0, Thresholds()), run(NEVER, NEVER))
+    assert found is not None
+    assert (found[0], found[1].because) == (512, "stopped")
+
+
+@pytest.mark.parametrize(("decline", "share"), [(None, 0.0), (HASTY, 1.0)], ids=["no rule", "audited"])
+def test_no_rule_and_the_audit_share_never_stop(decline: DeclineParameters | None, share: float) -> None:
+    watch = build_watch(decline, share, Thresholds())
+    assert ending(watch, run(8, NEVER)) is None
+    grokked = ending(watch, run(8, 128))
+    assert grokked is not None
+    assert grokked[1].because == "grokked"
+
+
+def test_thresholds_of_the_task_count() -> None:
+    half = [
+        measurement(row.step, row.train_accuracy, row.val_accuracy / 2, row.complexity_bytes) for row in run(8, 128)
+    ]
+    assert ending(build_watch(None, 0.0, Thresholds()), half) is None
+    found = ending(build_watch(None, 0.0, Thresholds(grokked_at=0.5)), half)
+    assert found is not None
+    assert found[1].because == "grokked"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([0.1, 0.5, 1.0]), st.sampled_from([0.1, 0.5, 1.0]), st.integers(500, 1500) | st.none()
+        ),
+        min_size=len(STEPS),
+        max_size=len(STEPS),
+    ),
+    st.sampled_from([0.0, 1.0]),
+)
+def test_online_is_offline(values: list[tuple[float, float, int | None]], share: float) -> None:
+    """Whatever the trajectory: the ending is where the analysis, replaying it, puts it."""
+    measurements = [measurement(step, *row) for step, row in zip(STEPS, values, strict=True)]
+    trajectory = Trajectory.from_measurements(measurements)
+    stop = None if is_audited(TRIAL.trial_id, share) else first_stop(trajectory, TRIAL.steps, HASTY)
+    tails = (trajectory_events(trajectory.prefix(n)).tail_complete for n in range(1, len(STEPS) + 1))
+    tail = next((step for step, complete in zip(STEPS, tails, strict=True) if complete), None)
+
+    found = ending(build_watch(HASTY, share, Thresholds()), measurements)
+
+    expected = min((step for step in (stop, tail) if step is not None), default=None)
+    assert (found and found[0]) == expected
+    if found is not None:
+        assert found[1].because == ("grokked" if expected == tail else "stopped")
