@@ -168,9 +168,9 @@ def trial_from_dict(values: dict[str, Any]) -> TrialConfig:
 
 def identity(trial: TrialConfig) -> dict[str, str]:
     """What the id is a hash of: dotted field name -> canonical text, defaults left out."""
-    default_model = ModelConfig(kind=trial.model.kind, width=trial.model.width)
+    default_model = ModelConfig(kind=trial.model.kind, width=trial.model.width, heads=trial.model.heads)
     defaults = {**_flat(TrialConfig(task=TaskConfig(), model=default_model)), "model.kind": "transformer"}
-    defaults["model.width"] = ModelConfig().width
+    defaults |= {"model.width": ModelConfig().width, "model.heads": ModelConfig().heads}
     return {
         name: _canonical(value)
         for name, value in _flat(trial).items()

@@ -383,11 +383,14 @@ class LaneRun:
 
     def _evaluate_due(self) -> list[Measurement]:
         """Evaluate the trials that are due at their age, measure those that should be, and ask the watch."""
-        due = [
-            (place, lane)
-            for place, lane in enumerate(self._lanes)
-            if lane is not None and lane.running and lane.evaluated[-1] == lane.age
-        ]
+        due = sorted(
+            (
+                (place, lane)
+                for place, lane in enumerate(self._lanes)
+                if lane is not None and lane.running and lane.evaluated[-1] == lane.age
+            ),
+            key=lambda placed: placed[1].trial_index,
+        )
         if not due:
             return []
         started = time.perf_counter()

@@ -41,8 +41,8 @@ class LoadedNetwork:
 def load_network(path: str | Path) -> LoadedNetwork:
     """Read a network from an .npz of the paper's public code, or a .safetensors of `save_network`.
 
-    A network of the public code gets `attention="sum"`, which is what that code computes; the number of heads, which
-    then makes no difference and is not recorded, stays at its default.
+    A network of the public code gets `attention="sum"`, which is what that code computes; the number of heads,
+    which then makes no difference and is not recorded, stays at its default.
 
     Raises:
         ConfigError: neither kind of file, or a file whose network or sequences are not what they should be.
