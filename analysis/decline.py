@@ -133,8 +133,9 @@ def decline_probability(events: Events, step: int, budget_steps: int) -> float:
     if events.decline_onset_step is not None:
         return 1.0
     if events.memorisation_step is None:
-        return DECLINING_SHARE * (1 - _survival(budget_steps / max(step, 1)))
+        return DECLINING_SHARE * (1 - _survival(max(budget_steps, step) / max(step, 1)))
     memorised = max(events.memorisation_step, 1)
+    step = max(step, memorised)
     later, beyond = _survival(step / memorised), _survival(max(budget_steps, step) / memorised)
     return DECLINING_SHARE * (later - beyond) / (DECLINING_SHARE * later + 1 - DECLINING_SHARE)
 
@@ -164,8 +165,10 @@ def rule_name(parameters: DeclineParameters) -> str:
 
     `decline-1(patience=30, memorise_within=0.5, ...)`
     """
+    numbers = {field.name: float(getattr(parameters, field.name)) for field in fields(parameters)}
+    numbers = {field.name: float(getattr(parameters, field.name)) for field in fields(parameters)}
     stated = ", ".join(
-        f"{field.name}={float(getattr(parameters, field.name)):.17g}" for field in fields(parameters)
+        f"{name}={int(number) if number.is_integer() else repr(number)}" for name, number in numbers.items()
     )
     return f"decline-{parameters.version}({stated})"
 

@@ -172,7 +172,9 @@ def declines(complexity_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
     Returns:
         Shares, shape [m].
     """
-    return 1 - complexity_bytes / np.maximum(np.maximum.accumulate(complexity_bytes), 1)
+    peak = np.maximum(np.maximum.accumulate(complexity_bytes), 1)
+    # Not 1 - C / peak, which puts 180 of 200 bytes just below a decline of 0.1.
+    return (peak - complexity_bytes) / peak
 
 
 def trajectory_events(trajectory: Trajectory, thresholds: Thresholds = Thresholds()) -> Events:

@@ -107,11 +107,12 @@ def status(path: str | Path) -> pd.DataFrame:
 
     Returns:
         `trial_id`; `status`: `planned` (no rows), `unfinished` (rows but no ending: it runs, or was
-        interrupted), or why it ended: `grokked budget stopped diverged failed`; `last_step` (NaN if planned);
-        `ended_reason` (a sentence, missing if not ended); `cohort_id`; the settings and `budget_steps`
-        (missing for a trial that is in no cohort yet).
+        interrupted), or why it ended: `grokked budget stopped diverged failed`; `last_step` (missing if
+        planned); `ended_reason` (a sentence, missing if not ended); `cohort_id`; the settings and `budget_steps`
+        (missing for a trial that is in no cohort yet). Unlike elsewhere whole numbers stay whole: `Int64`.
     """
     import pandas as pd
+    import pyarrow as pa
 
     from analysis.schema import SETTINGS
 
@@ -126,8 +127,9 @@ def status(path: str | Path) -> pd.DataFrame:
     result["last_step"] = last["step"].reindex(asked).astype("float64")
     stands = result["last_step"].isna().map({True: "planned", False: "unfinished"})
     stands = stands.where(result["ended_because"].isna(), result["ended_because"].astype("str"))
-    result["status"] = stands.astype(pd.CategoricalDtype(STATUSES))
-    return result[["status", *names]].reset_index()
+    result["status"] = stands.astype(pd.CategoricalDtype(list(STATUSES)))
+    whole = ["last_step", "budget_steps", *(column.name for column in SETTINGS if pa.types.is_integer(column.type))]
+    return result[["status", *names]].astype(dict.fromkeys(whole, "Int64")).reset_index()
 
 
 def _table(path: str | Path, name: str, order: list[str], trial_ids: Collection[str] | None = None) -> pd.DataFrame:

@@ -85,5 +85,7 @@ def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) ->
         PHASES,
         default="",
     )
-    result["phase"] = pd.Series(phase, index=result.index).where(phase != "").astype(pd.CategoricalDtype(PHASES))
+    result["phase"] = (
+        pd.Series(phase, index=result.index).where(phase != "").astype(pd.CategoricalDtype(list(PHASES)))
+    )
     return result.reset_index()[["trial_id", "phase", "train_step", "val_step"]]
