@@ -197,6 +197,11 @@ class LaneRun:
         running, queued = len(self._running()), len(self._trials) - self._next_trial
         return Counts(len(self._trials) - running - queued, running, queued)
 
+    @property
+    def ages(self) -> dict[str, int]:
+        """Trial id -> steps done, of the running trials."""
+        return {lane.trial_id: lane.age for lane in self._running()}
+
     def advance(self, blocks: int) -> list[Measurement]:
         """Train all lanes for so many blocks; return the measurements taken, in order of happening."""
         measurements: list[Measurement] = []
