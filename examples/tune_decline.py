@@ -50,7 +50,7 @@ def main(
         marked = f" (audited: would have been stopped at step {stop.step})" if stop and stop.audited else ""
         print(
             f"weight decay {result.config['weight_decay']:.2g}, data fraction {result.config['data_fraction']}, "
-            f"step {result.metrics['step']}: validation accuracy {result.metrics['val_accuracy']:.2f}; {why}{marked}"
+            f"step {result.metrics['step']}: accuracy {result.metrics['val_accuracy']:.2f}; {why}{marked}"
         )
     return grid, stopper
 

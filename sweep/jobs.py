@@ -37,6 +37,9 @@ _ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 #: How long `stop` waits for the driver; Ray kills it after RAY_JOB_STOP_WAIT_TIME_S, see cluster.yaml.
 _STOP_WAIT_S = 120.0
 
+#: A head that has just started does not know its machines for some seconds.
+_NODES_WAIT_S = 20.0
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -187,9 +190,12 @@ def _results_place(client: Any, wanted: str | None, config: SweepConfig) -> str:
 
 def _is_this_machine(client: Any) -> bool:
     """Whether all the cluster there is runs on this machine."""
-    nodes = client._do_request("GET", "/nodes?view=summary").json()["data"]["summary"]
-    alive = [node["hostname"] for node in nodes if node["raylet"].get("state") == "ALIVE"]
-    return bool(alive) and set(alive) == {platform.node()}
+    give_up = time.monotonic() + _NODES_WAIT_S
+    hosts: set[str] = set()
+    while not hosts and time.monotonic() < give_up:
+        hosts = set(client._do_request("GET", "/nodes?view=hostNameList").json()["data"]["hostNameList"])
+        time.sleep(0 if hosts else 0.2)
+    return hosts == {platform.node()}
 
 
 def _require_idle(client: Any, place: str, address: str) -> None:
