@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from analysis.decide import decide
 from analysis.decline import Decision, DeclineParameters
 from analysis.errors import AnalysisError, MixedMethods, ResultsNotFound
 from analysis.events import Events, Thresholds, Trajectory, events, trajectory_events
@@ -37,6 +38,7 @@ __all__ = [
     "Thresholds",
     "Trajectory",
     "complexity",
+    "decide",
     "events",
     "grok_map",
     "load",

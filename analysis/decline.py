@@ -68,16 +68,12 @@ class DeclineParameters:
     """A complexity this share below its peak is declining, and saves the trial."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("patience", 1, math.inf),
-            ("memorise_within", 0, 1),
-            ("minimum_measurements", 1, math.inf),
-            ("rise", 0, 1),
-            ("fall", 0, 1),
-        ):
-            value = getattr(self, name)
-            if not (low <= value <= high and math.isfinite(value)):
-                raise AnalysisError(f"decline.{name} must be finite and in [{low}, {high}], got {value}")
+        for name in ("patience", "minimum_measurements"):
+            if not 1 <= getattr(self, name) < math.inf:
+                raise AnalysisError(f"decline.{name} must be finite and at least 1, got {getattr(self, name)}")
+        for name in ("memorise_within", "rise", "fall"):
+            if not 0 < getattr(self, name) <= 1:
+                raise AnalysisError(f"decline.{name} is a share and must lie in (0, 1], got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,7 @@ def decide(
     step = int(history.step[-1]) if len(history) else 0
     probability = decline_probability(events, step, budget_steps)
 
-    spared = _spared(history, events, parameters, thresholds)
+    spared = spared_because(history, events, parameters, thresholds)
     if spared is not None:
         return Decision(False, spared, probability)
     if step >= budget_steps:
@@ -120,6 +116,29 @@ def decide(
     if events.memorisation_step is None:
         return _not_memorised(history, step, budget_steps, parameters, probability)
     return _memorised(history, events, events.memorisation_step, step, parameters, probability)
+
+
+def spared_because(
+    history: Trajectory, events: Events, parameters: DeclineParameters, thresholds: Thresholds
+) -> str | None:
+    """Why a trial must not be stopped now, whatever else holds: one sentence, or None if nothing speaks for it.
+
+    Args:
+        history: the trial's evaluated steps so far.
+        events: of that history.
+        parameters: of the rule.
+        thresholds: what counts as grokked and declined.
+    """
+    if (history.val_accuracy >= thresholds.grokked_at).any():
+        return f"Validation accuracy has reached {thresholds.grokked_at:.3g}."
+    if events.decline_onset_step is not None:
+        return f"Complexity has declined, since step {events.decline_onset_step:,}."
+    # The threshold itself also saves, should someone set `fall` above it.
+    if events.decline is not None and events.decline >= min(parameters.fall, thresholds.decline_at):
+        return f"Complexity is {events.decline:.1%} below its peak."
+    if _rise(history, history.val_accuracy) >= parameters.rise:
+        return f"Validation accuracy is rising, now {history.val_accuracy[-1]:.3f}."
+    return None
 
 
 def decline_probability(events: Events, step: int, budget_steps: int) -> float:
@@ -189,22 +208,6 @@ def is_audited(trial_id: str, share: float) -> bool:
 
 def _survival(ratio: float) -> float:
     return 1 - _LOG_RATIO.cdf(math.log(ratio))
-
-
-def _spared(
-    history: Trajectory, events: Events, parameters: DeclineParameters, thresholds: Thresholds
-) -> str | None:
-    """Why this trial must not be stopped now, whatever else holds; None if nothing speaks for it."""
-    if (history.val_accuracy >= thresholds.grokked_at).any():
-        return f"Validation accuracy has reached {thresholds.grokked_at:.3g}."
-    if events.decline_onset_step is not None:
-        return f"Complexity has declined, since step {events.decline_onset_step:,}."
-    # The threshold itself also saves, should someone set `fall` above it.
-    if events.decline is not None and events.decline >= min(parameters.fall, thresholds.decline_at):
-        return f"Complexity is {events.decline:.1%} below its peak."
-    if _rise(history, history.val_accuracy) >= parameters.rise:
-        return f"Validation accuracy is rising, now {history.val_accuracy[-1]:.3f}."
-    return None
 
 
 def _memorised(

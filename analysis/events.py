@@ -283,7 +283,7 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     found = [
         trajectory_events(trajectory, trial_thresholds)
         for trajectory, trial_thresholds in zip(
-            trajectories(ordered, starts), _thresholds(result, thresholds), strict=True
+            trajectories(ordered, starts), thresholds_of(result, thresholds), strict=True
         )
     ]
     for name in _EVENT_COLUMNS:
@@ -313,7 +313,13 @@ def trajectories(ordered: pd.DataFrame, starts: Sequence[int] | NDArray[np.intp]
     return [Trajectory(*(array[low:high] for array in arrays)) for low, high in pairwise(edges)]
 
 
-def _thresholds(trials: pd.DataFrame, thresholds: Thresholds | None) -> list[Thresholds]:
+def thresholds_of(trials: pd.DataFrame, thresholds: Thresholds | None) -> list[Thresholds]:
+    """Thresholds of each trial.
+
+    Args:
+        trials: one row per trial, of which `memorised_at` and `grokked_at` are used where they are known.
+        thresholds: for all trials alike, whatever is recorded; None to use each trial's own.
+    """
     if thresholds is not None:
         return [thresholds] * len(trials)
     default = Thresholds()

@@ -1,0 +1,103 @@
+"""What to do with each trial now: continue, compress or abandon it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis import decline
+from analysis.decline import DeclineParameters
+from analysis.errors import AnalysisError
+from analysis.events import Events, Thresholds, Trajectory, thresholds_of, trajectories, trajectory_events
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ACTIONS = ("continue", "compress", "abandon")
+
+_NEEDED = (
+    "trial_id",
+    "step",
+    "train_accuracy",
+    "val_accuracy",
+    "complexity_bytes",
+    "budget_steps",
+    "ended_because",
+)
+
+
+def decide(
+    df: pd.DataFrame,
+    parameters: DeclineParameters = DeclineParameters(),  # noqa: B008 (frozen)
+    thresholds: Thresholds | None = None,
+) -> pd.DataFrame:
+    """Advise on each trial.
+
+    `compress`: it grokked and was followed through its tail. `abandon`: it diverged, the decline rule says that
+    it will not decline within its budget, or that budget is over and nothing was on the move. `continue`:
+    anything else; for a trial whose budget is over that means a longer one, for a failed trial another attempt.
+
+    Args:
+        df: rows as `load` gives them, in any order.
+        parameters: of the decline rule.
+        thresholds: for all trials alike; by default each trial's own, as in `analysis.events`.
+
+    Returns:
+        Sorted by `trial_id`: `trial_id`, `action` (category), `reason` (one sentence), `probability` (estimated,
+        that the trial shows the decline within its budget; 1 once it has).
+
+    Raises:
+        AnalysisError: a needed column is missing.
+    """
+    import pandas as pd
+
+    missing = [name for name in _NEEDED if name not in df.columns]
+    if missing:
+        raise AnalysisError(f"advice needs the columns {', '.join(_NEEDED)}; {', '.join(missing)} missing")
+    ordered = df.sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
+    starts = np.flatnonzero(~ordered["trial_id"].duplicated().to_numpy())
+    result = ordered.iloc[starts].reset_index(drop=True)
+    advice = [
+        _advise(trajectory, int(budget), because, parameters, own)
+        for trajectory, budget, because, own in zip(
+            trajectories(ordered, starts),
+            result["budget_steps"],
+            result["ended_because"],
+            thresholds_of(result, thresholds),
+            strict=True,
+        )
+    ]
+    result["action"] = pd.Categorical([action for action, _, _ in advice], categories=list(ACTIONS))
+    result["reason"] = pd.Series([reason for _, reason, _ in advice], dtype="str")
+    result["probability"] = np.array([probability for _, _, probability in advice], dtype=np.float64)
+    return result[["trial_id", "action", "reason", "probability"]]
+
+
+def _advise(
+    trajectory: Trajectory,
+    budget_steps: int,
+    because: object,
+    parameters: DeclineParameters,
+    thresholds: Thresholds,
+) -> tuple[str, str, float]:
+    events = trajectory_events(trajectory, thresholds)
+    decision = decline.decide(trajectory, budget_steps, parameters, thresholds)
+    if events.tail_complete:
+        return "compress", _grokked(events), decision.probability
+    if because == "diverged":
+        return "abandon", "It diverged.", 0.0
+    if decision.stop:
+        return "abandon", decision.reason, decision.probability
+    if because == "budget" and decline.spared_because(trajectory, events, parameters, thresholds) is None:
+        return "abandon", decision.reason, decision.probability
+    return "continue", decision.reason, decision.probability
+
+
+def _grokked(events: Events) -> str:
+    if events.decline is None or events.complexity_peak_bytes is None:
+        return f"Grokked at step {events.grok_step:,}."
+    return (
+        f"Grokked at step {events.grok_step:,}; complexity is {events.decline:.0%} below its peak of "
+        f"{events.complexity_peak_bytes:,.0f} bytes."
+    )

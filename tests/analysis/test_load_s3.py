@@ -1,0 +1,61 @@
+"""Results in a bucket, read from a server that speaks S3 on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from pyarrow import fs
+
+import analysis
+from analysis.errors import ResultsNotFound
+from tests.analysis.folder import Folder, end, measured, row
+from trainables.config import TrialConfig
+
+moto_server = pytest.importorskip("moto.server", reason="needs the extra s3-test")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    filesystem, _ = fs.FileSystem.from_uri("s3://sweeps?allow_bucket_creation=true&region=us-east-1")
+    filesystem.create_dir("sweeps")
+    yield "s3://sweeps"
+    server.stop()
+
+
+def test_a_bucket_is_read_like_a_folder(bucket: str, tmp_path: Path) -> None:
+    trials = [TrialConfig(seed=seed) for seed in range(2)]
+    folder = Folder(tmp_path / "results")
+    folder.request(trials)
+    cohort = folder.cohort(0, trials)
+    for report in range(2):
+        folder.report(
+            cohort,
+            0,
+            report,
+            rows=[row(trial, 32 * report) for trial in trials],
+            complexity=[measured(trial, 32 * report) for trial in trials],
+            trials=[end(trials[0], cohort)] if report else [],
+        )
+    destination, root = fs.FileSystem.from_uri(f"{bucket}/results/mine")
+    fs.copy_files(str(folder.path), root, fs.LocalFileSystem(), destination)
+
+    pd.testing.assert_frame_equal(analysis.load(f"{bucket}/results/mine"), analysis.load(folder.path))
+    pd.testing.assert_frame_equal(analysis.status(f"{bucket}/results/mine/"), analysis.status(folder.path))
+    assert len(analysis.complexity(f"{bucket}/results/mine")) == 4
+    with pytest.raises(ResultsNotFound):
+        analysis.load(f"{bucket}/results/other")
