@@ -221,9 +221,10 @@ def _checked(source: Source) -> SweepConfig:
 def _what_is_right(values: dict[str, Any], problems: Sequence[Problem]) -> SweepConfig:
     try:
         return SweepConfig(**without(values, problems))
-    except SpecificationError:
+    except SpecificationError as error:
         # What is left of a part may only have fitted what was wrong in it, such as heads and width.
-        return SweepConfig(**without(values, [replace(problem, path=problem.path[:1]) for problem in problems]))
+        parts = [replace(problem, path=problem.path[:1]) for problem in error.problems]
+        return SweepConfig(**without(without(values, problems), parts))
 
 
 def _problems_of_the_rest(values: dict[str, Any], known: Sequence[Problem]) -> Sequence[Problem]:

@@ -1,0 +1,284 @@
+"""Cohorts: which trials one process trains. Decided once, written down, never regrouped; and what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from analysis.decline import DeclineParameters, rule_name
+from sweep.config import SweepConfig, check_feasible
+from sweep.space import trials as trials_of
+from trainables.config import TrialConfig, trial_from_dict
+from trainables.measuring import MeasuringConfig
+
+if TYPE_CHECKING:
+    from sweep.store import Outcome, Store
+
+NO_RULE = "none"
+"""What `stop_rule` says where no trial is stopped by us."""
+
+QUEUE_PER_LANE = 4
+"""A cohort holds at most this many trials a lane: a bound on what its end delays and on what one fault costs."""
+
+KeepNetworks = Literal["none", "final", "measured"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """A queue of trials of one shape that one process trains, and all it needs to know to do so."""
+
+    cohort_id: str
+    index: int
+    """Counts up within a results folder: of two cohorts that hold a trial, the larger is the newer attempt."""
+    trials: tuple[TrialConfig, ...]
+    lanes: int
+    measuring: MeasuringConfig
+    stop_rule: str
+    """Name, version and parameters of the rule, or `none`."""
+    decline: DeclineParameters | None
+    """None: no trial is stopped by us."""
+    audit_share: float
+    keep_networks: KeepNetworks
+    device: str
+    created: str
+    """When, UTC, ISO 8601."""
+
+    @property
+    def trial_ids(self) -> tuple[str, ...]:
+        """Ids of the trials, in the order of the queue."""
+        return tuple(trial.trial_id for trial in self.trials)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, the inverse of `cohort_from_dict`."""
+        return {
+            **{entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)},
+            "trials": [{"trial_id": trial.trial_id, "config": trial.as_dict()} for trial in self.trials],
+            "measuring": dataclasses.asdict(self.measuring),
+            "decline": None if self.decline is None else dataclasses.asdict(self.decline),
+        }
+
+
+def cohort_from_dict(values: dict[str, Any]) -> Cohort:
+    """Build a cohort from what `Cohort.as_dict` gave, or what JSON made of it."""
+    decline = values["decline"]
+    return Cohort(
+        **{
+            **values,
+            "trials": tuple(trial_from_dict(trial["config"]) for trial in values["trials"]),
+            "measuring": MeasuringConfig(**values["measuring"]),
+            "decline": None if decline is None else DeclineParameters(**decline),
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a request comes to, given the results there are."""
+
+    trials: list[TrialConfig]
+    """All trials of the request."""
+    resume: list[Cohort]
+    """Recorded cohorts with trials of the request that have not ended; a failed one goes on from its checkpoint."""
+    new: list[Cohort]
+    """Cohorts that are still to be recorded, see `record`."""
+    satisfied: list[str]
+    """Ids of trials whose results are there already."""
+    failed: list[str]
+    """Ids of trials that failed before and are tried again."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences for people about what may surprise them."""
+
+    @property
+    def cohorts(self) -> list[Cohort]:
+        """Everything to run, the longest first."""
+        return [*self.resume, *self.new]
+
+    @property
+    def to_run(self) -> list[str]:
+        """Ids of the requested trials that will run, in the order of the request."""
+        there = set(self.satisfied)
+        running = {trial_id for cohort in self.cohorts for trial_id in cohort.trial_ids}
+        ids = (trial.trial_id for trial in self.trials)
+        return [trial_id for trial_id in ids if trial_id in running and trial_id not in there]
+
+
+def stop_rule_of(config: SweepConfig) -> str:
+    """Name, version and parameters of the stopping rule of a specification, or `none`."""
+    return rule_name(config.decline) if config.stop == "decline" else NO_RULE
+
+
+def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, parallel: int | None = None) -> Plan:
+    """Compare what is asked for with what there is. Writes nothing.
+
+    A trial satisfies the request if it grokked (which it has done past its tail), diverged (it would again),
+    reached the requested budget, or was stopped under the same rule. One that has not ended goes on in the
+    cohort that holds it, if that one has the same budget, rule and way of measuring. All others run anew.
+
+    Args:
+        config: What is asked for.
+        store: What there is.
+        retry_failed: Only trials that have failed.
+        parallel: Cohorts that run at once; by default one a core of this machine.
+
+    Raises:
+        SpecificationError: the specification cannot be run.
+        StoreError: the results folder cannot be read.
+    """
+    check_feasible(config)
+    requested = trials_of(config)
+    outcomes = store.outcomes()
+    recorded = store.cohorts()
+    holder = {trial_id: cohort for cohort in recorded for trial_id in cohort.trial_ids}
+    budgets = {(cohort.index, trial.trial_id): trial.steps for cohort in recorded for trial in cohort.trials}
+    rule = stop_rule_of(config)
+
+    satisfied: list[str] = []
+    failed: list[str] = []
+    missing: list[TrialConfig] = []
+    resume: dict[int, Cohort] = {}
+    for trial in requested:
+        outcome = outcomes.get(trial.trial_id)
+        cohort = holder.get(trial.trial_id)
+        if outcome is not None and _satisfies(outcome, trial.steps, rule):
+            satisfied.append(trial.trial_id)
+            continue
+        has_failed = outcome is not None and outcome.ended_because == "failed"
+        if retry_failed and not has_failed:
+            continue
+        if has_failed:
+            failed.append(trial.trial_id)
+        if (
+            cohort is not None
+            and budgets[cohort.index, trial.trial_id] == trial.steps
+            and cohort.stop_rule == rule
+            and cohort.measuring == config.measuring
+        ):
+            resume[cohort.index] = cohort
+        else:
+            missing.append(trial)
+
+    first_index = max((cohort.index for cohort in recorded), default=-1) + 1
+    return Plan(
+        trials=requested,
+        resume=[resume[index] for index in sorted(resume)],
+        new=group(missing, config, parallel=parallel or os.cpu_count() or 1, first_index=first_index),
+        satisfied=satisfied,
+        failed=failed,
+        notes=_notes(config, satisfied, outcomes),
+    )
+
+
+def record(decided: Plan, config: SweepConfig, store: Store) -> None:
+    """Write a plan down: the request, the membership of its new cohorts, and that failed ones are tried again."""
+    store.write_request(config, [trial.trial_id for trial in decided.trials])
+    store.add_cohorts(decided.new)
+    for cohort in decided.resume:
+        store.clear_failed(cohort.cohort_id)
+
+
+def group(
+    trials: Sequence[TrialConfig], config: SweepConfig, *, parallel: int, first_index: int = 0
+) -> list[Cohort]:
+    """Put trials into cohorts: one shape each, so many that `parallel` processes are busy equally long.
+
+    Which trials of a shape go together is decided by their ids, which are hashes: so every cohort has its share
+    of the settings that take long.
+
+    Args:
+        trials: What to train; each once.
+        config: How many lanes, how to measure and when to stop.
+        parallel: Cohorts that run at once.
+        first_index: Index of the first cohort.
+
+    Returns:
+        The cohorts, the one with the most work first.
+    """
+    from sweep.estimate import suggested_lanes, trial_flops
+    from trainables.lanes import shape_key
+
+    shapes: dict[Any, list[TrialConfig]] = defaultdict(list)
+    for trial in trials:
+        shapes[shape_key(trial)].append(trial)
+    work = {key: sum(trial_flops(trial, config.measuring) for trial in members) for key, members in shapes.items()}
+    total = sum(work.values())
+
+    queues: list[tuple[float, list[TrialConfig], int]] = []
+    for key, members in shapes.items():
+        lanes = config.lanes if config.lanes != "auto" else suggested_lanes(members[0], config.device, parallel)
+        count = _number_of_cohorts(len(members), lanes, parallel * work[key] / total)
+        for queue in _deal(members, count):
+            width = lanes if config.lanes != "auto" else _even_lanes(len(queue), lanes)
+            queues.append((work[key] * len(queue) / len(members), queue, width))
+    queues.sort(key=lambda entry: -entry[0])
+
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    decline = config.decline if config.stop == "decline" else None
+    return [
+        Cohort(
+            cohort_id=f"c{index:04d}-{_digest(trial.trial_id for trial in queue)}",
+            index=index,
+            trials=tuple(queue),
+            lanes=width,
+            measuring=config.measuring,
+            stop_rule=stop_rule_of(config),
+            decline=decline,
+            audit_share=config.audit_share,
+            keep_networks=config.keep_networks,
+            device=config.device,
+            created=created,
+        )
+        for index, (_, queue, width) in enumerate(queues, start=first_index)
+    ]
+
+
+def _satisfies(outcome: Outcome, steps: int, rule: str) -> bool:
+    if outcome.ended_because in ("grokked", "diverged"):
+        return True
+    if outcome.ended_because == "stopped" and outcome.stop_rule == rule:
+        return True
+    ended = outcome.ended_because in ("budget", "stopped")
+    return ended and outcome.ended_at_step is not None and outcome.ended_at_step >= steps
+
+
+def _notes(config: SweepConfig, satisfied: Iterable[str], outcomes: dict[str, Outcome]) -> list[str]:
+    other = {outcomes[trial_id].epsilon for trial_id in satisfied} - {config.epsilon}
+    if not other:
+        return []
+    measured = ", ".join(f"{epsilon:g}" for epsilon in sorted(epsilon for epsilon in other if epsilon is not None))
+    return [
+        f"some trials that are there were measured at epsilon {measured}, not {config.epsilon:g}, and do not run "
+        "again; use another results folder to have both"
+    ]
+
+
+def _number_of_cohorts(members: int, lanes: int, cores: float) -> int:
+    """How many cohorts for so many trials of a shape whose fair share of the machines is so many cores.
+
+    One for each of these cores, or two where the lanes are full even so, which evens out the ends; more where the
+    queues would be long; at most one for two trials, as a lane never trains alone.
+    """
+    fewest = -(-members // (lanes * QUEUE_PER_LANE))
+    wanted = max(round(cores), min(round(2 * cores), members // lanes))
+    return max(1, fewest, min(wanted, members // 2))
+
+
+def _deal(members: Sequence[TrialConfig], count: int) -> list[list[TrialConfig]]:
+    """So many queues of nearly equal length; the order within a queue is that of the members."""
+    by_hash = sorted(range(len(members)), key=lambda place: members[place].trial_id)
+    return [[members[place] for place in sorted(by_hash[start::count])] for start in range(count)]
+
+
+def _even_lanes(queue: int, lanes: int) -> int:
+    """Near `lanes`, such that the queue goes through in full rounds: 9 trials in 9 lanes, not in 8 and then 1."""
+    rounds = max(1, round(queue / lanes))
+    return -(-queue // rounds)
+
+
+def _digest(trial_ids: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(trial_ids).encode()).hexdigest()[:8]

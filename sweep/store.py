@@ -1,0 +1,423 @@
+"""The one writer of a results folder, local or in a bucket: tables, attempts, checkpoints, cohorts.
+
+Every file is written under a name of its own, complete or not at all: locally to a temporary name and moved, in
+a bucket by one upload that appears when it is complete. `analysis.results_folder` says which files count.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import os
+import platform
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import AnalysisError, ResultsNotFound
+from analysis.results_folder import (
+    Report,
+    ResultsFolder,
+    counted_reports,
+    open_filesystem,
+    parse_report,
+    settings_of,
+)
+from analysis.schema import SCHEMA_VERSION, TABLES
+from sweep.cohorts import Cohort, KeepNetworks, cohort_from_dict
+from sweep.errors import StoreError
+
+if TYPE_CHECKING:
+    from sweep.config import SweepConfig
+    from trainables.config import TrialConfig
+    from trainables.measurement import Measurement
+
+DISTRIBUTION = "grokking-sweep"
+
+NEEDED_BYTES = 500 * 2**20
+"""Free disk below which no sweep is started."""
+
+CHECKPOINTS_KEPT = 2
+"""The newest, and one more: the newest may be of a process thought dead, whose reports do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One process's turn at a cohort."""
+
+    number: int
+    next_report: int
+    """Number of the first report it will write."""
+    checkpoint: bytes | None
+    """Where it goes on; None: from the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where a trial stands that has rows, or has failed, in its newest attempt."""
+
+    trial_id: str
+    cohort_id: str
+    ended_because: str
+    """`grokked budget stopped diverged failed`, or `interrupted` for a trial that has not ended."""
+    ended_at_step: int | None
+    """Last evaluated step; None if it has not ended."""
+    budget_steps: int
+    stop_rule: str | None
+    epsilon: float | None
+    complexity_method: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What the row of an ended trial says beside its measurement."""
+
+    cohort: Cohort
+    device: str
+    threads: int
+    marked_at_step: Mapping[str, int] = field(default_factory=dict)
+    """Audited trials that the rule would have stopped: trial id -> at which step."""
+
+
+class Store:
+    """A results folder.
+
+    Args:
+        path: Local path, or a URI such as `s3://bucket/results/my-sweep`.
+
+    Raises:
+        StoreError: there is no such kind of address.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
+        try:
+            self._filesystem, self._root = open_filesystem(self.path, None)
+        except (ValueError, OSError) as error:
+            raise StoreError(f"results must be a local path or an s3:// address, got {path}: {error}") from None
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return type(self), (self.path,)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the results are on this machine's disks."""
+        return "://" not in self.path
+
+    def check_usable(self, nodes: int = 1, needed_bytes: int = NEEDED_BYTES) -> None:
+        """Refuse a place that could not take the results, before any work is done.
+
+        Args:
+            nodes: Machines that will write.
+            needed_bytes: Free disk that there must be, for a local path.
+
+        Raises:
+            StoreError: cannot be written, is nearly full, or is local to one of several machines.
+        """
+        if self.is_local and nodes > 1:
+            raise StoreError(
+                f"results of a sweep on {nodes} machines must be where all can write, got the local path "
+                f"{self.path}; use --results s3://BUCKET/PATH"
+            )
+        probe = "cohorts/.writable"
+        try:
+            self._write(probe, b"")
+            self._delete(probe)
+        except OSError as error:
+            raise StoreError(f"results cannot be written to {self.path}: {error}") from None
+        if self.is_local and (free := shutil.disk_usage(self._root).free) < needed_bytes:
+            raise StoreError(
+                f"the disk of {self.path} must have {_mebibytes(needed_bytes)} free, it has {_mebibytes(free)}; "
+                "make room, or choose another place with --results"
+            )
+
+    # --- the request and its cohorts -----------------------------------------------------------------------------
+
+    def write_request(self, config: SweepConfig, trial_ids: Sequence[str]) -> None:
+        """Write down what is asked for now: the specification as resolved, its trials, versions."""
+        self._write_json(
+            "sweep.json",
+            {
+                "name": config.name,
+                "specification": config.model_dump(mode="json"),
+                "trials": list(trial_ids),
+                "schema_version": SCHEMA_VERSION,
+                "package_version": version(DISTRIBUTION),
+                "python_version": platform.python_version(),
+                "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            },
+        )
+
+    def add_cohorts(self, cohorts: Sequence[Cohort]) -> None:
+        """Write down which trials belong together. A cohort that is there already is never changed.
+
+        Raises:
+            StoreError: a cohort of that id is there.
+        """
+        there = set(self._names("cohorts"))
+        for cohort in cohorts:
+            name = f"{cohort.cohort_id}.json"
+            if name in there:
+                raise StoreError(f"cohort {cohort.cohort_id} is in {self.path} already and is never changed")
+            self._write_json(f"cohorts/{name}", cohort.as_dict())
+
+    def cohorts(self) -> list[Cohort]:
+        """All cohorts, oldest first."""
+        names = (name for name in self._names("cohorts") if name.endswith(".json"))
+        ids = (name.removesuffix(".json") for name in names if not name.startswith("."))
+        found = [self.cohort(cohort_id) for cohort_id in ids if not cohort_id.endswith(".failed")]
+        return sorted(found, key=lambda cohort: cohort.index)
+
+    def cohort(self, cohort_id: str) -> Cohort:
+        """The cohort of that id.
+
+        Raises:
+            StoreError: there is none, or what it says is not for this version.
+        """
+        try:
+            return cohort_from_dict(json.loads(self._read(f"cohorts/{cohort_id}.json")))
+        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"cohorts/{cohort_id}.json in {self.path} must be readable by version {version(DISTRIBUTION)}: "
+                f"{type(error).__name__}: {error}"
+            ) from None
+
+    def mark_failed(self, cohort_id: str, reason: str) -> None:
+        """Note that a cohort has failed for good: its unfinished trials count as failed."""
+        self._write_json(f"cohorts/{cohort_id}.failed.json", {"reason": reason})
+
+    def clear_failed(self, cohort_id: str) -> None:
+        """Take that note away; nothing happens if there is none."""
+        self._delete(f"cohorts/{cohort_id}.failed.json")
+
+    # --- attempts, reports, checkpoints --------------------------------------------------------------------------
+
+    def claim_attempt(self, cohort_id: str) -> Attempt:
+        """Begin a new attempt at a cohort, from its newest checkpoint whose reports all count."""
+        reports = {table: self._reports(table, cohort_id) for table in TABLES}
+        newest = max((report.attempt for found in reports.values() for report in found), default=0)
+        counted = {report.report for report in counted_reports(reports["rows"])}
+        usable = [number for number in self._checkpoints(cohort_id) if counted.issuperset(range(number + 1))]
+        if not usable:
+            return Attempt(newest + 1, 0, None)
+        return Attempt(newest + 1, usable[-1] + 1, self._read(_checkpoint_name(cohort_id, usable[-1])))
+
+    def write_report(
+        self,
+        cohort_id: str,
+        attempt: int,
+        report: int,
+        measurements: Sequence[Measurement],
+        context: RunContext,
+    ) -> None:
+        """Write one report: a file in each table that has rows, and always one in `rows`, written last.
+
+        Args:
+            cohort_id: Whose report.
+            attempt: As `claim_attempt` gave it.
+            report: Counts up from `Attempt.next_report`.
+            measurements: All since the last report.
+            context: What ended trials' rows say beside their measurements.
+        """
+        rows = _table_rows(measurements, context)
+        for table in sorted(TABLES, key=lambda name: name == "rows"):
+            if rows[table] or table == "rows":
+                name = f"{cohort_id}-{attempt:03d}-{report:05d}.parquet"
+                self._write(f"tables/{table}/{name}", _parquet(table, rows[table]))
+
+    def write_checkpoint(self, cohort_id: str, report: int, data: bytes) -> None:
+        """Write the state after a report, once that is written, and delete checkpoints no longer needed."""
+        self._write(_checkpoint_name(cohort_id, report), data)
+        older = [number for number in self._checkpoints(cohort_id) if number < report]
+        for number in older[: len(older) - (CHECKPOINTS_KEPT - 1)]:
+            self._delete(_checkpoint_name(cohort_id, number))
+
+    # --- outcomes ------------------------------------------------------------------------------------------------
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """Where every trial stands that has rows or has failed: trial id -> outcome of its newest attempt.
+
+        Raises:
+            StoreError: the folder cannot be read or its files contradict each other.
+        """
+        folder = self._folder()
+        if folder is None:
+            return {}
+        names = ["trial_id", "ended_because", "ended_at_step", "stop_rule", "epsilon", "complexity_method"]
+        ended = {row["trial_id"]: row for row in folder.table("trials", names).to_pylist()}
+        begun = set(folder.table("rows", ["trial_id"])["trial_id"].unique().to_pylist())
+        found: dict[str, Outcome] = {}
+        for trial_id, cohort in folder.cohort_of_trials().items():
+            row = ended.get(trial_id)
+            if row is None and trial_id not in begun and cohort.failed is None:
+                continue
+            row = row or {"ended_because": "interrupted" if cohort.failed is None else "failed"}
+            found[trial_id] = Outcome(
+                trial_id=trial_id,
+                cohort_id=cohort.cohort_id,
+                ended_because=row["ended_because"],
+                ended_at_step=row.get("ended_at_step"),
+                budget_steps=cohort.configs[trial_id]["steps"],
+                stop_rule=row.get("stop_rule"),
+                epsilon=row.get("epsilon"),
+                complexity_method=row.get("complexity_method"),
+            )
+        return found
+
+    def seconds_taken(self) -> dict[str, tuple[int, float]]:
+        """Trial id -> last step and seconds of training and measuring, for the trials that have ended."""
+        folder = self._folder()
+        if folder is None:
+            return {}
+        rows = folder.table("trials", ["trial_id", "ended_at_step", "train_wall_s", "measure_wall_s"]).to_pylist()
+        return {
+            row["trial_id"]: (row["ended_at_step"], row["train_wall_s"] + row["measure_wall_s"]) for row in rows
+        }
+
+    def _folder(self) -> ResultsFolder | None:
+        """The results as `analysis` reads them now; None where there are none yet."""
+        try:
+            return ResultsFolder(self.path)
+        except ResultsNotFound:
+            return None
+        except AnalysisError as error:
+            raise StoreError(str(error)) from None
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        self._write(name, (json.dumps(values, indent=1) + "\n").encode())
+
+    def _write(self, name: str, data: bytes) -> None:
+        if not self.is_local:
+            with self._filesystem.open_output_stream(f"{self._root}/{name}") as stream:
+                stream.write(data)
+            return
+        target = Path(self._root, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _read(self, name: str) -> bytes:
+        with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
+            return bytes(stream.read())
+
+    def _delete(self, name: str) -> None:
+        if self._exists(name):
+            self._filesystem.delete_file(f"{self._root}/{name}")
+
+    def _exists(self, name: str) -> bool:
+        from pyarrow import fs
+
+        return bool(self._filesystem.get_file_info(f"{self._root}/{name}").type != fs.FileType.NotFound)
+
+    def _names(self, folder: str) -> list[str]:
+        from pyarrow import fs
+
+        selector = fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+        return [info.base_name for info in self._filesystem.get_file_info(selector) if info.is_file]
+
+    def _reports(self, table: str, cohort_id: str) -> list[Report]:
+        found = (parse_report(name) for name in self._names(f"tables/{table}"))
+        return [report for report in found if report is not None and report.cohort_id == cohort_id]
+
+    def _checkpoints(self, cohort_id: str) -> list[int]:
+        """Numbers of the reports after which there is a checkpoint, ascending."""
+        prefix, suffix = f"{cohort_id}-", ".safetensors"
+        names = (name for name in self._names("checkpoints") if name.startswith(prefix) and name.endswith(suffix))
+        return sorted(int(name.removeprefix(prefix).removesuffix(suffix)) for name in names)
+
+
+def _checkpoint_name(cohort_id: str, report: int) -> str:
+    return f"checkpoints/{cohort_id}-{report:05d}.safetensors"
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _parquet(table: str, rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from analysis.schema import arrow_schema
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(table)), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict[str, list[dict[str, Any]]]:
+    """Rows of all five tables, sorted by trial and step."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    trials = {trial.trial_id: trial for trial in context.cohort.trials}
+    for measurement in sorted(measurements, key=lambda entry: (entry.trial_id, entry.step)):
+        key = {"trial_id": measurement.trial_id, "step": measurement.step}
+        rows["rows"].append(_fields(measurement, "rows"))
+        rows["complexity"] += [key | _fields(entry, "complexity") for entry in measurement.complexities]
+        rows["matrices"] += [key | _fields(entry, "matrices") for entry in measurement.matrices]
+        if measurement.end is not None:
+            rows["trials"].append(_trial_row(measurement, trials[measurement.trial_id], context))
+        if measurement.network is not None and _is_kept(context.cohort.keep_networks, measurement):
+            from safetensors.torch import save
+
+            network = {name: tensor.contiguous() for name, tensor in measurement.network.items()}
+            rows["networks"].append(key | {"safetensors": save(network)})
+    return rows
+
+
+def _fields(record: object, table: str) -> dict[str, Any]:
+    """The fields of a record that are columns of a table."""
+    names = (column.name for column in TABLES[table])
+    return {name: getattr(record, name) for name in names if hasattr(record, name)}
+
+
+def _is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
+    return keep == "measured" or (keep == "final" and measurement.end is not None)
+
+
+def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext) -> dict[str, Any]:
+    import torch
+    import zstandard
+
+    from analysis.decline import is_audited
+    from trainables.complexity import METHOD
+    from trainables.tasks import build_task
+
+    cohort, end, task = context.cohort, measurement.end, build_task(trial.task)
+    assert end is not None
+    measuring = cohort.measuring
+    return {
+        **_fields(measurement, "trials"),
+        **settings_of(trial.as_dict()),
+        "cohort_id": cohort.cohort_id,
+        "ended_because": end.ending.because,
+        "ended_at_step": measurement.step,
+        "ended_reason": end.ending.reason,
+        "stop_probability": end.ending.probability,
+        "audited": cohort.decline is not None and is_audited(trial.trial_id, cohort.audit_share),
+        "marked_at_step": context.marked_at_step.get(trial.trial_id),
+        "stop_rule": cohort.stop_rule,
+        "memorised_at": task.memorised_at if measuring.memorised_at is None else measuring.memorised_at,
+        "grokked_at": task.grokked_at if measuring.grokked_at is None else measuring.grokked_at,
+        "epsilon": measuring.epsilon,
+        "complexity_method": METHOD,
+        "parameters": end.parameters,
+        "training_examples": end.training_examples,
+        "validation_examples": end.validation_examples,
+        "bzip2_bytes": end.bzip2_bytes,
+        "device": context.device,
+        "threads": context.threads,
+        "torch_version": torch.__version__,
+        "zstd_version": ".".join(str(part) for part in zstandard.ZSTD_VERSION),
+        "package_version": version(DISTRIBUTION),
+    }
