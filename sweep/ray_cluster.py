@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sweep.environment import environment
 from sweep.errors import RayUnusable
 from sweep.ray_processes import end_guard, is_loopback, open_ports, processes_of, start_guard
 
@@ -97,7 +98,7 @@ def _started(folder: Path, cpus: int | None) -> Iterator[RaySession]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_memory_monitor_refresh_ms": "0",
     }
-    with _environment(own_environment), _sigterm_handler_kept():
+    with _reread_at_the_end(), environment(own_environment), _sigterm_handler_kept():
         import ray
 
         _reread_environment()
@@ -168,24 +169,17 @@ def _guarded_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def _reread_at_the_end() -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
         _reread_environment()
 
 
 def _reread_environment() -> None:
     """Make a Ray that was imported earlier see the environment as it is now: it reads it once, at import."""
     from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     ray_constants.ENABLE_RAY_CLUSTER = ray_constants.env_bool(
         ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not ray_constants.IS_WINDOWS_OR_OSX

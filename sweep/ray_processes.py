@@ -49,7 +49,7 @@ def _works_in(process: psutil.Process, folder: str) -> bool:
 
 def open_ports(processes: list[psutil.Process]) -> list[tuple[str, int]]:
     """Addresses and ports on which these processes accept TCP connections."""
-    found = set()
+    found: set[tuple[str, int]] = set()
     for process in processes:
         with contextlib.suppress(psutil.Error):
             found.update(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from analysis.decline import DeclineParameters, decide, is_audited
+from analysis.decline import DeclineParameters, decide, first_stop, is_audited
 from analysis.events import Thresholds, Trajectory, trajectory_events
-from trainables.measurement import Ending, TrialHistory, Watch
+from trainables.measurement import Ending, TrialHistory
 
 
-def build_watch(decline: DeclineParameters | None, audit_share: float, thresholds: Thresholds) -> Watch:
-    """Build what a lane run asks after each evaluated step.
+class TrialWatch:
+    """What a lane run asks after each evaluated step.
 
     A trial ends as `grokked` once it is past the tail of its grok, and as `stopped` where the decline rule says
-    so. The definitions are those the analysis uses afterwards.
+    so; an audited trial is never stopped. The definitions are those the analysis uses afterwards.
 
     Args:
         decline: parameters of the decline rule; None never stops a trial.
@@ -19,19 +19,38 @@ def build_watch(decline: DeclineParameters | None, audit_share: float, threshold
         thresholds: what counts as memorised and grokked.
     """
 
-    def watch(history: TrialHistory) -> Ending | None:
+    def __init__(self, decline: DeclineParameters | None, audit_share: float, thresholds: Thresholds) -> None:
+        self._decline = decline
+        self._audit_share = audit_share
+        self._thresholds = thresholds
+        self._audited: dict[str, tuple[Trajectory, int]] = {}
+
+    def __call__(self, history: TrialHistory) -> Ending | None:
+        """The ending of a trial that ends at its last measurement, None of one that goes on."""
+        trial_id = history.measurements[-1].trial_id
         trajectory = Trajectory.from_measurements(history.measurements)
-        events = trajectory_events(trajectory, thresholds)
+        audited = self._decline is not None and is_audited(trial_id, self._audit_share)
+        if audited:
+            self._audited[trial_id] = trajectory, history.trial.steps
+        events = trajectory_events(trajectory, self._thresholds)
         if events.tail_complete:
             return Ending(
                 because="grokked",
                 reason=f"Grokked at step {events.grok_step:,} and followed to step {trajectory.step[-1]:,}.",
             )
-        if decline is None or is_audited(history.measurements[-1].trial_id, audit_share):
+        if self._decline is None or audited:
             return None
-        decision = decide(trajectory, history.trial.steps, decline, thresholds)
+        decision = decide(trajectory, history.trial.steps, self._decline, self._thresholds)
         if not decision.stop:
             return None
         return Ending(because="stopped", reason=decision.reason, probability=decision.probability)
 
-    return watch
+    def marked_at_step(self, trial_id: str) -> int | None:
+        """Where the rule would have stopped an audited trial that has ended; forgets the trial.
+
+        Replayed from the whole history, so a mark is not lost where a run went on from a checkpoint.
+        """
+        if self._decline is None or trial_id not in self._audited:
+            return None
+        trajectory, budget_steps = self._audited.pop(trial_id)
+        return first_stop(trajectory, budget_steps, self._decline, self._thresholds)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from analysis.decline import DeclineParameters, first_stop, is_audited
 from analysis.events import Thresholds, Trajectory, trajectory_events
-from sweep.watch import build_watch
+from sweep.watch import TrialWatch
 from trainables.config import TrialConfig
 from trainables.measurement import Ending, Measurement, TrialHistory, Watch
 
@@ -68,7 +68,7 @@ NEVER = 10**9
 
 
 def test_grokked_and_past_its_tail() -> None:
-    found = ending(build_watch(DeclineParameters(), 0.0, Thresholds()), run(8, 128, fall=0.5))
+    found = ending(TrialWatch(DeclineParameters(), 0.0, Thresholds()), run(8, 128, fall=0.5))
     assert found is not None
     assert found[0] == 1024  # twice the grok step is 256; the third measurement after it is at 1024
     assert (found[1].because, found[1].probability) == ("grokked", None)
@@ -76,7 +76,7 @@ def test_grokked_and_past_its_tail() -> None:
 
 
 def test_stopped_by_the_rule_with_its_reason_and_probability() -> None:
-    found = ending(build_watch(HASTY, 0.0, Thresholds()), run(8, NEVER))
+    found = ending(TrialWatch(HASTY, 0.0, Thresholds()), run(8, NEVER))
     assert found is not None
     assert (found[0], found[1].because) == (32, "stopped")
     assert "Memorised at step 8" in found[1].reason
@@ -85,14 +85,14 @@ def test_stopped_by_the_rule_with_its_reason_and_probability() -> None:
 
 
 def test_one_that_never_memorises_is_stopped() -> None:
-    found = ending(build_watch(HASTY, 0.0, Thresholds()), run(NEVER, NEVER))
+    found = ending(TrialWatch(HASTY, 0.0, Thresholds()), run(NEVER, NEVER))
     assert found is not None
     assert (found[0], found[1].because) == (512, "stopped")
 
 
 @pytest.mark.parametrize(("decline", "share"), [(None, 0.0), (HASTY, 1.0)], ids=["no rule", "audited"])
 def test_no_rule_and_the_audit_share_never_stop(decline: DeclineParameters | None, share: float) -> None:
-    watch = build_watch(decline, share, Thresholds())
+    watch = TrialWatch(decline, share, Thresholds())
     assert ending(watch, run(8, NEVER)) is None
     grokked = ending(watch, run(8, 128))
     assert grokked is not None
@@ -103,8 +103,8 @@ def test_thresholds_of_the_task_count() -> None:
     half = [
         measurement(row.step, row.train_accuracy, row.val_accuracy / 2, row.complexity_bytes) for row in run(8, 128)
     ]
-    assert ending(build_watch(None, 0.0, Thresholds()), half) is None
-    found = ending(build_watch(None, 0.0, Thresholds(grokked_at=0.5)), half)
+    assert ending(TrialWatch(None, 0.0, Thresholds()), half) is None
+    found = ending(TrialWatch(None, 0.0, Thresholds(grokked_at=0.5)), half)
     assert found is not None
     assert found[1].because == "grokked"
 
@@ -127,9 +127,34 @@ def test_online_is_offline(values: list[tuple[float, float, int | None]], share:
     tails = (trajectory_events(trajectory.prefix(n)).tail_complete for n in range(1, len(STEPS) + 1))
     tail = next((step for step, complete in zip(STEPS, tails, strict=True) if complete), None)
 
-    found = ending(build_watch(HASTY, share, Thresholds()), measurements)
+    found = ending(TrialWatch(HASTY, share, Thresholds()), measurements)
 
     expected = min((step for step in (stop, tail) if step is not None), default=None)
     assert (found and found[0]) == expected
     if found is not None:
         assert found[1].because == ("grokked" if expected == tail else "stopped")
+
+
+def test_an_audited_trial_is_marked_where_the_rule_would_have_stopped_it() -> None:
+    watch = TrialWatch(HASTY, 1.0, Thresholds())
+    assert ending(watch, run(8, NEVER)) is None
+    assert watch.marked_at_step(TRIAL.trial_id) == 32
+
+    # One that would not have been stopped, and one asked about twice.
+    assert ending(watch, run(8, 16, fall=0.5)) is not None
+    assert watch.marked_at_step(TRIAL.trial_id) is None
+    assert watch.marked_at_step(TRIAL.trial_id) is None
+
+
+def test_a_mark_survives_a_restart() -> None:
+    """After a restart the watch is asked about later steps only, with the whole history."""
+    measurements = run(8, 4096)
+    watch = TrialWatch(HASTY, 1.0, Thresholds())
+    assert watch(TrialHistory(TRIAL, measurements)) is None
+    assert watch.marked_at_step(TRIAL.trial_id) == 32
+
+
+def test_without_a_rule_nothing_is_marked() -> None:
+    watch = TrialWatch(None, 1.0, Thresholds())
+    assert ending(watch, run(8, NEVER)) is None
+    assert watch.marked_at_step(TRIAL.trial_id) is None

@@ -1,0 +1,172 @@
+"""The Tune trainable of a cohort: one process that trains a queue of trials of one shape, several at a time.
+
+Tune only schedules it. Results and checkpoints go to the results folder, by the cohort's id, and Tune's own
+checkpoints are not used: whichever process gets the cohort next, after a fault or in a later run, finds its place
+there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ray import tune
+
+from analysis.errors import AnalysisError
+from analysis.events import Thresholds
+from sweep.cohorts import Cohort
+from sweep.errors import SweepError
+from sweep.store import RunContext, Store
+from sweep.watch import TrialWatch
+from trainables.errors import TrainablesError
+from trainables.lanes import LaneRun
+from trainables.measurement import Measurement
+from trainables.tasks import build_task
+
+STEP_BLOCKS = 2
+"""Blocks trained between two results for the driver, which feed the progress display."""
+
+REPORT_BLOCKS = 64
+"""Blocks trained between two reports: what a fault costs at most. Counted, never timed, so that every attempt
+at a cohort reports at the same places. A multiple of `STEP_BLOCKS`."""
+
+NOT_CURED_BY_A_RETRY = (TrainablesError, SweepError, AnalysisError)
+
+
+class CohortTrainable(tune.Trainable):  # type: ignore[misc]
+    """Trains one cohort; its `config` is `{"cohort": cohort_id}` and nothing else.
+
+    A result, one each `STEP_BLOCKS` blocks, has:
+
+    - `ended`: trial id -> [why, at which step], of the trials that ended since the last result.
+    - `running`: trials in lanes.
+    - `trained_steps`: optimiser updates since the last result, summed over trials.
+    - `remaining_steps`: budgets of the cohort's trials, less what is done, less those that have ended.
+    - `failure`: in one sentence, where trying again would not help; else None.
+    """
+
+    def setup(
+        self, config: dict[str, Any], *, results: str, threads: int = 1, report_blocks: int = REPORT_BLOCKS
+    ) -> None:
+        """Take up a cohort.
+
+        Args:
+            config: names the cohort.
+            results: the results folder; a local path is absolute.
+            threads: CPU threads to train with.
+            report_blocks: see `REPORT_BLOCKS`.
+        """
+        torch.set_num_threads(threads)
+        self._threads = threads
+        self._report_blocks = report_blocks
+        self._store = Store(results)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take up another cohort in the same process (`reuse_actors=True`)."""
+        self._failure: str | None = None
+        try:
+            self._take_up(self._store.cohort(new_config["cohort"]))
+        except NOT_CURED_BY_A_RETRY as error:
+            self._failure = f"{type(error).__name__}: {error}"
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train a few blocks, and report where a report is due."""
+        if self._failure is None:
+            try:
+                return self._train()
+            except NOT_CURED_BY_A_RETRY as error:
+                self._failure = f"{type(error).__name__}: {error}"
+        return {
+            "ended": {},
+            "running": 0,
+            "trained_steps": 0,
+            "remaining_steps": 0,
+            "failure": self._failure,
+            "done": True,
+        }
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: checkpoints are in the results folder."""
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Nothing: `setup` has found the checkpoint."""
+
+    def _take_up(self, cohort: Cohort) -> None:
+        self._cohort = cohort
+        self._attempt = self._store.claim_attempt(cohort.cohort_id)
+        self._report = self._attempt.next_report
+        self._blocks = 0
+        self._unreported: list[Measurement] = []
+        self._trial_watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds_of(cohort))
+        if self._attempt.checkpoint is None:
+            self._run = LaneRun(
+                cohort.trials,
+                measuring=cohort.measuring,
+                watch=self._trial_watch,
+                lanes=cohort.lanes,
+                device=cohort.device,
+            )
+        else:
+            self._run = LaneRun.restore(
+                self._attempt.checkpoint,
+                cohort.trials,
+                measuring=cohort.measuring,
+                watch=self._trial_watch,
+                device=cohort.device,
+            )
+
+    def _train(self) -> dict[str, Any]:
+        ages_before = self._run.ages
+        measurements = self._run.advance(STEP_BLOCKS)
+        self._blocks += STEP_BLOCKS
+        self._unreported += measurements
+        if self._run.finished or self._blocks % self._report_blocks == 0:
+            self._write_report()
+
+        ages = self._run.ages
+        ended = {m.trial_id: m for m in measurements if m.end is not None}
+        reached = {**ages, **{trial_id: last.step for trial_id, last in ended.items()}}
+        return {
+            "ended": {trial_id: [m.end.ending.because, m.step] for trial_id, m in ended.items() if m.end},
+            "running": len(ages),
+            "trained_steps": sum(step - ages_before.get(trial_id, 0) for trial_id, step in reached.items()),
+            "remaining_steps": self._remaining_steps(ages),
+            "failure": None,
+            "done": self._run.finished,
+        }
+
+    def _write_report(self) -> None:
+        """The tables first, the checkpoint after: a checkpoint never knows of rows that are not there."""
+        if self._unreported or not self._run.finished:
+            marks = {
+                m.trial_id: step
+                for m in self._unreported
+                if m.end is not None and (step := self._trial_watch.marked_at_step(m.trial_id)) is not None
+            }
+            context = RunContext(
+                cohort=self._cohort, device=self._cohort.device, threads=self._threads, marked_at_step=marks
+            )
+            self._store.write_report(
+                self._cohort.cohort_id, self._attempt.number, self._report, self._unreported, context
+            )
+            self._store.write_checkpoint(self._cohort.cohort_id, self._report, self._run.save())
+            self._report += 1
+            self._unreported = []
+
+    def _remaining_steps(self, ages: dict[str, int]) -> int:
+        counts = self._run.counts
+        started = self._cohort.trials[: counts.done + counts.running]
+        queued = self._cohort.trials[len(started) :]
+        running = sum(trial.steps - ages[trial.trial_id] for trial in started if trial.trial_id in ages)
+        return running + sum(trial.steps for trial in queued)
+
+
+def thresholds_of(cohort: Cohort) -> Thresholds:
+    """What counts as memorised and grokked in a cohort: what the specification says, or else its task."""
+    task, measuring = build_task(cohort.trials[0].task), cohort.measuring
+    return Thresholds(
+        memorised_at=task.memorised_at if measuring.memorised_at is None else measuring.memorised_at,
+        grokked_at=task.grokked_at if measuring.grokked_at is None else measuring.grokked_at,
+    )

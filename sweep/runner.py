@@ -1,0 +1,290 @@
+"""One sweep from its specification to its summary, through Ray Tune.
+
+Ray Tune schedules cohorts and starts them again when their process dies. What has been done is asked of our own
+tables, before and after: Tune counts a trial that Ctrl-C cut short as finished, and its state is not looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import secrets
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from sweep.cohorts import Plan, plan, record
+from sweep.config import SweepConfig
+from sweep.environment import environment
+from sweep.errors import RayUnusable
+from sweep.progress import Progress, Tally, TerminalProgress, duration
+from sweep.ray_cluster import RaySession, local_ray
+from sweep.store import Outcome, Store
+
+if TYPE_CHECKING:
+    from ray import tune
+
+TUNE_ENVIRONMENT = {
+    # Tune's own files and tables; ours are the results.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Ctrl-C and SIGTERM are handled here, alike.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+
+TRIED_AGAIN = frozenset({"interrupted", "failed"})
+"""Outcomes that are not endings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What a run has come to."""
+
+    results: str
+    """The results folder."""
+    trials: int
+    """Trials asked for."""
+    ended: dict[str, int]
+    """Why -> how many of them, over all runs; without failed ones."""
+    ended_here: int
+    """Trials that this run has ended."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Cohort id -> why it failed for good in this run."""
+    failed_trials: int = 0
+    """Trials asked for that have failed, over all runs."""
+    stopped_by: signal.Signals | None = None
+    """The signal that ended this run early."""
+    problem: str | None = None
+    """What ended this run early, if no signal did."""
+    notes: tuple[str, ...] = ()
+    """What may surprise."""
+    wall_s: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """Trials asked for that have ended."""
+        return sum(self.ended.values())
+
+    @property
+    def missing(self) -> int:
+        """Trials asked for that have neither ended nor failed."""
+        return self.trials - self.done - self.failed_trials
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all trials have ended, 128 + the signal's number after a signal (130 for Ctrl-C), else 1."""
+        if self.stopped_by is not None:
+            return 128 + self.stopped_by
+        return 0 if self.done == self.trials else 1
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {because}" for because, count in sorted(self.ended.items()))
+        lines = [f"{self.done} of {self.trials} trials are done{f': {counts}' if counts else ''}."]
+        if self.ended_here:
+            lines.append(f"This run took {duration(self.wall_s)} for {self.ended_here} of them.")
+        elif self.done == self.trials:
+            lines.append("All of them were there already; nothing was run.")
+        lines += [f"Note: {note}." for note in self.notes]
+        lines += [f"Cohort {cohort_id} failed: {reason}" for cohort_id, reason in self.failed.items()]
+        if self.failed_trials:
+            lines.append(f"{self.failed_trials} trials failed; try them again with --retry-failed.")
+        if self.problem is not None:
+            lines.append(f"The run ended early: {self.problem}")
+        if self.stopped_by is not None:
+            lines.append(f"Interrupted ({self.stopped_by.name}).")
+        if self.missing:
+            lines.append(f"{self.missing} trials are left; the same command goes on from here. Nothing is lost.")
+        return "\n".join(lines)
+
+
+def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress | None = None) -> RunSummary:
+    """Run what a specification asks for and the results folder does not have yet.
+
+    Runs on the Ray cluster that `RAY_ADDRESS` names, or else on a Ray of its own on this machine. Ctrl-C and
+    SIGTERM end it cleanly; calling it again goes on from the checkpoints.
+
+    Args:
+        config: the specification.
+        retry_failed: run only trials that have failed before.
+        progress: where to show how far it is; standard error by default.
+
+    Raises:
+        SpecificationError: the specification cannot be run.
+        StoreError: the results cannot be read or written.
+        RayUnusable: Ray did not start or cannot be reached, or there is no GPU where one is asked for.
+    """
+    began = time.monotonic()
+    store = Store(config.results_path)
+    decided = plan(config, store, retry_failed=retry_failed)
+    store.check_usable()
+    run_of = _Run(config, store, decided, progress or TerminalProgress())
+    if decided.cohorts:
+        run_of.on_ray()
+    else:
+        record(decided, config, store)
+    return run_of.summary(time.monotonic() - began)
+
+
+class _Run:
+    """One run: what happened in it."""
+
+    def __init__(self, config: SweepConfig, store: Store, decided: Plan, progress: Progress) -> None:
+        self._config = config
+        self._store = store
+        self._plan = decided
+        self._progress = progress
+        self._requested = [trial.trial_id for trial in decided.trials]
+        self._ended_before = ended_of(store.outcomes(), decided.satisfied)
+        self._failed: dict[str, str] = {}
+        self._problem: str | None = None
+        self._interruption = _Interruption()
+
+    def on_ray(self) -> None:
+        try:
+            with self._interruption, local_ray() as session:
+                self._interruption.listen()
+                self._check(session)
+                record(self._plan, self._config, self._store)
+                self._fit(session)
+        except KeyboardInterrupt:
+            self._interruption.number = self._interruption.number or signal.SIGINT
+        finally:
+            self._progress.close()
+        for cohort_id, reason in self._failed.items():
+            self._store.mark_failed(cohort_id, reason)
+
+    def summary(self, wall_s: float) -> RunSummary:
+        outcomes = self._store.outcomes()
+        ended = ended_of(outcomes, self._requested)
+        failed = [
+            outcomes[trial_id].ended_because == "failed" for trial_id in self._requested if trial_id in outcomes
+        ]
+        return RunSummary(
+            results=self._store.path,
+            trials=len(self._requested),
+            ended=dict(Counter(ended.values())),
+            ended_here=len(ended.keys() & set(self._plan.to_run)),
+            failed=self._failed,
+            failed_trials=sum(failed),
+            stopped_by=self._interruption.number,
+            problem=self._problem,
+            notes=tuple(self._plan.notes),
+            wall_s=wall_s,
+        )
+
+    def _check(self, session: RaySession) -> None:
+        self._store.check_usable(session.nodes)
+        if self._config.device == "cuda" and session.started_here and session.gpus < 1:
+            raise RayUnusable("device: cuda needs a GPU, and Ray finds none on this machine; use device: cpu")
+
+    def _fit(self, session: RaySession) -> None:
+        tally = Tally(self._requested, self._ended_before, self._plan.cohorts)
+        from sweep.cohort_feed import one_line
+
+        with environment(TUNE_ENVIRONMENT), _quiet("ray.tune", "ray.train", "ray.air"):
+            tuner = self._tuner(session, tally)
+            try:
+                with self._interruption.passed_to_tune():
+                    tuner.fit()
+            except Exception as error:
+                # Tune raises for what it cannot pin on one trial, e.g. a node out of memory or a full disk.
+                self._problem = f"Ray Tune gave up: {one_line(error)}"
+
+    def _tuner(self, session: RaySession, tally: Tally) -> tune.Tuner:
+        from ray import tune
+
+        from sweep.cohort_actor import CohortTrainable
+        from sweep.cohort_feed import CohortFeed
+
+        gpus = 1 if self._config.device == "cuda" else 0
+        trainable = tune.with_resources(
+            tune.with_parameters(CohortTrainable, results=self._store.path), {"cpu": 1, "gpu": gpus}
+        )
+        return tune.Tuner(
+            trainable,
+            # A grid, not a searcher: Tune then asks for all resources at once, which an autoscaler needs to see.
+            param_space={"cohort": tune.grid_search([cohort.cohort_id for cohort in self._plan.cohorts])},
+            tune_config=tune.TuneConfig(
+                # A new process for each cohort would cost 1.6 CPU seconds; a reused one hardly anything.
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                # A second experiment of one name would write into the first one's folder.
+                name=f"{self._config.name}-{secrets.token_hex(4)}",
+                storage_path=str(session.folder / "tune"),
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=self._config.max_failures),
+                callbacks=[CohortFeed(tally, self._progress, self._failed)],
+            ),
+        )
+
+
+def ended_of(outcomes: Mapping[str, Outcome], trial_ids: Sequence[str]) -> dict[str, str]:
+    """Trial id -> why, of those that have ended."""
+    return {
+        trial_id: outcomes[trial_id].ended_because
+        for trial_id in trial_ids
+        if trial_id in outcomes and outcomes[trial_id].ended_because not in TRIED_AGAIN
+    }
+
+
+class _Interruption:
+    """Ctrl-C and SIGTERM: the first stops Tune in good order, the next one at once."""
+
+    def __init__(self) -> None:
+        self.number: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+        self._tune_runs = False
+
+    def __enter__(self) -> _Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take the signals; again after `ray.init`, which takes SIGTERM."""
+        for number in self._before:
+            signal.signal(number, self._handle)
+
+    @contextlib.contextmanager
+    def passed_to_tune(self) -> Iterator[None]:
+        self._tune_runs = True
+        try:
+            yield
+        finally:
+            self._tune_runs = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        first = self.number is None
+        self.number = signal.Signals(number)
+        # While it runs, Tune takes SIGUSR1 as "save and stop".
+        stop_tune = signal.getsignal(signal.SIGUSR1)
+        if first and self._tune_runs and callable(stop_tune):
+            stop_tune(signal.SIGUSR1, frame)
+        else:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Errors only from these loggers: Tune would print a line per cohort about files it was told not to write."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
