@@ -167,11 +167,16 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     return Plan(
         trials=requested,
         resume=[resume[index] for index in sorted(resume)],
-        new=group(missing, config, parallel=parallel or os.cpu_count() or 1, first_index=first_index),
+        new=group(missing, config, parallel=parallel or parallel_here(), first_index=first_index),
         satisfied=satisfied,
         failed=failed,
         notes=_notes(config, satisfied, outcomes),
     )
+
+
+def parallel_here() -> int:
+    """Cohorts that this machine trains at once: one a core that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def record(decided: Plan, config: SweepConfig, store: Store) -> None:

@@ -15,7 +15,6 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from analysis.results_folder import (
     settings_of,
 )
 from analysis.schema import SCHEMA_VERSION, TABLES
+from sweep import __version__
 from sweep.cohorts import Cohort, KeepNetworks, cohort_from_dict
 from sweep.errors import StoreError
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from sweep.config import SweepConfig
     from trainables.config import TrialConfig
     from trainables.measurement import Measurement
-
-DISTRIBUTION = "grokking-sweep"
 
 NEEDED_BYTES = 500 * 2**20
 """Free disk below which no sweep is started."""
@@ -147,7 +145,7 @@ class Store:
                 "specification": config.model_dump(mode="json"),
                 "trials": list(trial_ids),
                 "schema_version": SCHEMA_VERSION,
-                "package_version": version(DISTRIBUTION),
+                "package_version": __version__,
                 "python_version": platform.python_version(),
                 "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },
@@ -183,7 +181,7 @@ class Store:
             return cohort_from_dict(json.loads(self._read(f"cohorts/{cohort_id}.json")))
         except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
             raise StoreError(
-                f"cohorts/{cohort_id}.json in {self.path} must be readable by version {version(DISTRIBUTION)}: "
+                f"cohorts/{cohort_id}.json in {self.path} must be readable by version {__version__}: "
                 f"{type(error).__name__}: {error}"
             ) from None
 
@@ -419,5 +417,5 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
         "threads": context.threads,
         "torch_version": torch.__version__,
         "zstd_version": ".".join(str(part) for part in zstandard.ZSTD_VERSION),
-        "package_version": version(DISTRIBUTION),
+        "package_version": __version__,
     }

@@ -1,0 +1,317 @@
+"""The command `sweep`. Each command parses, calls one function of the library and prints its result.
+
+Nothing heavy is imported here: `sweep --help` and completion take a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+from click.shell_completion import CompletionItem
+
+from sweep import __version__
+from sweep.errors import SpecificationError, SweepError
+
+if TYPE_CHECKING:
+    from sweep.config import SweepConfig
+    from sweep.estimate import Estimate
+
+EXIT_FAILED = 1
+EXIT_SPECIFICATION = 2
+"""What click itself exits with when the command line is wrong."""
+EXIT_INTERRUPTED = 130
+
+NEXT_COMMANDS = """\
+Sweeps of small networks, watched while they grok. Start with one of these:
+
+  sweep plan quickstart            what it would run, how long it takes; nothing is run
+  sweep run quickstart             run it on this machine and draw the map
+  sweep report results/quickstart  one HTML page of what there is so far
+
+All commands: sweep --help"""
+
+EPILOG = """\b
+SPEC is the name of a preset (quickstart, tiny, paper) or a YAML file.
+RESULTS is a local folder or an s3:// address.
+
+\b
+Exit codes: 0 done, 1 failed or incomplete, 2 wrong command line or
+specification, 130 interrupted (the same command goes on from there).
+
+\b
+Completion, for bash (zsh and fish alike):
+  eval "$(_SWEEP_COMPLETE=bash_source sweep)"
+"""
+
+#: Base classes of the errors that say what to do; the modules are looked up, not imported, to stay light.
+_KNOWN_ERRORS = (("trainables.errors", "TrainablesError"), ("analysis.errors", "AnalysisError"))
+
+
+class _Commands(click.Group):
+    """Errors made to be read become messages and exit codes; all others keep their traces, to be reported."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SpecificationError as error:
+            _fail(str(error), EXIT_SPECIFICATION)
+        except KeyboardInterrupt:
+            _fail("interrupted", EXIT_INTERRUPTED)
+        except Exception as error:
+            loaded = [getattr(sys.modules[module], name) for module, name in _KNOWN_ERRORS if module in sys.modules]
+            if not isinstance(error, (SweepError, *loaded)):
+                raise
+            _fail(str(error), EXIT_FAILED)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    for line in message.splitlines():
+        click.echo(f"error: {line}", err=True)
+    sys.exit(code)
+
+
+def _complete_specification(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A preset's name or a file."""
+    presets = sorted(path.stem for path in (Path(__file__).parent / "presets").glob("*.yaml"))
+    matching = [CompletionItem(name) for name in presets if name.startswith(incomplete)]
+    return [*matching, CompletionItem(incomplete, type="file")]
+
+
+def _specification(command: Callable[..., None]) -> Callable[..., None]:
+    """SPEC [--set KEY=VALUE]... [--results PATH], as three commands have it."""
+    for decorate in (
+        click.option("--results", metavar="PATH", help="Where the results go: a folder or an s3:// address."),
+        click.option(
+            "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change SPEC, e.g. --set model.width=64."
+        ),
+        click.argument("spec", shell_complete=_complete_specification),
+    ):
+        command = decorate(command)
+    return command
+
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+_results = click.argument("results", type=click.Path(), metavar="RESULTS")
+_job = click.argument("job", metavar="RESULTS|JOB")
+_address = click.option("--address", metavar="URL", help="Of the cluster's job server; by default on this machine.")
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="sweep")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Sweeps of small networks, watched while they grok."""
+    if ctx.invoked_subcommand is None:
+        click.echo(NEXT_COMMANDS)
+
+
+@main.command()
+@_specification
+@_json
+def plan(spec: str, overrides: tuple[str, ...], results: str | None, as_json: bool) -> None:
+    """Print trials, cohorts, estimated time and cost. Nothing is run."""
+    config = _load(spec, overrides, results)
+    from sweep.cohorts import parallel_here
+    from sweep.cohorts import plan as plan_of
+    from sweep.estimate import estimate
+    from sweep.store import Store
+
+    store = Store(config.results_path)
+    parallel = parallel_here()
+    found = estimate(
+        plan_of(config, store, parallel=parallel), store, parallel=parallel, price_per_hour=config.price_per_hour
+    )
+    if as_json:
+        _print_json({"name": config.name, "results": config.results_path, **dataclasses.asdict(found)})
+    else:
+        click.echo(_plan_text(config, found))
+
+
+@main.command()
+@_specification
+@click.option("--retry-failed", is_flag=True, help="Run only trials that have failed before.")
+@_json
+@click.pass_context
+def run(
+    ctx: click.Context,
+    spec: str,
+    overrides: tuple[str, ...],
+    results: str | None,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
+    """Run what is missing of a sweep, on Ray; print the map and write the report."""
+    config = _load(spec, overrides, results)
+    from sweep.runner import run as run_sweep
+
+    summary = run_sweep(config, retry_failed=retry_failed)
+    findings = _findings(config.results_path)
+    if as_json:
+        _print_json({**dataclasses.asdict(summary), **findings, "exit_code": summary.exit_code})
+    else:
+        click.echo(f"\n{_findings_text(findings)}\n\n{summary}")
+    ctx.exit(summary.exit_code)
+
+
+@main.command()
+@_results
+@_json
+def status(results: str, as_json: bool) -> None:
+    """Say where the trials of a sweep stand."""
+    from analysis.load import status as status_of
+
+    frame = status_of(_existing(results))
+    counts = {str(name): int(count) for name, count in frame["status"].value_counts(sort=False).items() if count}
+    failures = frame[frame["status"] == "failed"].groupby("ended_reason")["trial_id"].count()
+    if as_json:
+        trials = json.loads(frame[["trial_id", "status", "last_step", "ended_reason"]].to_json(orient="records"))
+        _print_json({"results": results, "trials": len(frame), "status": counts, "by_trial": trials})
+        return
+    click.echo(f"{results}: {len(frame)} trials")
+    for name, count in counts.items():
+        click.echo(f"{count:8,d}  {name}")
+    for reason, count in failures.items():
+        click.echo(f"failed, {count} trials: {reason}")
+    if "failed" in counts:
+        click.echo("`sweep run SPEC --retry-failed` tries them again.")
+
+
+@main.command()
+@_results
+@_json
+def report(results: str, as_json: bool) -> None:
+    """Write one HTML page about a sweep, which opens offline, and its pictures."""
+    findings = _findings(_existing(results))
+    if as_json:
+        _print_json(findings)
+    else:
+        click.echo(_findings_text(findings))
+
+
+@main.command()
+@_specification
+@_address
+@_json
+def submit(spec: str, overrides: tuple[str, ...], results: str | None, address: str | None, as_json: bool) -> None:
+    """Send a sweep to a cluster's job server and return at once."""
+    config = _load(spec, overrides, None)
+    from sweep import jobs
+
+    job = jobs.submit(config, address=address or jobs.DEFAULT_ADDRESS, results=results)
+    if as_json:
+        _print_json(dataclasses.asdict(job))
+        return
+    click.echo(f"{job.id} was sent to {job.address}; its results go to {job.results}")
+    for command, meaning in (
+        (f"sweep status {job.results}", "where its trials stand"),
+        (f"sweep logs {job.id}", "what it prints"),
+        (f"sweep stop {job.id}", "save and end; the same submit goes on from there"),
+    ):
+        click.echo(f"  {command}   {meaning}")
+
+
+@main.command()
+@_job
+@_address
+def logs(job: str, address: str | None) -> None:
+    """Print what a submitted sweep has printed."""
+    from sweep import jobs
+
+    click.echo(jobs.logs(jobs.find(job, address=address or jobs.DEFAULT_ADDRESS)), nl=False)
+
+
+@main.command()
+@_job
+@_address
+@_json
+def stop(job: str, address: str | None, as_json: bool) -> None:
+    """Have a submitted sweep save and end; sent again, it goes on from there."""
+    from sweep import jobs
+
+    found = jobs.find(job, address=address or jobs.DEFAULT_ADDRESS)
+    state = jobs.stop(found)
+    if as_json:
+        _print_json({**dataclasses.asdict(found), "status": state})
+    else:
+        click.echo(f"{found.id}: {state}")
+
+
+def _load(spec: str, overrides: tuple[str, ...], results: str | None) -> SweepConfig:
+    from sweep.config import load_specification
+
+    return load_specification(spec, overrides, results=results)
+
+
+def _existing(results: str) -> str:
+    """The results' address; one that is only nearly right is refused with the right one."""
+    if "://" in results or Path(results).exists():
+        return results
+    there = [str(path) for path in Path("results").glob("*") if path.is_dir()]
+    inside = str(Path("results", results))
+    near = [inside] if inside in there else difflib.get_close_matches(results, there, n=1)
+    raise SweepError(f"there is no folder {results}" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _findings(results: str) -> dict[str, Any]:
+    """Writes the report; the map, the sentence, and where everything is."""
+    import analysis
+    from analysis.cells import usual_axes
+    from analysis.report import write_report
+    from analysis.summary import result_sentence, text_map
+
+    files = write_report(results)
+    events = analysis.events(analysis.load(results))
+    grid = events if events.empty else analysis.grok_map(events, *usual_axes(events))
+    return {
+        "results": results,
+        "map": text_map(grid),
+        "sentence": result_sentence(events, planned=len(analysis.status(results))),
+        "files": {name: place for name, place in dataclasses.asdict(files).items() if place is not None},
+    }
+
+
+def _findings_text(findings: dict[str, Any]) -> str:
+    files = findings["files"]
+    pictures = [place for name, place in files.items() if name.endswith("_png")]
+    lines = [findings["map"], "", findings["sentence"], "", f"results   {findings['results']}"]
+    lines += [f"{'pictures' if place == pictures[0] else '':10}{place}" for place in pictures]
+    return "\n".join([*lines, f"report    {files['report']}"])
+
+
+def _plan_text(config: SweepConfig, found: Estimate) -> str:
+    from sweep.progress import duration
+
+    lines = [
+        f"{config.name} -> {config.results_path}",
+        f"trials    {found.trials:,} asked for, {found.satisfied:,} there already, {found.to_run:,} to run"
+        + (f" ({found.failed:,} of them failed before)" if found.failed else ""),
+    ]
+    if found.cohorts:
+        lanes = " or ".join(str(count) for count in found.lanes)
+        resumed = (
+            f", {found.resumed_cohorts:,} of them going on from where they are" if found.resumed_cohorts else ""
+        )
+        lines += [
+            f"cohorts   {found.cohorts:,} of {lanes} lanes, {found.parallel:,} at a time{resumed}",
+            f"time      at most {duration(found.wall_s)} here, {duration(found.process_s)} of all processes "
+            f"together; by {found.basis}",
+        ]
+        if found.cost is not None:
+            lines.append(f"cost      at most {found.cost:,.2f}, at {config.price_per_hour:g} an hour and process")
+    return "\n".join([*lines, *(f"note      {note}" for note in found.notes)])
+
+
+def _print_json(values: dict[str, Any]) -> None:
+    click.echo(json.dumps(values, indent=1, default=str))
