@@ -45,16 +45,14 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     - `failure`: in one sentence, where trying again would not help; else None.
     """
 
-    def setup(
-        self, config: dict[str, Any], *, results: str, threads: int = 1, report_blocks: int = REPORT_BLOCKS
-    ) -> None:
+    def setup(self, config: dict[str, Any], *, results: str, threads: int, report_blocks: int) -> None:
         """Take up a cohort.
 
         Args:
             config: names the cohort.
             results: the results folder; a local path is absolute.
             threads: CPU threads to train with.
-            report_blocks: see `REPORT_BLOCKS`.
+            report_blocks: blocks trained between two reports, a multiple of `STEP_BLOCKS`.
         """
         torch.set_num_threads(threads)
         self._threads = threads

@@ -12,6 +12,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -52,6 +53,8 @@ class RaySession:
 def local_ray(cpus: int | None = None) -> Iterator[RaySession]:
     """Connect to the cluster named by `RAY_ADDRESS`, or start a Ray on this machine for the time being.
 
+    Where this process is connected to a Ray already, that one is used and left as it is.
+
     A Ray started here is new: it never joins one that runs already, listens on loopback only, with token
     authentication on, without dashboard, usage statistics and memory monitor (which would end a whole sweep
     to free one process's memory). At the end its processes are gone and so is its folder, even if this process
@@ -65,8 +68,14 @@ def local_ray(cpus: int | None = None) -> Iterator[RaySession]:
     """
     with _guarded_folder() as folder:
         address = os.environ.get("RAY_ADDRESS", "local")
-        with _started(folder, cpus) if address in ("", "local") else _joined(folder, address) as session:
-            yield session
+        if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+            yield _session(folder, started_here=False)
+        elif address in ("", "local"):
+            with _started(folder, cpus) as session:
+                yield session
+        else:
+            with _joined(folder, address) as session:
+                yield session
 
 
 @contextlib.contextmanager

@@ -37,6 +37,9 @@ TUNE_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 
+CPUS_PER_COHORT = 1
+"""Also its threads. Small matrices gain nothing from more, and other threads may take other roundings."""
+
 TRIED_AGAIN = frozenset({"interrupted", "failed"})
 """Outcomes that are not endings."""
 
@@ -198,15 +201,15 @@ class _Run:
     def _tuner(self, session: RaySession, tally: Tally) -> tune.Tuner:
         from ray import tune
 
-        from sweep.cohort_actor import CohortTrainable
+        from sweep.cohort_actor import REPORT_BLOCKS, CohortTrainable
         from sweep.cohort_feed import CohortFeed
 
-        gpus = 1 if self._config.device == "cuda" else 0
-        trainable = tune.with_resources(
-            tune.with_parameters(CohortTrainable, results=self._store.path), {"cpu": 1, "gpu": gpus}
+        needed = {"cpu": CPUS_PER_COHORT, "gpu": 1 if self._config.device == "cuda" else 0}
+        trainable = tune.with_parameters(
+            CohortTrainable, results=self._store.path, threads=CPUS_PER_COHORT, report_blocks=REPORT_BLOCKS
         )
         return tune.Tuner(
-            trainable,
+            tune.with_resources(trainable, needed),
             # A grid, not a searcher: Tune then asks for all resources at once, which an autoscaler needs to see.
             param_space={"cohort": tune.grid_search([cohort.cohort_id for cohort in self._plan.cohorts])},
             tune_config=tune.TuneConfig(

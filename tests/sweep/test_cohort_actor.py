@@ -1,0 +1,207 @@
+"""A cohort's process: its reports, its checkpoints, and what is left when it dies anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.cohort_actor import STEP_BLOCKS, CohortTrainable, thresholds_of
+from sweep.cohorts import plan, record
+from sweep.config import SweepConfig
+from sweep.store import Store
+from sweep.watch import TrialWatch
+from tests.sweep.tables import assert_same_tables, tables
+from trainables.lanes import train
+
+REPORT_BLOCKS = 2 * STEP_BLOCKS
+
+
+def specification(results: Path) -> SweepConfig:
+    return SweepConfig(
+        name="tiny",
+        task={"modulus": 7},
+        model={"kind": "mlp", "width": 8, "layers": 1},
+        weight_decay=[0.0, 1.0],
+        data_fraction=[0.4, 0.8],
+        batch_size=8,
+        steps=320,
+        measure_ratio=8.0,
+        lanes=2,
+        decline={"patience": 2, "memorise_within": 0.2, "minimum_measurements": 1},
+        audit_share=0.5,
+        results=str(results),
+    )
+
+
+def recorded(results: Path, cohorts: int = 1) -> list[str]:
+    """A results folder with so many cohorts of the four trials, nothing run; the cohorts' ids."""
+    config, store = specification(results), Store(results)
+    decided = plan(config, store)
+    new = [
+        dataclasses.replace(
+            decided.new[0],
+            cohort_id=f"c{index:04d}-00000000",
+            index=index,
+            trials=tuple(decided.trials[index::cohorts]),
+        )
+        for index in range(cohorts)
+    ]
+    record(dataclasses.replace(decided, new=new), config, store)
+    return [cohort.cohort_id for cohort in new]
+
+
+def actor(results: Path, cohort_id: str) -> CohortTrainable:
+    """The trainable as Tune makes it, less Tune's own folders."""
+    trainable = CohortTrainable.__new__(CohortTrainable)
+    trainable.setup({"cohort": cohort_id}, results=str(results), threads=1, report_blocks=REPORT_BLOCKS)
+    return trainable
+
+
+def steps_of(trainable: CohortTrainable) -> Iterator[dict[str, Any]]:
+    while True:
+        result = trainable.step()
+        yield result
+        if result["done"]:
+            return
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    results = tmp_path_factory.mktemp("undisturbed")
+    [cohort_id] = recorded(results)
+    list(steps_of(actor(results, cohort_id)))
+    return results
+
+
+def test_rows_are_those_of_the_trials_trained_by_themselves(undisturbed: Path) -> None:
+    [cohort] = Store(undisturbed).cohorts()
+    watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds_of(cohort))
+    expected = [m for trial in cohort.trials for m in train([trial], watch, measuring=cohort.measuring)]
+    expected.sort(key=lambda m: (m.trial_id, m.step))
+
+    found = tables(undisturbed)
+    assert len(found["rows"]) == len(expected)
+    for name in ("trial_id", "step", "train_loss", "val_accuracy", "l2_norm", "zstd_bytes"):
+        assert found["rows"][name].tolist() == [getattr(m, name) for m in expected]
+    ends = {m.trial_id: m.end.ending.because for m in expected if m.end is not None}
+    assert dict(zip(found["trials"]["trial_id"], found["trials"]["ended_because"], strict=True)) == ends
+    assert "stopped" in ends.values()
+
+
+def test_audited_trials_are_marked(undisturbed: Path) -> None:
+    trials = tables(undisturbed)["trials"]
+    audited = trials[trials["audited"]]
+    assert (trials.loc[~trials["audited"], "marked_at_step"].isna()).all()
+    assert (audited["ended_because"] != "stopped").all()
+    assert audited["marked_at_step"].notna().any()
+
+
+def test_results_for_the_driver_add_up(tmp_path: Path) -> None:
+    [cohort_id] = recorded(tmp_path)
+    cohort = Store(tmp_path).cohort(cohort_id)
+    budgets = {trial.trial_id: trial.steps for trial in cohort.trials}
+
+    results = list(steps_of(actor(tmp_path, cohort_id)))
+
+    ended: dict[str, Any] = {}
+    for result in results:
+        ended |= result["ended"]
+    assert ended.keys() == budgets.keys()
+    assert sum(result["trained_steps"] for result in results) == sum(step for _, step in ended.values())
+    remaining = [result["remaining_steps"] for result in results]
+    assert remaining == sorted(remaining, reverse=True)
+    assert remaining[0] == sum(budgets.values()) - results[0]["trained_steps"] or results[0]["ended"]
+    assert (remaining[-1], results[-1]["running"]) == (0, 0)
+    assert max(result["running"] for result in results) == cohort.lanes
+    assert {result["failure"] for result in results} == {None}
+
+
+def test_reports_are_counted_and_never_timed(undisturbed: Path, tmp_path: Path) -> None:
+    [cohort_id] = recorded(tmp_path)
+    list(steps_of(actor(tmp_path, cohort_id)))
+    names = [
+        sorted(path.name for path in (results / "tables" / "rows").iterdir()) for results in (undisturbed, tmp_path)
+    ]
+    assert names[0] == names[1]
+    assert len(names[0]) >= 3
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_a_process_that_dies_loses_nothing(undisturbed: Path, tmp_path: Path, steps: int) -> None:
+    """Whether or not it has written a checkpoint; and if it only seemed dead, it may go on writing."""
+    [cohort_id] = recorded(tmp_path)
+    first = actor(tmp_path, cohort_id)
+    for _ in range(steps):
+        assert not first.step()["done"]
+
+    second = actor(tmp_path, cohort_id)
+    second_steps = steps_of(second)
+    next(second_steps)
+    for _ in range(3):
+        if not first.step()["done"]:
+            next(second_steps, None)
+    list(second_steps)
+
+    assert_same_tables(tmp_path, undisturbed)
+
+
+def test_it_may_die_between_the_tables_and_the_checkpoint(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [cohort_id] = recorded(tmp_path)
+    with monkeypatch.context() as fault:
+        write_checkpoint = Store.write_checkpoint
+
+        def fails_the_second_time(store: Store, cohort_id: str, report: int, data: bytes) -> None:
+            if report == 1:
+                raise OSError("the network is gone")
+            write_checkpoint(store, cohort_id, report, data)
+
+        fault.setattr(Store, "write_checkpoint", fails_the_second_time)
+        with pytest.raises(OSError, match="the network is gone"):
+            list(steps_of(actor(tmp_path, cohort_id)))
+    assert len(list((tmp_path / "tables" / "rows").iterdir())) == 2
+
+    list(steps_of(actor(tmp_path, cohort_id)))
+    assert_same_tables(tmp_path, undisturbed)
+
+
+def test_a_finished_cohort_is_finished(undisturbed: Path, tmp_path: Path) -> None:
+    results = tmp_path / "copy"
+    shutil.copytree(undisturbed, results)
+    [cohort] = Store(results).cohorts()
+    outcome = list(steps_of(actor(results, cohort.cohort_id)))
+    assert len(outcome) == 1
+    assert (outcome[0]["ended"], outcome[0]["trained_steps"], outcome[0]["failure"]) == ({}, 0, None)
+    assert_same_tables(results, undisturbed)
+
+
+def test_one_process_takes_one_cohort_after_the_other(undisturbed: Path, tmp_path: Path) -> None:
+    first, second = recorded(tmp_path, cohorts=2)
+    trainable = actor(tmp_path, first)
+    list(steps_of(trainable))
+    assert trainable.reset_config({"cohort": second})
+    list(steps_of(trainable))
+    assert_same_tables(tmp_path, undisturbed)
+
+
+def test_what_a_retry_cannot_cure_is_said_and_not_raised(tmp_path: Path) -> None:
+    [cohort_id] = recorded(tmp_path)
+    result = actor(tmp_path, "c0009-00000000").step()
+    assert result["done"]
+    assert "StoreError" in result["failure"]
+    assert "c0009-00000000" in result["failure"]
+
+    trainable = actor(tmp_path, cohort_id)
+    for _ in range(REPORT_BLOCKS // STEP_BLOCKS):
+        trainable.step()
+    [checkpoint] = (tmp_path / "checkpoints").iterdir()
+    checkpoint.write_bytes(b"damaged")
+    result = actor(tmp_path, cohort_id).step()
+    assert result["done"]
+    assert result["failure"].startswith("CheckpointError")
