@@ -34,6 +34,7 @@ def main(
         param_space={
             "weight_decay": tune.loguniform(0.01, 3),
             "data_fraction": tune.choice([0.2, 0.4, 0.8]),
+            "learning_rate": 3e-3,
             "modulus": modulus,
             "width": width,
             "steps": steps,

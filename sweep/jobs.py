@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.cluster_file import check_no_placeholders, results_root
+from sweep.environment import environment
 from sweep.errors import JobServerUnusable, SweepError
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def _client(address: str) -> Iterator[Any]:
 
     token = _token()
     try:
-        with _address_wins(address):
+        # Ray's client prefers RAY_API_SERVER_ADDRESS, and then RAY_ADDRESS, to the address it is told.
+        with environment({"RAY_API_SERVER_ADDRESS": address}):
             client = JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"} if token else {})
         yield client
     except AuthenticationError as error:
@@ -149,21 +151,6 @@ def _client(address: str) -> Iterator[Any]:
         raise
     except RuntimeError as error:
         raise JobServerUnusable(f"the job server at {address} says: {error}") from error
-
-
-@contextlib.contextmanager
-def _address_wins(address: str) -> Iterator[None]:
-    """Ray's client prefers RAY_API_SERVER_ADDRESS and RAY_ADDRESS to the address it is told; ours does not."""
-    name = "RAY_API_SERVER_ADDRESS"
-    before = os.environ.get(name)
-    os.environ[name] = address
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def _token() -> str | None:

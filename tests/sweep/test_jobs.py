@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -19,13 +20,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner
 
 from sweep import jobs
-from sweep.config import SweepConfig
-from sweep.errors import JobServerUnusable, PlaceholderLeft
+from sweep.cli import main
+from sweep.config import SweepConfig, load_specification
+from sweep.errors import JobServerUnusable, PlaceholderLeft, SweepError
 from sweep.ray_processes import is_loopback, open_ports, processes_of
 
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -114,23 +118,19 @@ def end(process: subprocess.Popen[bytes], folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def tiny(results: Path, **changes: object) -> SweepConfig:
-    return SweepConfig(
-        **{
-            "name": "tiny",
-            "task": {"modulus": 7},
-            "model": {"width": 8, "heads": 2},
-            "data_fraction": 0.6,
-            "weight_decay": [0.0, 1.0],
-            "seeds": 2,
-            "steps": 200,
-            "results": str(results),
-            **changes,
-        }
-    )
+def tiny() -> SweepConfig:
+    return load_specification("tiny")
+
+
+def sweep(*arguments: str) -> str:
+    """What a command prints, once it has succeeded."""
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
 
 
 def wait_for(job: jobs.Job, *states: str) -> str:
+    state = ""
     for _ in range(600):
         state = jobs.status(job)
         if state in (*states, "FAILED"):
@@ -165,26 +165,69 @@ def test_submit_without_the_token_says_where_to_put_it(
     if token:
         (tmp_path / "token").write_text(token)
     with pytest.raises(JobServerUnusable, match="token: put the cluster's into RAY_AUTH_TOKEN"):
-        jobs.submit(tiny(tmp_path / "results"), address=head.address)
+        jobs.submit(tiny(), address=head.address, results=str(tmp_path))
 
 
-def test_nobody_answers(tmp_path: Path) -> None:
+def test_nobody_answers() -> None:
     (port,) = free_ports(1)
     with pytest.raises(JobServerUnusable, match="no job server answers at"):
-        jobs.submit(tiny(tmp_path), address=f"http://127.0.0.1:{port}")
+        jobs.submit(tiny(), address=f"http://127.0.0.1:{port}")
 
 
-def test_placeholder_in_the_results_path_is_refused(tmp_path: Path) -> None:
+def test_placeholder_in_the_results_path_is_refused() -> None:
     with pytest.raises(PlaceholderLeft, match="<YOUR-BUCKET>"):
-        jobs.submit(tiny(tmp_path), results="s3://<YOUR-BUCKET>/tiny")
+        jobs.submit(tiny(), results="s3://<YOUR-BUCKET>/tiny")
+
+
+def test_results_on_this_machine_are_refused_for_other_machines(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.node", lambda: "laptop")
+    with pytest.raises(SweepError, match="must be where all its machines can reach them"):
+        jobs.submit(tiny(), address=head.address, results=str(tmp_path))
+
+
+def test_bucket_of_the_cluster_file_must_have_been_edited(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.node", lambda: "laptop")
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(PlaceholderLeft, match=r"cluster\.yaml:\d+: put a value of yours in place of <YOUR-BUCKET>"):
+        jobs.submit(tiny(), address=head.address)
+
+
+def test_unknown_job(head: Head) -> None:
+    with pytest.raises(JobServerUnusable, match="knows no job 'sweep-none'"):
+        jobs.find("sweep-none", address=head.address)
 
 
 @pytest.mark.slow
-def test_submitted_sweep_runs_and_is_found_by_its_results(head: Head, tmp_path: Path) -> None:
-    job = jobs.submit(tiny(tmp_path / "results"), address=head.address)
+def test_submitted_sweep_is_looked_after_by_its_results(head: Head, tmp_path: Path) -> None:
+    results = str(tmp_path / "results")
+    job = jobs.Job(**json.loads(sweep("submit", "tiny", "--results", results, "--address", head.address, "--json")))
     assert job.id.startswith("sweep-tiny-")
-    assert job.results == str(tmp_path / "results")
+    assert job.results == results
     assert jobs.find(job.id, address=head.address) == job
-    assert jobs.find(str(tmp_path / "results"), address=head.address) == job
+    assert jobs.find(results, address=head.address) == job
+    with pytest.raises(JobServerUnusable, match=f"is being written by job {job.id}"):
+        jobs.submit(tiny(), address=head.address, results=results)
     wait_for(job, "SUCCEEDED")
-    print(jobs.logs(job))
+    assert "4 of 4 trials are done" in sweep("logs", results, "--address", head.address)
+    assert "4 trials" in sweep("status", results)
+    report = Path(json.loads(sweep("report", results, "--json"))["files"]["report"])
+    assert report.read_text(encoding="utf-8").startswith("<!")
+    assert jobs.stop(job) == "SUCCEEDED"
+
+
+@pytest.mark.slow
+def test_stopped_sweep_has_saved(head: Head, tmp_path: Path) -> None:
+    results = str(tmp_path / "results")
+    endless = load_specification("tiny", ["steps=1000000", "stop=none", "weight_decay=0"])
+    job = jobs.submit(endless, address=head.address, results=results)
+    wait_for(job, "RUNNING")
+    for _ in range(600):
+        if list(Path(results).glob("tables/rows/*.parquet")):
+            break
+        time.sleep(0.2)
+    assert json.loads(sweep("stop", results, "--address", head.address, "--json"))["status"] == "STOPPED"
+    assert "Interrupted (SIGTERM)" in jobs.logs(job)
+    assert list(Path(results).glob("checkpoints/*.safetensors"))
+    assert json.loads(sweep("status", results, "--json"))["status"] == {"unfinished": 2}

@@ -78,10 +78,10 @@ def test_every_field_has_its_place() -> None:
 
 def test_all_mistakes_at_once_with_the_nearest_names() -> None:
     with pytest.raises(SpecificationError) as refused:
-        trial_of({"weight_decy": 1, "model.widht": 8, "data_fraction": 2, "modulus": [7, 11], "stop": "none"})
+        trial_of({"weight_decy": 1, "model.widthh": 8, "data_fraction": 2, "modulus": [7, 11], "stop": "none"})
     text = str(refused.value)
     assert "'weight_decy'; did you mean 'weight_decay'?" in text
-    assert "'model.widht'; did you mean 'model.width'?" in text
+    assert "'model.widthh'; did you mean 'model.width'?" in text
     assert "data_fraction" in text
     assert "a trial has one modulus, got [7, 11]" in text
     assert "unknown key 'stop'" in text
