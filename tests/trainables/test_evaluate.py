@@ -1,0 +1,73 @@
+"""Losses, sizes and complexities of networks whose values are known otherwise."""
+
+from __future__ import annotations
+
+import bz2
+import math
+
+import pytest
+import torch
+import torch.nn.functional as functional
+import zstandard
+
+from trainables import evaluate
+from trainables.complexity import METHOD
+from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.measuring import MeasuringConfig
+from trainables.models import forward, initialise
+from trainables.tasks import build_task, split
+
+TRIAL = TrialConfig(
+    task=TaskConfig(modulus=47), model=ModelConfig(width=8, heads=2), data_fraction=0.4, label_noise=0.2
+)
+TASK = build_task(TRIAL.task)  # 2,209 examples: more than one chunk
+SPLIT = split(TASK, TRIAL.data_fraction, TRIAL.label_noise, TRIAL.seed)
+NETWORK = initialise(TASK, TRIAL.model, 3)
+
+
+def test_scores_are_means_over_each_part_with_noisy_labels_in_training_only() -> None:
+    lanes = {name: torch.stack([weight, weight]) for name, weight in NETWORK.items()}
+    losses, correct = evaluate.table_outcomes(TRIAL.model, lanes, TASK.inputs, SPLIT.targets.repeat(2, 1))
+    found = evaluate.scores(losses[1], correct[1], SPLIT)
+    logits = forward(TRIAL.model, lanes, TASK.inputs)[1]
+    for part, labels, loss, accuracy in (
+        (SPLIT.train, SPLIT.targets, found.train_loss, found.train_accuracy),
+        (SPLIT.validation, TASK.targets, found.val_loss, found.val_accuracy),
+    ):
+        assert loss == pytest.approx(float(functional.cross_entropy(logits[part], labels[part])), rel=1e-5)
+        assert accuracy == pytest.approx(float((logits[part].argmax(-1) == labels[part]).float().mean()))
+
+
+def test_sizes_are_those_of_the_raw_weights() -> None:
+    raw = b"".join(weight.numpy().tobytes() for weight in NETWORK.values())
+    found = evaluate.size(NETWORK)
+    assert found.zstd_bytes == len(zstandard.compress(raw, evaluate.ZSTD_LEVEL))
+    assert evaluate.bzip2_size(NETWORK) == len(bz2.compress(raw))
+    flat = torch.cat([weight.flatten() for weight in NETWORK.values()]).double()
+    assert found.l2_norm == pytest.approx(float(flat.norm()))
+    assert [matrix.matrix for matrix in found.matrices] == [name for name, w in NETWORK.items() if w.dim() == 2]
+    assert found.effective_rank == pytest.approx(
+        sum(math.exp(matrix.spectral_entropy) for matrix in found.matrices) / len(found.matrices)
+    )
+
+
+def test_weights_that_are_not_finite_have_a_size_all_the_same() -> None:
+    broken = {**NETWORK, "output_layer/kernel": NETWORK["output_layer/kernel"] * math.nan}
+    found = evaluate.size(broken)
+    assert math.isnan(found.l2_norm)
+    assert math.isnan(found.spectral_entropy)
+    assert found.zstd_bytes > 0
+
+
+def test_complexity_is_that_of_a_network_within_the_bound() -> None:
+    measuring = MeasuringConfig(epsilon=1.0, extra_epsilons=(0.25,))
+    first, second = evaluate.complexities(TRIAL, TASK, SPLIT, NETWORK, measuring)
+    assert (first.epsilon, second.epsilon) == (1.0, 0.25)
+    assert {first.method, second.method} == {METHOD}
+    assert first.loss_increase <= 1.0
+    assert second.loss_increase <= 0.25
+    assert evaluate.description_length_bits(first, len(SPLIT.train)) == pytest.approx(
+        8 * first.complexity_bytes + len(SPLIT.train) * first.train_loss / math.log(2)
+    )
+    alone = evaluate.complexities(TRIAL, TASK, SPLIT, NETWORK, MeasuringConfig(epsilon=1.0))[0]
+    assert (alone.complexity_bytes, alone.train_loss) == (first.complexity_bytes, first.train_loss)

@@ -1,0 +1,43 @@
+"""The batched AdamW against torch's, lane by lane."""
+
+from __future__ import annotations
+
+import torch
+
+from trainables.config import TrialConfig
+from trainables.optimiser import LaneSettings, adamw_step
+
+TRIALS = [
+    TrialConfig(weight_decay=1.0),
+    TrialConfig(weight_decay=0.0, learning_rate=3e-3, adam_beta1=0.8),
+    TrialConfig(weight_decay=0.3, adam_beta2=0.999, adam_epsilon=1e-6),
+]
+
+
+def test_each_lane_takes_the_steps_of_torchs_adamw() -> None:
+    stream = torch.Generator().manual_seed(0)
+    weights = torch.randn(3, 50, generator=stream)
+    gradients = torch.randn(40, 3, 50, generator=stream)
+    expected = []
+    for lane, trial in enumerate(TRIALS):
+        leaf = weights[lane].clone().requires_grad_()
+        optimiser = torch.optim.AdamW(
+            [leaf],
+            lr=trial.learning_rate,
+            betas=(trial.adam_beta1, trial.adam_beta2),
+            eps=trial.adam_epsilon,
+            weight_decay=trial.weight_decay,
+        )
+        for gradient in gradients[:, lane]:
+            leaf.grad = gradient.clone()
+            optimiser.step()
+        expected.append(leaf.detach())
+
+    moments = torch.zeros(2, 3, 50)
+    settings = LaneSettings(TRIALS, torch.device("cpu"))
+    for start in (0, 25):  # two segments: the count of steps goes on
+        segment = gradients[start : start + 25]
+        rates, roots = settings.rates([start] * 3, len(segment))
+        for gradient, rate, root in zip(segment, rates, roots, strict=True):
+            adamw_step(weights, moments[0], moments[1], gradient, settings, rate, root)
+    torch.testing.assert_close(weights, torch.stack(expected), rtol=1e-5, atol=1e-6)
