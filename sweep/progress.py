@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
+if TYPE_CHECKING:
     from sweep.cohorts import Cohort
 
 WINDOW_S = 60.0
@@ -19,6 +21,8 @@ WINDOW_S = 60.0
 
 LIVE_EVERY_S = 0.25
 PLAIN_EVERY_S = 10.0
+
+LONGEST_BAR = 80
 
 FULL_BUDGET_PRIOR = 4
 """The time left counts on this many more trials, run to their full budget, than have ended: those that end first
@@ -168,6 +172,14 @@ class NoProgress:
         """Nothing."""
 
 
+class SteadyConsole(Console):
+    """A console whose reader may go away: rich itself would then end the process and silence standard output."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more."""
+        self.quiet = True
+
+
 class TerminalProgress:
     """Two lines that stay in place on a terminal; elsewhere, a line every ten seconds.
 
@@ -179,10 +191,7 @@ class TerminalProgress:
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
-        self._console = Console(stderr=True, highlight=False) if console is None else console
+        self._console = console or SteadyConsole(stderr=True)
         self._clock = clock
         self._live = (
             Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
@@ -199,7 +208,7 @@ class TerminalProgress:
         self._next = now + (LIVE_EVERY_S if self._live else PLAIN_EVERY_S)
         with self._at_your_own_risk():
             if self._live is None:
-                self._console.print(str(snapshot), soft_wrap=True)
+                self._say(str(snapshot))
             else:
                 self._live.start()
                 self._live.update(_two_lines(snapshot, self._console.width), refresh=True)
@@ -207,7 +216,7 @@ class TerminalProgress:
     def note(self, text: str) -> None:
         """A line of its own, above the display."""
         with self._at_your_own_risk():
-            self._console.print(text, soft_wrap=True, markup=False)
+            self._say(text)
 
     def close(self) -> None:
         """Leave the last snapshot as a plain line."""
@@ -215,7 +224,10 @@ class TerminalProgress:
             if self._live is not None:
                 self._live.stop()
             if self._last is not None:
-                self._console.print(str(self._last), soft_wrap=True)
+                self._say(str(self._last))
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     @contextlib.contextmanager
     def _at_your_own_risk(self) -> Iterator[None]:
@@ -234,10 +246,14 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
-def _two_lines(snapshot: Snapshot, width: int) -> Any:
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.text import Text
-
-    bar = ProgressBar(total=max(snapshot.trials, 1), completed=snapshot.done, width=min(width, 80))
-    return Group(bar, Text(str(snapshot), no_wrap=True, overflow="ellipsis"))
+def _two_lines(snapshot: Snapshot, width: int) -> Text:
+    length = min(width, LONGEST_BAR)
+    filled = length * snapshot.done // max(snapshot.trials, 1)
+    return Text.assemble(
+        ("━" * filled, "green"),
+        ("━" * (length - filled), "dim"),
+        "\n",
+        str(snapshot),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
