@@ -69,7 +69,7 @@ def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = No
     missing = [name for name in ("last_step", "ended_because", "budget_steps") if name not in cells.columns]
     if missing:
         raise AnalysisError(f"a map needs the columns {', '.join(missing)} to tell how trials ended; load them too")
-    keys = [*_facets(cells, x, y, facets), y, x]
+    keys = [*facets_of(cells, x, y, facets), y, x]
     found = [
         {**dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True)), **_cell(trials)}
         for values, trials in cells.groupby(keys, observed=True, dropna=False, sort=True)
@@ -101,7 +101,18 @@ def varying_settings(df: pd.DataFrame) -> list[str]:
     return [name for name in names if df[name].nunique(dropna=False) > 1]
 
 
-def _facets(cells: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None) -> list[str]:
+def facets_of(cells: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = None) -> list[str]:
+    """The settings that tell maps apart, as `grok_map` describes them.
+
+    Args:
+        cells: one row per trial, with its settings.
+        x: setting on the horizontal axis.
+        y: setting on the vertical axis.
+        facets: settings chosen; None for all that are needed.
+
+    Raises:
+        AnalysisError: an axis is not a column, or settings would be pooled.
+    """
     chosen = list(facets or ())
     if x == y or {x, y} & set(chosen) or len(set(chosen)) < len(chosen):
         raise AnalysisError(f"axes and facets must be different settings, got x={x}, y={y}, facets={chosen}")

@@ -1,0 +1,247 @@
+"""What is said in one cell of a map: the same words in the terminal, in the pictures and in the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import pandas as pd
+
+from analysis.maps import CELL_COLUMNS, CENSORINGS, facets_of, grok_map, varying_settings
+from analysis.schema import SETTINGS
+
+
+class Kind(Enum):
+    """The four things a cell can say."""
+
+    MEDIAN = "median"
+    """At least half of the trials grokked: the median grok step is a number."""
+    LATER = "later"
+    """The median is only known to be later than a step: some trials were stopped, failed or still run, or the
+    budget ended with fewer than half grokked."""
+    NEVER = "never"
+    """None grokked, and each was followed to the end."""
+    EMPTY = "empty"
+    """No trial of this cell has reported yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell in words and numbers."""
+
+    kind: Kind
+    when: str
+    """`1,024`, `>2,048`, `never` or `–`."""
+    count: str
+    """Grokked of all, `2/3`; empty for an empty cell."""
+    step: float
+    """Median grok step in steps; NaN unless `kind` is `MEDIAN`."""
+    share: float
+    """Share of trials that grokked; NaN for an empty cell."""
+    share_low: float
+    share_high: float
+    n: int
+    unfinished: int
+    """Trials without a grok that have not ended."""
+    endings: str
+    """How the trials stand: `2 grokked, 1 stopped by the rule`."""
+
+    @property
+    def text(self) -> str:
+        """`1,024 (3/3)`, one line for the terminal; `…` marks a cell with trials still under way."""
+        return f"{self.when} ({self.count}){'…' if self.unfinished else ''}" if self.count else self.when
+
+
+EMPTY_CELL = Cell(Kind.EMPTY, "–", "", math.nan, math.nan, math.nan, math.nan, 0, 0, "no trial has reported yet")
+
+
+def cell(row: Mapping[Any, Any]) -> Cell:
+    """The cell of one row of a `grok_map` frame."""
+    n, grokked = int(row["n"]), int(row["grokked"])
+    if n == 0:
+        return EMPTY_CELL
+    median, at_least = float(row["median_grok_step"]), float(row["median_at_least"])
+    if math.isfinite(median):
+        kind, when = Kind.MEDIAN, f"{median:,.0f}"
+    elif math.isinf(median) and not grokked and not row["undetermined"]:
+        kind, when = Kind.NEVER, "never"
+    elif math.isinf(median):
+        kind, when = Kind.LATER, f">{float(row['budget_steps']):,.0f}"
+    else:
+        # With a grok among the trials the bound may itself be a grok step, so it is not strict.
+        kind, when = Kind.LATER, f"{'≥' if grokked else '>'}{at_least:,.0f}"
+    return Cell(
+        kind,
+        when,
+        f"{grokked}/{n}",
+        median if kind is Kind.MEDIAN else math.nan,
+        float(row["share"]),
+        float(row["share_low"]),
+        float(row["share_high"]),
+        n,
+        int(row["censored_unfinished"]),
+        _endings(row),
+    )
+
+
+#: Endings in the order in which they are always listed, and the words used for them.
+ENDINGS: dict[str, str] = {
+    "grokked": "grokked",
+    "budget": "budget ended",
+    "stopped": "stopped by the rule",
+    "diverged": "diverged",
+    "failed": "failed",
+    "unfinished": "running or interrupted",
+    "planned": "planned",
+}
+
+
+def _endings(row: Mapping[Any, Any]) -> str:
+    counts = {"grokked": int(row["grokked"]), **{name: int(row[f"censored_{name}"]) for name in CENSORINGS}}
+    return ", ".join(f"{count} {ENDINGS[name]}" for name, count in counts.items() if count)
+
+
+#: What the words in a cell mean.
+LEGEND: dict[Kind, str] = {
+    Kind.MEDIAN: "1,024 (2/3): median grok step, and how many of the cell's trials grokked",
+    Kind.NEVER: "never (0/3): none grokked, and all were followed to the end of their budget",
+    Kind.LATER: ">1,024 (0/3), ≥1,024 (1/3): later than this, if at all; the others were followed no further",
+    Kind.EMPTY: "–: no trial has reported yet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Which settings span a map: columns, rows, and one panel for each combination of the facets."""
+
+    x: str
+    y: str
+    facets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, map_frame: pd.DataFrame, x: str | None = None, y: str | None = None) -> Axes:
+        """The axes of a `grok_map` frame, whose settings are facets, y, x in this order unless others are named."""
+        settings = [name for name in map_frame.columns if name not in CELL_COLUMNS]
+        x = x or next(name for name in reversed(settings) if name != y)
+        y = y or next(name for name in reversed(settings) if name != x)
+        return cls(x, y, tuple(name for name in settings if name not in (x, y)))
+
+
+#: The settings a map is drawn over where they vary, most wanted first; others follow in the schema's order.
+_WANTED_AXES = ("weight_decay", "data_fraction", "spectral_entropy_weight")
+
+
+def usual_axes(events: pd.DataFrame) -> tuple[str, str]:
+    """The x and y that show a sweep best: its varying settings, weight decay over data fraction before others.
+
+    Args:
+        events: One row per trial with its settings. If fewer than two vary, the usual ones complete them.
+    """
+    varying = varying_settings(events)
+    wanted = [name for name in _WANTED_AXES if name in varying]
+    x, y = [*wanted, *(name for name in varying if name not in wanted), *_unvaried(varying)][:2]
+    return x, y
+
+
+def _unvaried(varying: Sequence[str]) -> list[str]:
+    return [name for name in _WANTED_AXES if name not in varying]
+
+
+def sweep_map(events: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
+    """The `grok_map` of a whole sweep over its usual axes, with a row (n = 0) for cells without a report as well.
+
+    Args:
+        events: One row per trial that has reported, as `analysis.events` gives; may be empty.
+        planned: One row per trial asked for, as `analysis.status` gives.
+
+    Returns:
+        As `grok_map`; empty if no trial has reported.
+    """
+    if events.empty:
+        return pd.DataFrame()
+    settings = [
+        column.name for column in SETTINGS if column.name in events.columns and column.name in planned.columns
+    ]
+    in_a_cohort = planned[planned["cohort_id"].notna()]
+    every = pd.concat([events[settings], in_a_cohort[settings]], ignore_index=True)
+    x, y = usual_axes(every)
+    keys = [*facets_of(every, x, y), y, x]
+    known = grok_map(events, x, y, keys[:-2])
+    asked = every[keys].drop_duplicates().merge(known[keys], how="left", indicator=True)
+    unreported = asked.loc[asked["_merge"] == "left_only", keys].assign(n=0, grokked=0)
+    if unreported.empty:
+        return known
+    return pd.concat([known, unreported], ignore_index=True).sort_values(keys, ignore_index=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The cells of one combination of facet values: `cells[row][column]`, rows upwards."""
+
+    label: str
+    x_values: tuple[Any, ...]
+    y_values: tuple[Any, ...]
+    cells: tuple[tuple[Cell, ...], ...]
+
+
+def panels(map_frame: pd.DataFrame, axes: Axes) -> list[Panel]:
+    """Every facet's grid, all with the same axes, so that panels can be compared by position."""
+    x_values, y_values = ordered(map_frame[axes.x]), ordered(map_frame[axes.y])
+    grids: list[Panel] = []
+    facets = list(axes.facets)
+    groups = map_frame.groupby(facets, observed=True, dropna=False, sort=True) if facets else [((), map_frame)]
+    for key, frame in groups:
+        known = {(row[axes.x], row[axes.y]): cell(row) for row in frame.to_dict("records")}
+        grids.append(
+            Panel(
+                label=", ".join(setting_text(name, value) for name, value in zip(facets, key, strict=True)),
+                x_values=x_values,
+                y_values=y_values,
+                cells=tuple(tuple(known.get((x, y), EMPTY_CELL) for x in x_values) for y in y_values),
+            )
+        )
+    return grids
+
+
+def ordered(values: pd.Series[Any]) -> tuple[Any, ...]:
+    """Distinct values, numbers by size and words by the alphabet, missing ones last."""
+    distinct = list(pd.unique(values.dropna()))
+    tail = [None] if values.isna().any() else []
+    return (*sorted(distinct), *tail)
+
+
+#: Names that are not simply their column's with blanks.
+_NAMES: dict[str, str] = {"task_family": "task", "model_kind": "model"}
+
+
+def setting_name(name: str) -> str:
+    """`weight_decay` as people write it."""
+    return _NAMES.get(name, name.replace("_", " "))
+
+
+def value_text(value: Any) -> str:
+    """A setting's value, without trailing zeros; a missing one says so."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "default"
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    return f"{int(number):,}" if number.is_integer() and abs(number) < 1e9 else f"{number:g}"
+
+
+def setting_text(name: str, value: Any) -> str:
+    """`weight decay 0.1`."""
+    return f"{setting_name(name)} {value_text(value)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `3 trials`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
