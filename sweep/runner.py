@@ -222,6 +222,8 @@ class _Run:
                 name=f"{self._config.name}-{secrets.token_hex(4)}",
                 storage_path=str(session.folder / "tune"),
                 verbose=0,
+                # A cohort's last checkpoint would go to this storage too, which other nodes cannot reach.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=self._config.max_failures),
                 callbacks=[CohortFeed(tally, self._progress, self._failed)],
             ),
