@@ -47,11 +47,10 @@ class Size:
     matrices: tuple[MatrixMeasurement, ...]
 
 
-@torch.no_grad()
 def table_outcomes(
     model: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and correctness of every example of the table in every lane.
+    """Cross-entropy and correctness of every example of the table in every lane; the losses are differentiable.
 
     Args:
         model: which network.
@@ -119,7 +118,8 @@ def complexities(
 ) -> tuple[ComplexityMeasurement, ...]:
     """Complexity at every epsilon, primary first, with the accuracies of the decoded networks.
 
-    The distortion is that of the full training set with the labels trained on, noisy ones included.
+    The distortion is that of the full training set with the labels trained on, noisy ones included. Its gradient is
+    left on: the measure rounds finely what the loss feels.
     """
     inputs, labels = task.inputs[split.train], split.targets[split.train]
 
@@ -136,6 +136,7 @@ def description_length_bits(complexity: ComplexityMeasurement, training_examples
     return 8 * complexity.complexity_bytes + training_examples * complexity.train_loss / math.log(2)
 
 
+@torch.no_grad()
 def _complexity(trial: TrialConfig, task: Task, split: Split, result: ComplexityResult) -> ComplexityMeasurement:
     one_lane = {name: weight[None] for name, weight in result.decoded.items()}
     losses, correct = table_outcomes(trial.model, one_lane, task.inputs, split.targets[None])

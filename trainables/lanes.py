@@ -399,24 +399,26 @@ class LaneRun:
         if not due:
             return []
         started = time.perf_counter()
-        losses, correct = [], []
-        for first in range(0, len(due), _EVALUATED_LANES):
-            places = [place for place, _ in due[first : first + _EVALUATED_LANES]]
-            rows = places * _FEWEST_LANES if len(places) < _FEWEST_LANES else places
-            outcomes = evaluate.table_outcomes(
-                self._model, self._layout.parameters(self._weights[rows]), self._inputs, self._targets[rows]
-            )
-            losses.append(outcomes[0][: len(places)])
-            correct.append(outcomes[1][: len(places)])
-        # The host's one look at the device in this segment.
-        host_losses, host_correct = torch.cat(losses).cpu(), torch.cat(correct).cpu()
-        host_weights = self._weights[[place for place, _ in due]].cpu()
+        outcomes = self._outcomes([place for place, _ in due])
         seconds_each = (time.perf_counter() - started) / len(due)
         measurements = []
-        for (_, lane), *results in zip(due, host_losses, host_correct, host_weights, strict=True):
+        for (_, lane), *results in zip(due, *outcomes, strict=True):
             lane.measure_wall_s += seconds_each
             measurements.append(self._report(lane, *results))
         return measurements
+
+    @torch.no_grad()
+    def _outcomes(self, places: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses [D, N], correctness [D, N] and weights [D, P] of D lanes: the host's one look at a segment."""
+        losses, correct = [], []
+        for first in range(0, len(places), _EVALUATED_LANES):
+            some = places[first : first + _EVALUATED_LANES]
+            rows = some * _FEWEST_LANES if len(some) < _FEWEST_LANES else some
+            parameters = self._layout.parameters(self._weights[rows])
+            outcomes = evaluate.table_outcomes(self._model, parameters, self._inputs, self._targets[rows])
+            losses.append(outcomes[0][: len(some)])
+            correct.append(outcomes[1][: len(some)])
+        return torch.cat(losses).cpu(), torch.cat(correct).cpu(), self._weights[places].cpu()
 
     def _report(self, lane: _Lane, losses: Tensor, correct: Tensor, weights: Tensor) -> Measurement:
         """One lane's measurement, from its rows [N], [N], [P] on the host; ends the trial where that is due."""
