@@ -121,7 +121,10 @@ def main(ctx: click.Context) -> None:
 @_specification
 @_json
 def plan(spec: str, overrides: tuple[str, ...], results: str | None, as_json: bool) -> None:
-    """Print trials, cohorts, estimated time and cost. Nothing is run."""
+    """Print trials, cohorts, estimated time and cost.
+
+    Nothing is run and nothing is written.
+    """
     config = _load(spec, overrides, results)
     from sweep.cohorts import parallel_here
     from sweep.cohorts import plan as plan_of
@@ -152,16 +155,21 @@ def run(
     retry_failed: bool,
     as_json: bool,
 ) -> None:
-    """Run what is missing of a sweep, on Ray; print the map and write the report."""
+    """Run what is missing of a sweep.
+
+    Runs on Ray; ends with the map, the result in a sentence, and the report.
+    """
     config = _load(spec, overrides, results)
     from sweep.runner import run as run_sweep
 
     summary = run_sweep(config, retry_failed=retry_failed)
+    if not as_json:
+        click.echo(f"\n{summary}\n")
     findings = _findings(config.results_path)
     if as_json:
         _print_json({**dataclasses.asdict(summary), **findings, "exit_code": summary.exit_code})
     else:
-        click.echo(f"\n{_findings_text(findings)}\n\n{summary}")
+        click.echo(_findings_text(findings))
     ctx.exit(summary.exit_code)
 
 
@@ -170,6 +178,7 @@ def run(
 @_json
 def status(results: str, as_json: bool) -> None:
     """Say where the trials of a sweep stand."""
+    from analysis.cells import counted
     from analysis.load import status as status_of
 
     frame = status_of(_existing(results))
@@ -179,11 +188,11 @@ def status(results: str, as_json: bool) -> None:
         trials = json.loads(frame[["trial_id", "status", "last_step", "ended_reason"]].to_json(orient="records"))
         _print_json({"results": results, "trials": len(frame), "status": counts, "by_trial": trials})
         return
-    click.echo(f"{results}: {len(frame)} trials")
+    click.echo(f"{results}: {counted(len(frame), 'trial')}")
     for name, count in counts.items():
         click.echo(f"{count:8,d}  {name}")
     for reason, count in failures.items():
-        click.echo(f"failed, {count} trials: {reason}")
+        click.echo(f"{counted(count, 'trial')} failed: {reason}")
     if "failed" in counts:
         click.echo("`sweep run SPEC --retry-failed` tries them again.")
 
@@ -192,7 +201,10 @@ def status(results: str, as_json: bool) -> None:
 @_results
 @_json
 def report(results: str, as_json: bool) -> None:
-    """Write one HTML page about a sweep, which opens offline, and its pictures."""
+    """Write the report of a sweep: pictures and one HTML page.
+
+    The page opens offline.
+    """
     findings = _findings(_existing(results))
     if as_json:
         _print_json(findings)
@@ -205,7 +217,10 @@ def report(results: str, as_json: bool) -> None:
 @_address
 @_json
 def submit(spec: str, overrides: tuple[str, ...], results: str | None, address: str | None, as_json: bool) -> None:
-    """Send a sweep to a cluster's job server and return at once."""
+    """Send a sweep to a cluster.
+
+    Returns as soon as the job server has it.
+    """
     config = _load(spec, overrides, None)
     from sweep import jobs
 
@@ -237,7 +252,10 @@ def logs(job: str, address: str | None) -> None:
 @_address
 @_json
 def stop(job: str, address: str | None, as_json: bool) -> None:
-    """Have a submitted sweep save and end; sent again, it goes on from there."""
+    """Have a submitted sweep save and end.
+
+    Sent again, it goes on from there.
+    """
     from sweep import jobs
 
     found = jobs.find(job, address=address or jobs.DEFAULT_ADDRESS)

@@ -1,0 +1,78 @@
+"""What a sweep will take."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from sweep.cohorts import plan, record
+from sweep.config import SweepConfig
+from sweep.estimate import _makespan, estimate, lane_bytes, matrix_product_rate, suggested_lanes, trial_flops
+from sweep.store import Store
+from tests.sweep.made_up import end_trials
+from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.measuring import MeasuringConfig
+
+TINY = {"task": {"modulus": 7}, "model": {"width": 8, "heads": 2}, "data_fraction": 0.5, "steps": 100}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"steps": 2000},
+        {"model": ModelConfig(width=64)},
+        {"model": ModelConfig(width=32, layers=2)},
+        {"task": TaskConfig(modulus=31)},
+        {"spectral_entropy_weight": 0.1},
+        {"batch_size": 0},
+    ],
+)
+def test_more_of_anything_takes_more_work(more: dict[str, object]) -> None:
+    trial = TrialConfig(task=TaskConfig(modulus=17), model=ModelConfig(width=32), steps=1000)
+    assert trial_flops(dataclasses.replace(trial, **more), MeasuringConfig()) > trial_flops(
+        trial, MeasuringConfig()
+    )
+
+
+def test_lanes_are_bounded_by_memory() -> None:
+    small = TrialConfig(task=TaskConfig(modulus=17), model=ModelConfig(width=32))
+    large = TrialConfig(model=ModelConfig(width=4096, layers=8))
+    assert lane_bytes(small) < 2**26 < 2**30 < lane_bytes(large)
+    assert suggested_lanes(small, "cpu", 2) == 8
+    assert suggested_lanes(large, "cpu", 10_000) == 1
+    assert suggested_lanes(small, "cuda", 1) > 8
+
+
+def test_the_longest_cohorts_first_on_free_cores() -> None:
+    assert _makespan([4, 3, 3, 2], 2) == 6
+    assert _makespan([4], 8) == 4
+
+
+def test_an_estimate_without_and_with_recorded_seconds(tmp_path: Path) -> None:
+    config = SweepConfig(seeds=4, **TINY)
+    store = Store(tmp_path / "results")
+    fresh = estimate(plan(config, store, parallel=2), store, parallel=2, price_per_hour=None)
+    assert (fresh.trials, fresh.to_run, fresh.satisfied, fresh.cohorts, fresh.cost) == (4, 4, 0, 2, None)
+    assert "this machine's speed" in fresh.basis
+    assert 0 < fresh.wall_s <= fresh.process_s
+    assert not Path(store.path).exists()
+
+    first = plan(config, store, parallel=2)
+    record(first, config, store)
+    done = first.new[0]
+    end_trials(store, done, dict.fromkeys(done.trial_ids, "budget"))  # 100 steps in 1.5 s each
+    rest = estimate(plan(config, store, parallel=2), store, parallel=2, price_per_hour=7200)
+    assert (rest.to_run, rest.satisfied, rest.resumed_cohorts) == (2, 2, 1)
+    assert "recorded" in rest.basis
+    assert rest.process_s == pytest.approx(3.0)
+    assert rest.cost == pytest.approx(6.0)
+
+    end_trials(store, first.new[1], dict.fromkeys(first.new[1].trial_ids, "budget"))
+    nothing = estimate(plan(config, store), store, parallel=2, price_per_hour=1)
+    assert (nothing.to_run, nothing.wall_s, nothing.cost, nothing.lanes) == (0, 0, 0, ())
+
+
+def test_the_rate_of_this_machine_is_plausible() -> None:
+    assert 1e8 < matrix_product_rate() < 1e14
