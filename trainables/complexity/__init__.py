@@ -3,7 +3,7 @@
 `measure` is the way in, `decode` the way back. The inside is free to change with `METHOD`.
 """
 
-from trainables.complexity.measure import measure
+from trainables.complexity.measuring import measure
 from trainables.complexity.result import METHOD, ComplexityResult
 from trainables.complexity.stream import decode
 

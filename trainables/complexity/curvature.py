@@ -6,14 +6,15 @@ weight decay the tolerable step differs by a factor of a thousand from tensor to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-#: Random sign vectors a curvature is averaged over; each is one backward pass.
-SIGN_VECTORS = 2
+#: What a curvature costs, in evaluations of the loss: one forward and one backward pass.
+EVALUATIONS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +37,22 @@ def curvatures(
     """
     leaves = {name: tensor.clone().requires_grad_() for name, tensor in parameters.items()}
     generator = torch.Generator().manual_seed(seed)
-    squares = {
-        name: torch.zeros(tensor.shape, dtype=torch.float64, device=tensor.device)
-        for name, tensor in leaves.items()
-    }
     with torch.enable_grad():
-        losses = loss(leaves)
+        try:
+            losses = loss(leaves)
+        except RuntimeError:
+            # It works on tensors without gradient, so it leaves torch somewhere and nothing flows back.
+            return None
         if not losses.requires_grad:
             return None
-        for draw in range(SIGN_VECTORS):
-            signs = (torch.randint(0, 2, losses.shape, generator=generator) * 2 - 1).to(losses)
-            scalar = (losses * signs).sum() / losses.numel() ** 0.5
-            gradients = torch.autograd.grad(
-                scalar, list(leaves.values()), retain_graph=draw + 1 < SIGN_VECTORS, allow_unused=True
-            )
-            for name, gradient in zip(leaves, gradients, strict=True):
-                if gradient is not None:
-                    squares[name] += gradient.double().square() / SIGN_VECTORS
-    found = {name: _summary(square) for name, square in squares.items()}
-    return found if all(torch.isfinite(torch.tensor([c.mean for c in found.values()]))) else None
+        signs = (torch.randint(0, 2, losses.shape, generator=generator) * 2 - 1).to(losses)
+        scalar = (losses * signs).sum() / losses.numel() ** 0.5
+        gradients = torch.autograd.grad(scalar, list(leaves.values()), allow_unused=True)
+    found = {
+        name: _summary(torch.zeros_like(leaf) if gradient is None else gradient.double().square())
+        for (name, leaf), gradient in zip(leaves.items(), gradients, strict=True)
+    }
+    return found if all(math.isfinite(curvature.mean) for curvature in found.values()) else None
 
 
 def _summary(square: Tensor) -> Curvature:

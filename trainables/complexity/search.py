@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.complexity.curvature import SIGN_VECTORS, Curvature, curvatures
+from trainables.complexity.curvature import EVALUATIONS, Curvature, curvatures
 from trainables.complexity.rounding import Rounded, Rounder, uniform
 
 #: Resolutions are 2^(k/16): one grid for all epsilons, so that their searches look at the same candidates.
@@ -30,6 +30,7 @@ UNSEEN_INCREASE = 1e-3
 _FIRST_GUESS = 0.5
 _CURVATURE_ROUNDS = 2
 _APPROACHES = 5
+_NEAR_ENOUGH = math.log(4)
 _LARGEST_BRACKETING = 10
 _SHORTEST_STRIDE = 3
 _LONGEST_STRIDE = 4 * RESOLUTIONS_PER_OCTAVE
@@ -123,7 +124,7 @@ class Search:
         anchor = _FIRST_GUESS
         for seed in range(_CURVATURE_ROUNDS):
             noisy, anchor = self._approach(felt, anchor, seed)
-            self.preparing_evaluations += 1 + SIGN_VECTORS
+            self.preparing_evaluations += EVALUATIONS
             found = curvatures(self._loss, noisy, seed)
             if found is None:
                 break
@@ -144,11 +145,11 @@ class Search:
             self.preparing_evaluations += 1
             excess = self.increase(_noisy(self._parameters, noise, guess)) / CURVATURE_INCREASE
             distance = abs(math.log(excess)) if 0 < excess < math.inf else math.inf
-            # Too far out a network has forgotten everything, and its gradient says nothing: half the way counts more.
+            # Too far out a network has forgotten everything and its gradient says nothing: better too near.
             distance = 2 * distance if excess > 1 else distance
             if distance <= best[0]:
                 best = distance, guess
-            if distance <= math.log(2):
+            if distance <= _NEAR_ENOUGH:
                 break
             below, above = (max(below, guess), above) if excess < 1 else (below, min(above, guess))
             guess *= min(max(excess, 1 / 64), 64.0) ** -0.5
