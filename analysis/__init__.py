@@ -23,10 +23,22 @@ from analysis.maps import grok_map
 from analysis.phases import phases
 
 if TYPE_CHECKING:
-    from analysis.report import write_report
+    from analysis.cells import sweep_map
+    from analysis.plots import curves_figure, map_figure, trajectory_figure
+    from analysis.report import ReportFiles, write_report
+    from analysis.summary import result_sentence, text_map
 
 #: Names whose modules cost more than numpy, and where they live.
-_LAZY = {"write_report": "analysis.report"}
+_LAZY = {
+    "ReportFiles": "analysis.report",
+    "curves_figure": "analysis.plots",
+    "map_figure": "analysis.plots",
+    "result_sentence": "analysis.summary",
+    "sweep_map": "analysis.cells",
+    "text_map": "analysis.summary",
+    "trajectory_figure": "analysis.plots",
+    "write_report": "analysis.report",
+}
 
 __all__ = [
     "AnalysisError",
@@ -34,19 +46,26 @@ __all__ = [
     "DeclineParameters",
     "Events",
     "MixedMethods",
+    "ReportFiles",
     "ResultsNotFound",
     "Thresholds",
     "Trajectory",
     "complexity",
+    "curves_figure",
     "decide",
     "events",
     "grok_map",
     "load",
+    "map_figure",
     "matrices",
     "networks",
     "phases",
+    "result_sentence",
     "status",
+    "sweep_map",
+    "text_map",
     "trajectory_events",
+    "trajectory_figure",
     "trials",
     "write_report",
 ]

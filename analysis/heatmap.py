@@ -41,6 +41,7 @@ class _Layer:
     colours: Colormap
     norm: Normalize
     ticks: Sequence[float]
+    """On the colour bar; none, and there is no bar."""
     tick_labels: Sequence[str]
 
 
@@ -76,15 +77,16 @@ def _when_layer(grids: Sequence[Panel]) -> _Layer:
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
     steps = [cell.step for grid in grids for row in grid.cells for cell in row if cell.kind is Kind.MEDIAN]
-    low, high = (min(steps), max(steps)) if steps else (100.0, 10_000.0)
+    low, high = min(steps, default=1.0), max(steps, default=1.0)
     if high < 2 * low:
         low, high = low / 1.5, high * 1.5
     low = max(low, 1.0)
     shades = mpl.colormaps["YlGnBu_r"](np.linspace(0.08, 0.86, 256))
-    ticks = [tick for tick in _ROUND_STEPS if low <= tick <= high] or [round(low * 1.5)]
+    ticks: list[float] = [tick for tick in _ROUND_STEPS if low <= tick <= high] or steps[:1]
+    ticks = ticks if steps else []
     return _Layer(
         "When: median grok step",
-        lambda cell: cell.step,
+        lambda cell: max(cell.step, 1.0),  # step 0 has no logarithm; NaN stays NaN
         lambda cell: (cell.when, cell.count),
         _HATCHES,
         LinearSegmentedColormap.from_list("when", shades),
@@ -223,7 +225,7 @@ def _draw_map(grids: Sequence[Panel], layers: Sequence[_Layer], names: Axes) -> 
                 axes.tick_params(labelleft=False)
             if names.facets:
                 axes.set_title(grid.label, fontsize=palette.TEXT_POINTS, loc="left", pad=4)
-            if band == 0 and place == layout.across - 1:
+            if band == 0 and place == layout.across - 1 and layer.ticks:
                 _draw_bar(figure, layer, (x + panel_width + 0.1, y, panel_height), (width, height))
     if legend:
         figure.legend(

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Rows of a table in the report; the rest is in the files beside it, and the table says so.
-ROWS_SHOWN = 300
+ROWS_SHOWN = 100
 #: A larger SVG is replaced by its pixels, so that the page stays below 3 MB.
 INLINE_CHARACTERS = 900_000
 #: Failed trials listed by name.
