@@ -83,7 +83,7 @@ format:
 types:
 	$(BIN)/mypy
 imports:
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 spelling:
 	$(BIN)/codespell
 unit:
