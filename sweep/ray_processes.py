@@ -11,6 +11,7 @@ import contextlib
 import ipaddress
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,4 +97,6 @@ def _guard(folder: Path, driver: int) -> None:
 
 
 if __name__ == "__main__":
+    # Stopping a Ray job sends this to every process below the job's, the guard included.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _guard(Path(sys.argv[1]), driver=int(sys.argv[2]))

@@ -44,7 +44,7 @@ class Head:
 @pytest.fixture(scope="module")
 def running_head() -> Iterator[Head]:
     # Ray's sockets need a short path, and pytest's own temporary folders have long ones.
-    folder = Path(tempfile.mkdtemp(prefix="head-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="h-", dir="/tmp"))
     token = secrets.token_hex(32)
     gcs, dashboard, client, agent = free_ports(4)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
@@ -56,7 +56,9 @@ def running_head() -> Iterator[Head]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_memory_monitor_refresh_ms": "0",
         "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(folder / "t"),
     }
+    (folder / "t").mkdir()
     with (folder / "head.log").open("w") as log:
         process = subprocess.Popen(
             [
@@ -140,6 +142,11 @@ def wait_for(job: jobs.Job, *states: str) -> str:
     return state
 
 
+def driver_folders(head: Head) -> list[Path]:
+    """Private folders of drivers: one of each that runs."""
+    return list((head.folder / "t").glob("sweep-*"))
+
+
 def test_head_is_on_loopback_only(head: Head) -> None:
     ports = open_ports(processes_of(head.folder))
     assert ports
@@ -215,6 +222,7 @@ def test_submitted_sweep_is_looked_after_by_its_results(head: Head, tmp_path: Pa
     report = Path(json.loads(sweep("report", results, "--json"))["files"]["report"])
     assert report.read_text(encoding="utf-8").startswith("<!")
     assert jobs.stop(job) == "SUCCEEDED"
+    assert driver_folders(head) == []
 
 
 @pytest.mark.slow
@@ -227,7 +235,9 @@ def test_stopped_sweep_has_saved(head: Head, tmp_path: Path) -> None:
         if list(Path(results).glob("tables/rows/*.parquet")):
             break
         time.sleep(0.2)
+    assert len(driver_folders(head)) == 1
     assert json.loads(sweep("stop", results, "--address", head.address, "--json"))["status"] == "STOPPED"
     assert "Interrupted (SIGTERM)" in jobs.logs(job)
     assert list(Path(results).glob("checkpoints/*.safetensors"))
     assert json.loads(sweep("status", results, "--json"))["status"] == {"unfinished": 2}
+    assert driver_folders(head) == []
