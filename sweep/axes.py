@@ -44,7 +44,8 @@ def all_different(values: tuple[_T, ...]) -> tuple[_T, ...]:
     """
     repeated = [value for index, value in enumerate(values) if value in values[:index]]
     if repeated:
-        raise ValueError(f"has the value {repeated[0]!r} more than once; keep one")
+        value = "nothing" if repeated[0] is None else repr(repeated[0])
+        raise ValueError(f"has the value {value} more than once; keep one")
     return values
 
 

@@ -24,7 +24,9 @@ STEP_FLOPS = 4e6
 """What a step of the smallest network costs beside its arithmetic, in the same currency. Found like EFFICIENCY."""
 
 MEASUREMENT_PASSES = 40
-"""Forward passes over the training set that one measurement of complexity costs."""
+"""Forward passes over the training set that one measurement of complexity costs, ..."""
+MEASUREMENT_FLOPS = 1e9
+"""... and what it costs beside, in the currency of STEP_FLOPS. Found like EFFICIENCY."""
 
 LANES_ON_A_GPU = 256
 """More lanes than this no longer fill a GPU better."""
@@ -131,7 +133,9 @@ def trial_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
     if trial.spectral_entropy_weight > 0:
         step += decomposition
     evaluation = 2 * weights * task.examples + decomposition
-    measurement = MEASUREMENT_PASSES * 2 * weights * training_size(task.examples, trial.data_fraction)
+    measurement = MEASUREMENT_FLOPS + MEASUREMENT_PASSES * 2 * weights * training_size(
+        task.examples, trial.data_fraction
+    )
     return (
         trial.steps * step
         + len(evaluated_steps(measuring, trial.steps)) * evaluation

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 #: Fields of a trial that a specification says in another way.
 _NOT_AXES = frozenset({"task", "model", "seed"})
 
+LARGEST_MODULUS = 4096
+"""Its table of all pairs takes half a gigabyte."""
+
 
 def combinations(part: BaseModel) -> Iterator[dict[str, Any]]:
     """Every combination of the axes of one part of a specification, the last axis running fastest."""
@@ -55,7 +58,7 @@ def impossible_values(config: SweepConfig) -> list[Problem]:
         found[("seeds",), "seeds must be at least 1 or a list of seeds, got 0"] = None
     for index, seed in enumerate(config.seeds if isinstance(config.seeds, tuple) else ()):
         for _, message in _refusals(TrialConfig, {"seed": seed}, ""):
-            found[("seeds", index), message] = None
+            found[("seeds", index), f"seeds: {message}"] = None
     if config.epsilon in config.extra_epsilons:
         found[("extra_epsilons",), f"extra_epsilons repeats epsilon, {config.epsilon:g}; leave it out"] = None
     return [Problem(path, message) for path, message in found]
@@ -72,7 +75,11 @@ def infeasible_values(config: SweepConfig, unknown: frozenset[str] = frozenset()
 
     found: dict[tuple[Path, str], None] = {}
     for values in combinations(config.task):
-        if "task" in unknown and values["family"] in FAMILIES:
+        if values["family"] in FAMILIES and "task" in unknown:
+            continue
+        if values["modulus"] > LARGEST_MODULUS:
+            message = f"task.modulus must be at most {LARGEST_MODULUS}, a table that fits, got {values['modulus']}"
+            found[_with_index(config, ("task", "modulus"), values), message] = None
             continue
         try:
             task = build_task(TaskConfig(**values))

@@ -16,6 +16,8 @@ from sweep.errors import Path, Problem
 
 #: Tags of the union in `sweep.axes`; they stand in pydantic's locations and mean nothing to a reader.
 _TAGS = frozenset({"value", "values"})
+_VALUE_CUTOFF = 0.7
+"""Nearer than for names, which are longer: `gpu` does not mean `cpu`."""
 _UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _WHAT_MUST_HOLD = {
     "float_type": "must be a number",
@@ -32,9 +34,9 @@ _WHAT_MUST_HOLD = {
 }
 
 
-def nearest(word: str, choices: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the choice nearest to the word, or nothing."""
-    match = difflib.get_close_matches(word, list(choices), n=1)
+def nearest(word: str, choices: Iterable[str], cutoff: float = 0.6) -> str:
+    """`; did you mean 'x'?` for the choice nearest to the word, or nothing if none is nearer than the cutoff."""
+    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
@@ -70,17 +72,21 @@ def _backwards(path: Path) -> tuple[int, int]:
     return (-len(path), -last if isinstance(last, int) else 0)
 
 
-def _remove(container: Any, path: Path) -> None:
+def _remove(values: dict[str, Any], path: Path) -> None:
+    """Take a value out; a list that is empty then goes, too, for that is not what is wrong with it."""
+    containers: list[Any] = [values]
     for part in path[:-1]:
-        if isinstance(container, dict) and part in container:
-            container = container[part]
-        else:
+        inner = containers[-1].get(part) if isinstance(containers[-1], dict) else None
+        if not isinstance(inner, (dict, list)):
             return
-    last = path[-1]
+        containers.append(inner)
+    container, last = containers[-1], path[-1]
     if isinstance(container, dict):
         container.pop(last, None)
-    elif isinstance(container, list) and isinstance(last, int) and last < len(container):
+    elif isinstance(last, int) and last < len(container):
         del container[last]
+        if not container:
+            containers[-2].pop(path[-2], None)
 
 
 def place_before(path: Path, removed: Sequence[Problem]) -> Path:
@@ -102,7 +108,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
     if kind == "literal_error":
         expected = str(details["ctx"]["expected"])
         choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
-        return Problem(path, f"{name} must be {expected}, got {got}{nearest(str(given), choices)}")
+        return Problem(path, f"{name} must be {expected}, got {got}{nearest(str(given), choices, _VALUE_CUTOFF)}")
     if kind == "value_error":
         message = str(details["ctx"]["error"])
         return Problem(path, message if message.startswith(name) else f"{name} {message}")

@@ -183,3 +183,11 @@ def test_completion_offers_presets_and_files() -> None:
     with click.Context(main.commands["run"]) as context:
         items = spec.shell_complete(context, "qu")
     assert [(item.type, item.value) for item in items] == [("plain", "quickstart"), ("file", "qu")]
+
+
+@pytest.mark.parametrize("command", ["logs", "stop"])
+def test_no_job_server_is_one_message(command: str) -> None:
+    found = sweep(command, "results/tiny", "--address", "http://127.0.0.1:1")
+    assert found.exit_code == 1
+    assert found.stderr.startswith("error: no job server answers at http://127.0.0.1:1")
+    assert len(found.stderr.splitlines()) == 1
