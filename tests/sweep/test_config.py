@@ -57,7 +57,7 @@ def test_every_mistake_is_reported_at_once_with_its_line(tmp_path: Path) -> None
     text = """\
 # comment
 task:
-  family: additon
+  family: additions
   modulos: 3
 model: {kind: mlpp, width: [30, 64], heads: [7, 2], layers: 0}
 weight_decy: 1
@@ -84,7 +84,7 @@ weight_noise: 0
 """
     assert problems(text, tmp_path, "bacth_size=4", "nonsense") == [
         "--set nonsense: must be KEY=VALUE with a dotted key, e.g. --set model.width=64",
-        "s.yaml:3: task.family must name a known family, got 'additon'; try addition or division",
+        "s.yaml:3: task.family must name a known family, got 'additions'; try addition or division",
         "s.yaml:4: unknown key 'task.modulos'; did you mean 'modulus'?",
         "s.yaml:5: model.kind must be 'transformer' or 'mlp', got 'mlpp'; did you mean 'mlp'?",
         "s.yaml:5: model.heads must divide model.width, got 7 heads for width 30; use a divisor of 30",
