@@ -10,6 +10,7 @@ import contextlib
 import logging
 import secrets
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -28,6 +29,8 @@ from sweep.store import Outcome, Store
 
 if TYPE_CHECKING:
     from ray import tune
+
+    from sweep.cohort_feed import CohortFeed
 
 TUNE_ENVIRONMENT = {
     # Tune's own files and tables; ours are the results.
@@ -143,23 +146,24 @@ class _Run:
         self._progress = progress
         self._requested = [trial.trial_id for trial in decided.trials]
         self._ended_before = ended_of(store.outcomes(), decided.satisfied)
+        self._tries = config.max_failures
         self._failed: dict[str, str] = {}
         self._problem: str | None = None
         self._interruption = _Interruption()
 
     def on_ray(self) -> None:
-        try:
-            with self._interruption, local_ray() as session:
-                self._interruption.listen()
-                self._check(session)
-                record(self._plan, self._config, self._store)
-                self._fit(session)
-        except KeyboardInterrupt:
-            self._interruption.number = self._interruption.number or signal.SIGINT
-        finally:
-            self._progress.close()
-        for cohort_id, reason in self._failed.items():
-            self._store.mark_failed(cohort_id, reason)
+        # Ray prints about dead processes on standard output, which is for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            try:
+                with self._interruption, local_ray() as session:
+                    self._interruption.listen()
+                    self._check(session)
+                    record(self._plan, self._config, self._store)
+                    self._train(session)
+            except KeyboardInterrupt:
+                self._interruption.number = self._interruption.number or signal.SIGINT
+            finally:
+                self._progress.close()
 
     def summary(self, wall_s: float) -> RunSummary:
         outcomes = self._store.outcomes()
@@ -185,24 +189,67 @@ class _Run:
         if self._config.device == "cuda" and session.started_here and session.gpus < 1:
             raise RayUnusable("device: cuda needs a GPU, and Ray finds none on this machine; use device: cpu")
 
-    def _fit(self, session: RaySession) -> None:
+    def _train(self, session: RaySession) -> None:
+        """Let Tune run the cohorts; again those that it gives up, until they have failed too often."""
+        from sweep.cohort_feed import CohortFeed
+
         tally = Tally(self._requested, self._ended_before, self._plan.cohorts)
+        waiting = [cohort.cohort_id for cohort in self._plan.cohorts]
+        faults: Counter[str] = Counter()
+        rounds_lost = 0
+        while waiting and self._interruption.number is None:
+            feed = CohortFeed(tally, self._progress)
+            problem = self._fit(session, waiting, feed)
+            faults += feed.faults
+            failed = {
+                **{cohort_id: why for cohort_id, why in feed.given_up.items() if faults[cohort_id] > self._tries},
+                **feed.incurable,
+            }
+            self._fail(failed, tally)
+            if problem is None:
+                waiting = [cohort_id for cohort_id in feed.given_up if cohort_id not in failed]
+                continue
+            rounds_lost += 1
+            if rounds_lost > self._tries:
+                self._problem = problem
+                return
+            self._progress.note(f"{problem}. It is started again.")
+            self._check(session)
+            waiting = self._unfinished()
+
+    def _fit(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> str | None:
+        """One experiment of Tune; what it could not pin on one cohort, e.g. a node out of memory or a full disk."""
         from sweep.cohort_feed import one_line
 
-        with environment(TUNE_ENVIRONMENT), _quiet("ray.tune", "ray.train", "ray.air"):
-            tuner = self._tuner(session, tally)
+        with environment(TUNE_ENVIRONMENT), _silent("ray.tune", "ray.train", "ray.air"):
+            tuner = self._tuner(session, cohort_ids, feed)
             try:
                 with self._interruption.passed_to_tune():
                     tuner.fit()
             except Exception as error:
-                # Tune raises for what it cannot pin on one trial, e.g. a node out of memory or a full disk.
-                self._problem = f"Ray Tune gave up: {one_line(error)}"
+                return f"Ray Tune gave up: {one_line(error)}"
+        return None
 
-    def _tuner(self, session: RaySession, tally: Tally) -> tune.Tuner:
+    def _fail(self, failed: Mapping[str, str], tally: Tally) -> None:
+        for cohort_id, reason in failed.items():
+            self._failed[cohort_id] = reason
+            self._store.mark_failed(cohort_id, reason)
+            tally.failed(cohort_id)
+            self._progress.note(f"Cohort {cohort_id} failed: {reason}.")
+
+    def _unfinished(self) -> list[str]:
+        outcomes = self._store.outcomes()
+        return [
+            cohort.cohort_id
+            for cohort in self._plan.cohorts
+            if cohort.cohort_id not in self._failed
+            and len(ended_of(outcomes, cohort.trial_ids)) < len(cohort.trial_ids)
+        ]
+
+    def _tuner(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> tune.Tuner:
         from ray import tune
 
         from sweep.cohort_actor import REPORT_BLOCKS, CohortTrainable
-        from sweep.cohort_feed import CohortFeed
 
         needed = {"cpu": CPUS_PER_COHORT, "gpu": 1 if self._config.device == "cuda" else 0}
         trainable = tune.with_parameters(
@@ -211,7 +258,7 @@ class _Run:
         return tune.Tuner(
             tune.with_resources(trainable, needed),
             # A grid, not a searcher: Tune then asks for all resources at once, which an autoscaler needs to see.
-            param_space={"cohort": tune.grid_search([cohort.cohort_id for cohort in self._plan.cohorts])},
+            param_space={"cohort": tune.grid_search(list(cohort_ids))},
             tune_config=tune.TuneConfig(
                 # A new process for each cohort would cost 1.6 CPU seconds; a reused one hardly anything.
                 reuse_actors=True,
@@ -224,8 +271,8 @@ class _Run:
                 verbose=0,
                 # A cohort's last checkpoint would go to this storage too, which other nodes cannot reach.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-                failure_config=tune.FailureConfig(max_failures=self._config.max_failures),
-                callbacks=[CohortFeed(tally, self._progress, self._failed)],
+                failure_config=tune.FailureConfig(max_failures=self._tries),
+                callbacks=[feed],
             ),
         )
 
@@ -282,12 +329,13 @@ class _Interruption:
 
 
 @contextlib.contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """Errors only from these loggers: Tune would print a line per cohort about files it was told not to write."""
+def _silent(*names: str) -> Iterator[None]:
+    """Nothing from these loggers: Tune would print a line per cohort about files it was told not to write, and a
+    trace per fault where `CohortFeed` says it in a line."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
