@@ -7,7 +7,7 @@ feasible has been evaluated on the whole training set and found feasible. An inf
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +22,10 @@ RESOLUTIONS_PER_OCTAVE = 16
 #: The loss increase, in nats, at which curvature is taken, whatever epsilon is asked for. At the minimum
 #: itself a memorising network has no gradient to measure.
 CURVATURE_INCREASE = 1.0
-"""Chosen to be in reach of every task with at least three classes."""
+
+#: A network that has learnt little cannot lose that much: beyond what it knows, gradients say nothing. The
+#: increase is then this share of what it loses with all its weights at zero.
+REACHABLE_SHARE = 0.5
 
 #: Weights without curvature are left out if the network without them loses no more than this, in nats.
 UNSEEN_INCREASE = 1e-3
@@ -65,6 +68,7 @@ class Search:
         self._candidates: dict[tuple[int, float], Candidate] = {}
         self.preparing_evaluations = 0
         """Evaluations spent on the curvature, which every epsilon shares."""
+        self._curvature_increase = self._reachable_increase()
         self._rounder, self._anchor = self._prepare()
 
     def increase(self, parameters: Mapping[str, Tensor]) -> float:
@@ -80,8 +84,9 @@ class Search:
     def feasible(self, epsilon: float, thrift: float) -> tuple[list[Candidate], int]:
         """The feasible candidates met on the way to the coarsest one, and how many were evaluated.
 
-        From where the loss is predicted to meet the bound, strides as long as the last loss suggests bracket
-        it; then bisection down to two neighbours on the grid.
+        From where the loss is predicted to meet the bound, strides as long as the last loss suggests, and each
+        at least twice the one before lest a plateau of the loss use them all up, bracket it; then bisection
+        down to two neighbours on the grid. Where a coarser resolution saves nothing more, there is no need to.
         """
         asked: dict[int, Candidate] = {}
 
@@ -92,6 +97,7 @@ class Search:
         resolution = round(RESOLUTIONS_PER_OCTAVE * (math.log2(self._anchor) + math.log2(epsilon) / 2))
         fine: int | None = None
         coarse: int | None = None
+        stride = _SHORTEST_STRIDE
         while fine is None or coarse is None or coarse - fine > 1:
             if fits(resolution):
                 fine = resolution if fine is None else max(fine, resolution)
@@ -99,10 +105,11 @@ class Search:
                 coarse = resolution if coarse is None else min(coarse, resolution)
             if fine is not None and coarse is not None:
                 resolution = (fine + coarse) // 2
-            elif len(asked) == _LARGEST_BRACKETING:
+            elif len(asked) == _LARGEST_BRACKETING or _nothing_left_to_save(list(asked.values()), epsilon):
                 break
             else:
-                resolution += _stride(asked[resolution].loss_increase / epsilon)
+                resolution += _stride(asked[resolution].loss_increase / epsilon, stride)
+                stride *= 2
         return [candidate for candidate in asked.values() if candidate.loss_increase <= epsilon], len(asked)
 
     def _candidate(self, resolution: int, thrift: float) -> Candidate:
@@ -118,10 +125,12 @@ class Search:
         """Curvature at a noisy copy near the fixed loss increase, taken anew once it is known roughly.
 
         Returns:
-            The rounder in units of that curvature, and the resolution at which one nat is expected to be lost.
+            The rounder in units of that curvature, and the resolution at which that increase is expected.
         """
         felt = uniform(self._parameters)
         anchor = _FIRST_GUESS
+        if self._curvature_increase <= 0:
+            return Rounder(self._parameters, felt), anchor
         for seed in range(_CURVATURE_ROUNDS):
             noisy, anchor = self._approach(felt, anchor, seed)
             self.preparing_evaluations += EVALUATIONS
@@ -129,8 +138,14 @@ class Search:
             if found is None:
                 break
             felt = found
-            anchor = _predicted_resolution(felt, self._parameters)
+            anchor = _predicted_resolution(felt, self._parameters, self._curvature_increase)
         return Rounder(self._parameters, self._checked(felt, anchor)), anchor
+
+    def _reachable_increase(self) -> float:
+        """The loss increase at which curvature is taken; not above zero if the weights are worth nothing."""
+        self.preparing_evaluations += 1
+        nothing = self.increase({name: torch.zeros_like(tensor) for name, tensor in self._parameters.items()})
+        return min(CURVATURE_INCREASE, REACHABLE_SHARE * nothing)
 
     def _approach(self, felt: Mapping[str, Curvature], guess: float, seed: int) -> tuple[dict[str, Tensor], float]:
         """The noisy copy whose loss increase comes nearest to the fixed one, and its resolution.
@@ -143,7 +158,7 @@ class Search:
         below, above = 0.0, math.inf
         for _ in range(_APPROACHES):
             self.preparing_evaluations += 1
-            excess = self.increase(_noisy(self._parameters, noise, guess)) / CURVATURE_INCREASE
+            excess = self.increase(_noisy(self._parameters, noise, guess)) / self._curvature_increase
             distance = abs(math.log(excess)) if 0 < excess < math.inf else math.inf
             # Too far out a network has forgotten everything and its gradient says nothing: better too near.
             distance = 2 * distance if excess > 1 else distance
@@ -185,19 +200,29 @@ def _noisy(parameters: Mapping[str, Tensor], noise: Mapping[str, Tensor], beta: 
     return {name: (tensor.double() + noise[name] * beta).to(tensor.dtype) for name, tensor in parameters.items()}
 
 
-def _stride(excess: float) -> int:
+def _stride(excess: float, shortest: int) -> int:
     """How far to go on the grid when the loss increase is `excess` times the bound: it grows as beta squared."""
+    longest = max(_LONGEST_STRIDE, shortest)
     if not 0 < excess < math.inf:
-        return _LONGEST_STRIDE if excess <= 0 else -_LONGEST_STRIDE
+        return longest if excess <= 0 else -longest
     suggested = round(-RESOLUTIONS_PER_OCTAVE * math.log2(excess) / 2)
-    shortest = min(max(abs(suggested), _SHORTEST_STRIDE), _LONGEST_STRIDE)
-    return shortest if excess <= 1 else -shortest
+    length = min(max(abs(suggested), shortest), longest)
+    return length if excess <= 1 else -length
 
 
-def _predicted_resolution(felt: Mapping[str, Curvature], parameters: Mapping[str, Tensor]) -> float:
-    """Where rounding alone should lose the fixed increase: each weight felt adds beta^2 / 24 nats."""
+def _nothing_left_to_save(asked: Sequence[Candidate], epsilon: float) -> bool:
+    """Whether the last two candidates are feasible and equally large: every weight is zero already."""
+    last = asked[-2:]
+    feasible = all(candidate.loss_increase <= epsilon for candidate in last)
+    return len(last) == 2 and feasible and last[0].bits == last[1].bits
+
+
+def _predicted_resolution(
+    felt: Mapping[str, Curvature], parameters: Mapping[str, Tensor], increase: float
+) -> float:
+    """Where rounding alone should lose that increase: each weight felt adds beta^2 / 24 nats."""
     count = sum(
         int(torch.broadcast_to(felt[name].seen, tensor.shape).sum()) if felt[name].mean > 0 else 0
         for name, tensor in parameters.items()
     )
-    return math.sqrt(24 * CURVATURE_INCREASE / max(count, 1))
+    return math.sqrt(24 * increase / max(count, 1))
