@@ -155,6 +155,8 @@ class _Run:
         # Ray prints about dead processes on standard output, which is for results.
         with contextlib.redirect_stdout(sys.stderr):
             try:
+                # Something to look at while Ray starts.
+                self._progress.show(self._tally().snapshot())
                 with self._interruption, local_ray() as session:
                     self._interruption.listen()
                     self._check(session)
@@ -193,7 +195,7 @@ class _Run:
         """Let Tune run the cohorts; again those that it gives up, until they have failed too often."""
         from sweep.cohort_feed import CohortFeed
 
-        tally = Tally(self._requested, self._ended_before, self._plan.cohorts)
+        tally = self._tally()
         waiting = [cohort.cohort_id for cohort in self._plan.cohorts]
         faults: Counter[str] = Counter()
         rounds_lost = 0
@@ -216,6 +218,9 @@ class _Run:
             self._progress.note(f"{problem}. It is started again.")
             self._check(session)
             waiting = self._unfinished()
+
+    def _tally(self) -> Tally:
+        return Tally(self._requested, self._ended_before, self._plan.cohorts)
 
     def _fit(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> str | None:
         """One experiment of Tune; what it could not pin on one cohort, e.g. a node out of memory or a full disk."""

@@ -133,6 +133,7 @@ def test_what_there_is_to_run_on(ray_session: RaySession) -> None:
     assert len(str(ray_session.folder)) <= LONGEST_FOLDER_CHARACTERS
 
 
+@pytest.mark.slow
 def test_nothing_remains_and_the_environment_is_as_before() -> None:
     """Also the other Ray of this machine goes on: the one of the test session is not touched."""
     outcome = run_python(
@@ -145,7 +146,8 @@ def test_nothing_remains_and_the_environment_is_as_before() -> None:
             with local_ray(cpus=1) as session:
                 processes = psutil.Process().children(recursive=True)
                 assert ray.get(ray.remote(lambda: os.getpid()).remote()) != os.getpid()
-            print(session.folder.exists(), [p.pid for p in processes if p.is_running()], processes_of(session.folder))
+            left = [p.pid for p in processes if p.is_running()]
+            print(session.folder.exists(), left, processes_of(session.folder))
         assert dict(os.environ) == before
         print(len(psutil.Process().children(recursive=True)))
         """,
@@ -165,6 +167,7 @@ def test_nothing_remains_after_a_signal(elsewhere: subprocess.Popen[str], number
     assert processes_of(folder) == []
 
 
+@pytest.mark.slow
 def test_nothing_remains_of_a_killed_driver(elsewhere: subprocess.Popen[str]) -> None:
     folder = folder_of(elsewhere)
     processes = processes_of(folder)
