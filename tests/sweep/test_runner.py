@@ -83,8 +83,10 @@ def cohort_processes(session: RaySession) -> list[psutil.Process]:
     return [process for process in processes_of(session.folder) if "Trainable" in process.cmdline()[0]]
 
 
-def _checkpoints(results: Path) -> int:
-    return len(list((results / "checkpoints").glob("*.safetensors")))
+def _checkpoints(results: Path) -> list[tuple[str, int]]:
+    """Cohort id and report of each."""
+    names = (path.stem.rpartition("-") for path in (results / "checkpoints").glob("c*.safetensors"))
+    return [(cohort_id, int(report)) for cohort_id, _, report in names]
 
 
 def attempts(results: Path) -> set[int]:
@@ -107,7 +109,7 @@ def test_an_undisturbed_run(undisturbed: tuple[Path, RunSummary, Recorder]) -> N
     results, summary, recorder = undisturbed
     assert (summary.trials, summary.ended, summary.ended_here) == (8, {"budget": 8}, 8)
     assert (summary.exit_code, summary.failed, summary.missing, summary.problem) == (0, {}, 0, None)
-    assert str(summary).startswith("8 of 8 trials are done: 8 budget.\nThis run took")
+    assert str(summary).startswith("8 of 8 trials are done (8 to the end of their budget); 0 grokked.\nThis run took")
     assert len(tables(results)["trials"]) == 8
     assert attempts(results) == {1}
 
@@ -132,7 +134,7 @@ def test_a_second_run_runs_nothing_and_starts_no_ray(undisturbed: tuple[Path, Ru
         check=False,
     )
     assert outcome.stdout.splitlines() == [
-        "8 of 8 trials are done: 8 budget.",
+        "8 of 8 trials are done (8 to the end of their budget); 0 grokked.",
         "All of them were there already; nothing was run.",
         "ray was imported: False",
     ], outcome.stderr
@@ -159,22 +161,31 @@ def test_one_more_seed_runs_only_the_new_trials(
 def test_a_killed_cohort_goes_on_from_its_last_checkpoint(
     ray_session: RaySession, undisturbed: tuple[Path, RunSummary, Recorder], tmp_path: Path
 ) -> None:
+    with_checkpoint: set[str] = set()
+
     def kill() -> None:
         victims = cohort_processes(ray_session)
         assert victims
         for victim in victims:
             victim.send_signal(signal.SIGKILL)
+        psutil.wait_procs(victims)
+        with_checkpoint.update(cohort_id for cohort_id, _ in _checkpoints(tmp_path))
 
-    recorder = Recorder(kill, when=lambda snapshot: snapshot.done == 0 and _checkpoints(tmp_path) >= 1)
+    recorder = Recorder(kill, when=lambda snapshot: snapshot.done == 0 and bool(_checkpoints(tmp_path)))
     summary = run(specification(tmp_path), progress=recorder)
 
     assert (summary.exit_code, summary.failed) == (0, {})
     assert recorder.notes
     assert [note for note in recorder.notes if "has stopped: its process died" not in note] == []
-    assert max(attempts(tmp_path)) >= 2
-    # Not from the beginning: the second attempt at a cohort has no first report.
-    later = [path for path in (tmp_path / "tables" / "rows").iterdir() if "-002-" in path.name]
-    assert min(int(path.stem.split("-")[3]) for path in later) > 0
+    # Not from the beginning: the second attempt at a cohort that had a checkpoint has no first report.
+    reports = [path.stem.split("-") for path in (tmp_path / "tables" / "rows").iterdir()]
+    again = [
+        int(report)
+        for name, digest, attempt, report in reports
+        if f"{name}-{digest}" in with_checkpoint and attempt == "002"
+    ]
+    assert again
+    assert min(again) > 0
     assert_same_tables(tmp_path, undisturbed[0])
 
 
