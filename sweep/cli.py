@@ -50,6 +50,13 @@ Completion, for bash (zsh and fish alike):
   eval "$(_SWEEP_COMPLETE=bash_source sweep)"
 """
 
+#: What `sweep status` adds to the name of an ending, where that alone would mislead.
+WAYS_TO_END = {
+    "grokked": ", and followed through the tail",
+    "budget": " ended",
+    "stopped": " by the decline rule",
+}
+
 #: Base classes of the errors that say what to do; the modules are looked up, not imported, to stay light.
 _KNOWN_ERRORS = (("trainables.errors", "TrainablesError"), ("analysis.errors", "AnalysisError"))
 
@@ -180,17 +187,28 @@ def status(results: str, as_json: bool) -> None:
     """Say where the trials of a sweep stand."""
     from analysis.cells import counted
     from analysis.load import status as status_of
+    from sweep.store import Store
 
     frame = status_of(_existing(results))
     counts = {str(name): int(count) for name, count in frame["status"].value_counts(sort=False).items() if count}
+    grokked = Store(results).grokked().intersection(frame["trial_id"].astype(str))
     failures = frame[frame["status"] == "failed"].groupby("ended_reason")["trial_id"].count()
     if as_json:
         trials = json.loads(frame[["trial_id", "status", "last_step", "ended_reason"]].to_json(orient="records"))
-        _print_json({"results": results, "trials": len(frame), "status": counts, "by_trial": trials})
+        _print_json(
+            {
+                "results": results,
+                "trials": len(frame),
+                "status": counts,
+                "grokked": len(grokked),
+                "by_trial": trials,
+            }
+        )
         return
     click.echo(f"{results}: {counted(len(frame), 'trial')}")
     for name, count in counts.items():
-        click.echo(f"{count:8,d}  {name}")
+        click.echo(f"{count:8,d}  {name}{WAYS_TO_END.get(name, '')}")
+    click.echo(f"{len(grokked):,} of {len(frame):,} trials have grokked, whichever way they ended.")
     for reason, count in failures.items():
         click.echo(f"{counted(count, 'trial')} failed: {reason}")
     if "failed" in counts:

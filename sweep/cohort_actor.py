@@ -39,6 +39,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     A result, one each `STEP_BLOCKS` blocks, has:
 
     - `ended`: trial id -> [why, at which step], of the trials that ended since the last result.
+    - `grokked`: ids of the trials that have grokked so far in this attempt, whether or not they have ended.
     - `running`: trials in lanes.
     - `trained_steps`: optimiser updates since the last result, summed over trials.
     - `remaining_steps`: budgets of the cohort's trials, less what is done, less those that have ended.
@@ -78,6 +79,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
                 self._failure = f"{type(error).__name__}: {error}"
         return {
             "ended": {},
+            "grokked": [],
             "running": 0,
             "trained_steps": 0,
             "remaining_steps": 0,
@@ -128,6 +130,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         reached = {**ages, **{trial_id: last.step for trial_id, last in ended.items()}}
         return {
             "ended": {trial_id: [m.end.ending.because, m.step] for trial_id, m in ended.items() if m.end},
+            "grokked": sorted(self._trial_watch.grokked),
             "running": len(ages),
             "trained_steps": sum(step - ages_before.get(trial_id, 0) for trial_id, step in reached.items()),
             "remaining_steps": self._remaining_steps(ages),

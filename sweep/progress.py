@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,6 +37,7 @@ class Snapshot:
     done: int
     running: int
     grokked: int
+    """Trials whose grok step has been seen, running ones too."""
     stopped: int
     failed_cohorts: int
     trials_per_minute: float | None
@@ -70,6 +71,7 @@ class Tally:
     Args:
         requested: ids of all trials asked for.
         ended: trial id -> why, of those that have ended before.
+        grokked: ids of those that have grokked before.
         cohorts: what is going to run.
         clock: seconds, for rates.
     """
@@ -78,11 +80,13 @@ class Tally:
         self,
         requested: Sequence[str],
         ended: Mapping[str, str],
+        grokked: Collection[str],
         cohorts: Sequence[Cohort],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._requested = frozenset(requested)
+        self._requested = set(requested)
         self._ended = {trial_id: why for trial_id, why in ended.items() if trial_id in self._requested}
+        self._grokked = self._requested & set(grokked)
         self._budgets = {trial.trial_id: trial.steps for cohort in cohorts for trial in cohort.trials}
         self._remaining = {
             cohort.cohort_id: sum(trial.steps for trial in cohort.trials if trial.trial_id not in ended)
@@ -101,6 +105,7 @@ class Tally:
             if trial_id in self._requested:
                 self._ended[trial_id] = because
             self._ended_here[trial_id] = step
+        self._grokked |= self._requested & set(result["grokked"])
         self._running[cohort_id] = result["running"]
         self._remaining[cohort_id] = result["remaining_steps"]
         self._trained_steps += result["trained_steps"]
@@ -130,7 +135,7 @@ class Tally:
             trials=len(self._requested),
             done=len(self._ended),
             running=sum(self._running.values()),
-            grokked=reasons.count("grokked"),
+            grokked=len(self._grokked),
             stopped=reasons.count("stopped"),
             failed_cohorts=len(self._failed),
             trials_per_minute=60 * ended / elapsed_s if ended and elapsed_s > 0 else None,

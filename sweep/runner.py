@@ -43,6 +43,14 @@ TUNE_ENVIRONMENT = {
 CPUS_PER_COHORT = 1
 """Also its threads. Small matrices gain nothing from more, and other threads may take other roundings."""
 
+ENDED = {
+    "grokked": "followed through the tail of their grok",
+    "budget": "to the end of their budget",
+    "stopped": "stopped by the rule",
+    "diverged": "diverged",
+}
+"""Why a trial ended, in words for a count of them."""
+
 TRIED_AGAIN = frozenset({"interrupted", "failed"})
 """Outcomes that are not endings."""
 
@@ -57,6 +65,8 @@ class RunSummary:
     """Trials asked for."""
     ended: dict[str, int]
     """Why -> how many of them, over all runs; without failed ones."""
+    grokked: int
+    """Trials asked for whose grok step has been seen."""
     ended_here: int
     """Trials that this run has ended."""
     failed: dict[str, str] = field(default_factory=dict)
@@ -89,8 +99,9 @@ class RunSummary:
         return 0 if self.done == self.trials else 1
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{count} {because}" for because, count in sorted(self.ended.items()))
-        lines = [f"{self.done} of {self.trials} trials are done{f': {counts}' if counts else ''}."]
+        counts = ", ".join(f"{count} {ENDED[because]}" for because, count in sorted(self.ended.items()))
+        why = f" ({counts})" if counts else ""
+        lines = [f"{self.done} of {self.trials} trials are done{why}; {self.grokked} grokked."]
         if self.ended_here:
             lines.append(f"This run took {duration(self.wall_s)} for {self.ended_here} of them.")
         elif self.done == self.trials:
@@ -146,6 +157,7 @@ class _Run:
         self._progress = progress
         self._requested = [trial.trial_id for trial in decided.trials]
         self._ended_before = ended_of(store.outcomes(), decided.satisfied)
+        self._grokked_before = store.grokked() if decided.satisfied else set()
         self._tries = config.max_failures
         self._failed: dict[str, str] = {}
         self._problem: str | None = None
@@ -177,6 +189,7 @@ class _Run:
             results=self._store.path,
             trials=len(self._requested),
             ended=dict(Counter(ended.values())),
+            grokked=len(self._store.grokked().intersection(self._requested)),
             ended_here=len(ended.keys() & set(self._plan.to_run)),
             failed=self._failed,
             failed_trials=sum(failed),
@@ -220,7 +233,7 @@ class _Run:
             waiting = self._unfinished()
 
     def _tally(self) -> Tally:
-        return Tally(self._requested, self._ended_before, self._plan.cohorts)
+        return Tally(self._requested, self._ended_before, self._grokked_before, self._plan.cohorts)
 
     def _fit(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> str | None:
         """One experiment of Tune; what it could not pin on one cohort, e.g. a node out of memory or a full disk."""

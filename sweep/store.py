@@ -267,6 +267,18 @@ class Store:
             )
         return found
 
+    def grokked(self) -> set[str]:
+        """Ids of all trials whose grok step has been seen, ended or not."""
+        from analysis.events import events
+        from analysis.load import load
+
+        columns = ["train_accuracy", "val_accuracy", "complexity_bytes", "memorised_at", "grokked_at"]
+        try:
+            found = events(load(self.path, columns, mix_methods=True))
+        except ResultsNotFound:
+            return set()
+        return set(found.loc[~found["censored"], "trial_id"].astype(str))
+
     def seconds_taken(self) -> dict[str, tuple[int, float]]:
         """Trial id -> last step and seconds of training and measuring, for the trials that have ended."""
         folder = self._folder()

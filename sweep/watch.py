@@ -24,6 +24,8 @@ class TrialWatch:
         self._audit_share = audit_share
         self._thresholds = thresholds
         self._audited: dict[str, tuple[Trajectory, int]] = {}
+        self.grokked: set[str] = set()
+        """Ids of the trials whose grok step has been seen, whether or not they have ended."""
 
     def __call__(self, history: TrialHistory) -> Ending | None:
         """The ending of a trial that ends at its last measurement, None of one that goes on."""
@@ -33,6 +35,8 @@ class TrialWatch:
         if audited:
             self._audited[trial_id] = trajectory, history.trial.steps
         events = trajectory_events(trajectory, self._thresholds)
+        if events.grok_step is not None:
+            self.grokked.add(trial_id)
         if events.tail_complete:
             return Ending(
                 because="grokked",

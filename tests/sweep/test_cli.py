@@ -127,13 +127,15 @@ def test_status(results: str) -> None:
     assert found.exit_code == 0, found.stderr
     assert found.stdout.splitlines() == [
         f"{results}: 4 trials",
-        "       1  grokked",
-        "       2  budget",
+        "       1  grokked, and followed through the tail",
+        "       2  budget ended",
         "       1  failed",
+        "0 of 4 trials have grokked, whichever way they ended.",
         "1 trial failed: no memory",
         "`sweep run SPEC --retry-failed` tries them again.",
     ]
     stated = json.loads(sweep("status", results, "--json").stdout)
+    assert stated["grokked"] == 0
     assert stated["status"] == {"grokked": 1, "budget": 2, "failed": 1}
     assert [trial["ended_reason"] for trial in stated["by_trial"] if trial["status"] == "failed"] == ["no memory"]
 

@@ -38,11 +38,14 @@ def cohorts() -> list[Cohort]:
     ]
 
 
-def result(trained: int, remaining: int, running: int = 2, **ended: tuple[str, int]) -> dict[str, Any]:
+def result(
+    trained: int, remaining: int, running: int = 2, grokked: tuple[str, ...] = (), **ended: tuple[str, int]
+) -> dict[str, Any]:
     return {
         "trained_steps": trained,
         "remaining_steps": remaining,
         "running": running,
+        "grokked": list(grokked),
         "ended": {trial_id: list(values) for trial_id, values in ended.items()},
         "failure": None,
     }
@@ -53,22 +56,23 @@ def test_counting() -> None:
     (a, b), (c, d) = first.trial_ids, second.trial_ids
     clock = Clock()
     earlier = {"earlier": "grokked", "not asked for": "grokked"}
-    tally = Tally(["earlier", a, b, c, d], earlier, [first, second], clock)
+    tally = Tally(["earlier", a, b, c, d], earlier, ["earlier", "not asked for"], [first, second], clock)
     empty = tally.snapshot()
     assert (empty.done, empty.trials, empty.running, empty.grokked) == (1, 5, 0, 1)
     assert (empty.trials_per_minute, empty.steps_per_s, empty.left_s) == (None, None, None)
 
     clock.now += 10
     tally.result("c0", result(200, 1800))
-    tally.result("c1", result(200, 1800))
+    tally.result("c1", result(200, 1800, grokked=(c, "not asked for either")))
     assert tally.snapshot().running == 4
+    assert tally.snapshot().grokked == 2, "one of an earlier run, and one that still runs"
     assert tally.snapshot().steps_per_s == 40
     assert tally.snapshot().left_s == 3600 / 40
 
     clock.now += 10
     tally.result("c0", result(300, 600, running=1, **{a: ("stopped", 300)}))
     snapshot = tally.snapshot()
-    assert (snapshot.done, snapshot.running, snapshot.stopped, snapshot.grokked) == (2, 3, 1, 1)
+    assert (snapshot.done, snapshot.running, snapshot.stopped, snapshot.grokked) == (2, 3, 1, 2)
     assert snapshot.trials_per_minute == 3
     assert snapshot.left_s is not None
     # What is left of the budgets at this rate is more than is expected: one trial has ended early.
@@ -81,9 +85,9 @@ def test_counting() -> None:
     assert tally.snapshot().done == 2
 
     tally.failed("c0")
-    tally.result("c1", result(1600, 0, running=0, **{c: ("budget", 1000), d: ("grokked", 800)}))
+    tally.result("c1", result(1600, 0, running=0, grokked=(c, d), **{c: ("budget", 1000), d: ("grokked", 800)}))
     snapshot = tally.snapshot()
-    assert (snapshot.done, snapshot.running, snapshot.grokked, snapshot.failed_cohorts) == (4, 0, 2, 1)
+    assert (snapshot.done, snapshot.running, snapshot.grokked, snapshot.failed_cohorts) == (4, 0, 3, 1)
     assert snapshot.left_s == 0
     assert b not in {a, c, d}
 
@@ -91,7 +95,7 @@ def test_counting() -> None:
 def test_rates_are_those_of_the_last_minute() -> None:
     first, _ = cohorts()
     clock = Clock()
-    tally = Tally(first.trial_ids, {}, [first], clock)
+    tally = Tally(first.trial_ids, {}, [], [first], clock)
     for _ in range(200):
         clock.now += 1
         tally.result("c0", result(10, 1000))

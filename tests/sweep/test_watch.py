@@ -68,7 +68,9 @@ NEVER = 10**9
 
 
 def test_grokked_and_past_its_tail() -> None:
-    found = ending(TrialWatch(DeclineParameters(), 0.0, Thresholds()), run(8, 128, fall=0.5))
+    watch = TrialWatch(DeclineParameters(), 0.0, Thresholds())
+    found = ending(watch, run(8, 128, fall=0.5))
+    assert len(watch.grokked) == 1
     assert found is not None
     assert found[0] == 1024  # twice the grok step is 256; the third measurement after it is at 1024
     assert (found[1].because, found[1].probability) == ("grokked", None)
@@ -94,6 +96,7 @@ def test_one_that_never_memorises_is_stopped() -> None:
 def test_no_rule_and_the_audit_share_never_stop(decline: DeclineParameters | None, share: float) -> None:
     watch = TrialWatch(decline, share, Thresholds())
     assert ending(watch, run(8, NEVER)) is None
+    assert not watch.grokked
     grokked = ending(watch, run(8, 128))
     assert grokked is not None
     assert grokked[1].because == "grokked"
@@ -138,6 +141,7 @@ def test_online_is_offline(values: list[tuple[float, float, int | None]], share:
 def test_an_audited_trial_is_marked_where_the_rule_would_have_stopped_it() -> None:
     watch = TrialWatch(HASTY, 1.0, Thresholds())
     assert ending(watch, run(8, NEVER)) is None
+    assert not watch.grokked
     assert watch.marked_at_step(TRIAL.trial_id) == 32
 
     # One that would not have been stopped, and one asked about twice.
@@ -157,4 +161,5 @@ def test_a_mark_survives_a_restart() -> None:
 def test_without_a_rule_nothing_is_marked() -> None:
     watch = TrialWatch(None, 1.0, Thresholds())
     assert ending(watch, run(8, NEVER)) is None
+    assert not watch.grokked
     assert watch.marked_at_step(TRIAL.trial_id) is None
