@@ -27,8 +27,8 @@ STEP_BLOCKS = 2
 """Blocks trained between two results for the driver, which feed the progress display."""
 
 REPORT_BLOCKS = 64
-"""Blocks trained between two reports: what a fault costs at most. Counted, never timed, so that every attempt
-at a cohort reports at the same places. A multiple of `STEP_BLOCKS`."""
+"""Blocks trained between two reports: what a fault costs at most. Counted from where the attempt began and never
+timed, so that a process thought dead and its successor report at the same places. A multiple of `STEP_BLOCKS`."""
 
 NOT_CURED_BY_A_RETRY = (TrainablesError, SweepError, AnalysisError)
 
@@ -87,6 +87,14 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             "done": True,
         }
 
+    def cleanup(self) -> None:
+        """Stopped in good order, by Ctrl-C say: report what is not reported yet, so that nothing is trained twice.
+
+        Not called where a process dies, nor of one thought dead.
+        """
+        if self._failure is None and self._unreported_blocks and not self._run.finished:
+            self._write_report()
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: checkpoints are in the results folder."""
 
@@ -97,7 +105,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         self._cohort = cohort
         self._attempt = self._store.claim_attempt(cohort.cohort_id)
         self._report = self._attempt.next_report
-        self._blocks = 0
+        self._unreported_blocks = 0
         self._unreported: list[Measurement] = []
         self._trial_watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds_of(cohort))
         if self._attempt.checkpoint is None:
@@ -120,9 +128,9 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     def _train(self) -> dict[str, Any]:
         ages_before = self._run.ages
         measurements = self._run.advance(STEP_BLOCKS)
-        self._blocks += STEP_BLOCKS
+        self._unreported_blocks += STEP_BLOCKS
         self._unreported += measurements
-        if self._run.finished or self._blocks % self._report_blocks == 0:
+        if self._run.finished or self._unreported_blocks >= self._report_blocks:
             self._write_report()
 
         ages = self._run.ages
@@ -154,6 +162,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             )
             self._store.write_checkpoint(self._cohort.cohort_id, self._report, self._run.save())
             self._report += 1
+            self._unreported_blocks = 0
             self._unreported = []
 
     def _remaining_steps(self, ages: dict[str, int]) -> int:

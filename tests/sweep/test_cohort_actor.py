@@ -131,6 +131,19 @@ def test_reports_are_counted_and_never_timed(undisturbed: Path, tmp_path: Path) 
     assert len(names[0]) >= 3
 
 
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_stopped_in_good_order_nothing_is_trained_twice(undisturbed: Path, tmp_path: Path, steps: int) -> None:
+    [cohort_id] = recorded(tmp_path)
+    first = actor(tmp_path, cohort_id)
+    results = [first.step() for _ in range(steps)]
+    first.cleanup()
+    results += steps_of(actor(tmp_path, cohort_id))
+
+    assert_same_tables(tmp_path, undisturbed)
+    trained = sum(result["trained_steps"] for result in results)
+    assert trained == tables(undisturbed)["trials"]["ended_at_step"].sum()
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 def test_a_process_that_dies_loses_nothing(undisturbed: Path, tmp_path: Path, steps: int) -> None:
     """Whether or not it has written a checkpoint; and if it only seemed dead, it may go on writing."""

@@ -109,7 +109,9 @@ def test_an_undisturbed_run(undisturbed: tuple[Path, RunSummary, Recorder]) -> N
     results, summary, recorder = undisturbed
     assert (summary.trials, summary.ended, summary.ended_here) == (8, {"budget": 8}, 8)
     assert (summary.exit_code, summary.failed, summary.missing, summary.problem) == (0, {}, 0, None)
-    assert str(summary).startswith("8 of 8 trials are done (8 to the end of their budget); 0 grokked.\nThis run took")
+    assert str(summary).startswith(
+        "8 of 8 trials are done (8 to the end of their budget); 0 grokked.\nThis run took"
+    )
     assert len(tables(results)["trials"]) == 8
     assert attempts(results) == {1}
 
