@@ -23,7 +23,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from analysis.errors import AnalysisError, ResultsNotFound
 
@@ -134,7 +134,7 @@ class ResultsFolder:
     def request(self) -> list[str]:
         """Ids of the trials asked for now; every trial of every cohort if there is no `sweep.json`."""
         if self._exists("sweep.json"):
-            return [str(trial_id) for trial_id in self._read_json("sweep.json")["trials"]]
+            return [str(trial_id) for trial_id in self._read_json("sweep.json", "trials")["trials"]]
         return list(dict.fromkeys(trial_id for cohort in self.cohorts for trial_id in cohort.configs))
 
     def cohort_of_trials(self) -> dict[str, CohortFile]:
@@ -226,9 +226,9 @@ class ResultsFolder:
         for name in names:
             if not name.endswith(".json") or name.endswith(_FAILED) or name.startswith("."):
                 continue
-            stated = self._read_json(f"cohorts/{name}")
+            stated = self._read_json(f"cohorts/{name}", "cohort_id", "index", "trials")
             failed_name = name.removesuffix(".json") + _FAILED
-            failed = self._read_json(f"cohorts/{failed_name}")["reason"] if failed_name in names else None
+            failed = self._read_json(f"cohorts/{failed_name}", "reason")["reason"] if failed_name in names else None
             cohorts.append(
                 CohortFile(
                     cohort_id=stated["cohort_id"],
@@ -256,9 +256,20 @@ class ResultsFolder:
         found = {parse_report(name): f"{self._root}/{folder}/{name}" for name in self._names(folder)}
         return {report: file for report, file in found.items() if report is not None}
 
-    def _read_json(self, relative: str) -> Any:
+    def _read_json(self, relative: str, *needed: str) -> dict[str, Any]:
         with self._filesystem.open_input_stream(f"{self._root}/{relative}") as stream:
-            return json.loads(stream.read())
+            data = stream.read()
+        try:
+            stated = json.loads(data)
+            missing = sorted(set(needed) - stated.keys())
+        except (ValueError, AttributeError) as error:
+            missing = [f"valid JSON ({error})"]
+        if missing:
+            raise AnalysisError(
+                f"{self.path}/{relative} is damaged, it lacks {', '.join(missing)}; put a good copy in its place, "
+                "or start again in another results folder"
+            )
+        return cast("dict[str, Any]", stated)
 
 
 def open_filesystem(path: str, filesystem: Any) -> tuple[Any, str]:

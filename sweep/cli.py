@@ -303,17 +303,17 @@ def _existing(results: str) -> str:
 def _findings(results: str) -> dict[str, Any]:
     """Writes the report; the map, the sentence, and where everything is."""
     import analysis
-    from analysis.cells import usual_axes
+    from analysis.cells import sweep_map
     from analysis.report import write_report
     from analysis.summary import result_sentence, text_map
 
     files = write_report(results)
     events = analysis.events(analysis.load(results))
-    grid = events if events.empty else analysis.grok_map(events, *usual_axes(events))
+    stands = analysis.status(results)
     return {
         "results": results,
-        "map": text_map(grid),
-        "sentence": result_sentence(events, planned=len(analysis.status(results))),
+        "map": text_map(sweep_map(events, stands)),
+        "sentence": result_sentence(events, planned=len(stands)),
         "files": {name: place for name, place in dataclasses.asdict(files).items() if place is not None},
     }
 

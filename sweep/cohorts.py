@@ -204,7 +204,7 @@ def group(
     Returns:
         The cohorts, the one with the most work first.
     """
-    from sweep.estimate import suggested_lanes, trial_flops
+    from sweep.estimate import lanes_for, trial_flops
     from trainables.lanes import shape_key
 
     shapes: dict[Any, list[TrialConfig]] = defaultdict(list)
@@ -215,7 +215,7 @@ def group(
 
     queues: list[tuple[float, list[TrialConfig], int]] = []
     for key, members in shapes.items():
-        lanes = config.lanes if config.lanes != "auto" else suggested_lanes(members[0], config.device, parallel)
+        lanes = lanes_for(members[0], config.lanes, config.device, parallel)
         count = _number_of_cohorts(len(members), lanes, parallel * work[key] / total)
         for queue in _deal(members, count):
             width = lanes if config.lanes != "auto" else _even_lanes(len(queue), lanes)

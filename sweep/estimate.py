@@ -7,8 +7,10 @@ import heapq
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from sweep.cohorts import Plan
+from sweep.errors import SweepError
 from sweep.store import Store
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringConfig, evaluated_steps, measured_steps
@@ -31,10 +33,12 @@ MEASUREMENT_FLOPS = 1e9
 LANES_ON_A_GPU = 256
 """More lanes than this no longer fill a GPU better."""
 
+MEMORY_SHARE = 0.5
+"""Of the memory, for the lanes; the rest is for Ray, the driver and whatever else runs there."""
+
 GPU_BYTES = 16 * 2**30
 """Assumed where the GPU is not on this machine."""
 
-_FLOAT_BYTES = 4
 _RATE_SECONDS = 0.2
 _RATE_SIDE = 256
 
@@ -143,41 +147,39 @@ def trial_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
     )
 
 
-def lane_bytes(trial: TrialConfig) -> int:
-    """Memory that one more lane takes, roughly: weights, their gradient and moments, what a pass keeps."""
-    from trainables.evaluate import CHUNK_EXAMPLES
-    from trainables.lanes import effective_batch_size
-    from trainables.models import parameter_shapes
-    from trainables.tasks import build_task
-
-    task = build_task(trial.task)
-    weights = sum(
-        shape[0] * (shape[1] if len(shape) > 1 else 1) for shape in parameter_shapes(task, trial.model).values()
-    )
-    examples = max(effective_batch_size(trial), min(task.examples, CHUNK_EXAMPLES))
-    kept = trial.model.depth * (task.positions * 4 * trial.model.width + 4 * trial.model.hidden) + 3 * task.classes
-    return _FLOAT_BYTES * (8 * weights + examples * kept)
-
-
-def suggested_lanes(trial: TrialConfig, device: str, parallel: int) -> int:
-    """Lanes for cohorts of this trial's shape: enough to fill the device, within half of its memory.
+def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, parallel: int) -> int:
+    """Lanes for cohorts of this trial's shape, within half of the device's memory; Ray watches over none of it.
 
     Args:
         trial: One of the shape.
+        wanted: So many, or `auto`: as many as fill the device and fit.
         device: `cpu` or `cuda`.
         parallel: Cohorts that share the memory of a machine.
+
+    Raises:
+        SweepError: so many do not fit.
     """
     import psutil
     import torch
 
     from trainables.lanes import DEFAULT_LANES
+    from trainables.memory import lane_bytes
 
     if device == "cpu":
-        memory, wanted = psutil.virtual_memory().total / parallel, DEFAULT_LANES
+        memory, enough = psutil.virtual_memory().total / parallel, DEFAULT_LANES
     else:
         memory = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else GPU_BYTES
-        wanted = LANES_ON_A_GPU
-    return max(1, min(wanted, int(memory / 2 / lane_bytes(trial))))
+        enough = LANES_ON_A_GPU
+    fitting = max(1, int(MEMORY_SHARE * memory / lane_bytes(trial)))
+    if wanted == "auto":
+        return min(enough, fitting)
+    if wanted > fitting:
+        needed, allowed = (size / 2**30 for size in (wanted * lane_bytes(trial), MEMORY_SHARE * memory))
+        raise SweepError(
+            f"lanes: {wanted:,} lanes of this network need {needed:,.1f} GiB, and a cohort may take {allowed:,.1f}; "
+            f"choose at most {fitting:,}, or leave it to lanes: auto"
+        )
+    return wanted
 
 
 def matrix_product_rate() -> float:

@@ -9,11 +9,13 @@ import pytest
 
 from sweep.cohorts import plan, record
 from sweep.config import SweepConfig
-from sweep.estimate import _makespan, estimate, lane_bytes, matrix_product_rate, suggested_lanes, trial_flops
+from sweep.errors import SweepError
+from sweep.estimate import _makespan, estimate, lanes_for, matrix_product_rate, trial_flops
 from sweep.store import Store
 from tests.sweep.made_up import end_trials
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.measuring import MeasuringConfig
+from trainables.memory import lane_bytes
 
 TINY = {"task": {"modulus": 7}, "model": {"width": 8, "heads": 2}, "data_fraction": 0.5, "steps": 100}
 
@@ -40,9 +42,12 @@ def test_lanes_are_bounded_by_memory() -> None:
     small = TrialConfig(task=TaskConfig(modulus=17), model=ModelConfig(width=32))
     large = TrialConfig(model=ModelConfig(width=4096, layers=8))
     assert lane_bytes(small) < 2**26 < 2**30 < lane_bytes(large)
-    assert suggested_lanes(small, "cpu", 2) == 8
-    assert suggested_lanes(large, "cpu", 10_000) == 1
-    assert suggested_lanes(small, "cuda", 1) > 8
+    assert lanes_for(small, "auto", "cpu", 2) == 8
+    assert lanes_for(small, 3, "cpu", 2) == 3
+    assert lanes_for(large, "auto", "cpu", 10_000) == 1
+    assert lanes_for(small, "auto", "cuda", 1) > 8
+    with pytest.raises(SweepError, match=r"lanes: 64 lanes of this network need .* choose at most \d+, or leave"):
+        lanes_for(large, 64, "cpu", 100)
 
 
 def test_the_longest_cohorts_first_on_free_cores() -> None:
