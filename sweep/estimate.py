@@ -176,7 +176,7 @@ def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, pa
     if wanted > fitting:
         needed, allowed = (size / 2**30 for size in (wanted * lane_bytes(trial), MEMORY_SHARE * memory))
         raise SweepError(
-            f"lanes: {wanted:,} lanes of this network need {needed:,.1f} GiB, and a cohort may take {allowed:,.1f}; "
+            f"lanes: {wanted:,} of this network need {needed:,.1f} GiB, and a cohort may take {allowed:,.1f}; "
             f"choose at most {fitting:,}, or leave it to lanes: auto"
         )
     return wanted

@@ -46,7 +46,7 @@ def test_lanes_are_bounded_by_memory() -> None:
     assert lanes_for(small, 3, "cpu", 2) == 3
     assert lanes_for(large, "auto", "cpu", 10_000) == 1
     assert lanes_for(small, "auto", "cuda", 1) > 8
-    with pytest.raises(SweepError, match=r"lanes: 64 lanes of this network need .* choose at most \d+, or leave"):
+    with pytest.raises(SweepError, match=r"lanes: 64 of this network need .* choose at most \d+, or leave"):
         lanes_for(large, 64, "cpu", 100)
 
 
