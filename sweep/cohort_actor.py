@@ -14,7 +14,7 @@ from ray import tune
 
 from analysis.errors import AnalysisError
 from analysis.events import Thresholds
-from sweep.cohorts import Cohort
+from sweep.cohort import Cohort
 from sweep.errors import SweepError
 from sweep.store import RunContext, Store
 from sweep.watch import TrialWatch

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from analysis.decline import DeclineParameters, rule_name
+from analysis.decline import rule_name
+from sweep.cohort import Cohort
 from sweep.config import SweepConfig, check_feasible
 from sweep.space import trials as trials_of
-from trainables.config import TrialConfig, trial_from_dict
-from trainables.measuring import MeasuringConfig
+from trainables.config import TrialConfig
 
 if TYPE_CHECKING:
     from sweep.store import Outcome, Store
@@ -25,56 +24,6 @@ NO_RULE = "none"
 
 QUEUE_PER_LANE = 4
 """A cohort holds at most this many trials a lane: a bound on what its end delays and on what one fault costs."""
-
-KeepNetworks = Literal["none", "final", "measured"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cohort:
-    """A queue of trials of one shape that one process trains, and all it needs to know to do so."""
-
-    cohort_id: str
-    index: int
-    """Counts up within a results folder: of two cohorts that hold a trial, the larger is the newer attempt."""
-    trials: tuple[TrialConfig, ...]
-    lanes: int
-    measuring: MeasuringConfig
-    stop_rule: str
-    """Name, version and parameters of the rule, or `none`."""
-    decline: DeclineParameters | None
-    """None: no trial is stopped by us."""
-    audit_share: float
-    keep_networks: KeepNetworks
-    device: str
-    created: str
-    """When, UTC, ISO 8601."""
-
-    @property
-    def trial_ids(self) -> tuple[str, ...]:
-        """Ids of the trials, in the order of the queue."""
-        return tuple(trial.trial_id for trial in self.trials)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, the inverse of `cohort_from_dict`."""
-        return {
-            **{entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)},
-            "trials": [{"trial_id": trial.trial_id, "config": trial.as_dict()} for trial in self.trials],
-            "measuring": dataclasses.asdict(self.measuring),
-            "decline": None if self.decline is None else dataclasses.asdict(self.decline),
-        }
-
-
-def cohort_from_dict(values: dict[str, Any]) -> Cohort:
-    """Build a cohort from what `Cohort.as_dict` gave, or what JSON made of it."""
-    decline = values["decline"]
-    return Cohort(
-        **{
-            **values,
-            "trials": tuple(trial_from_dict(trial["config"]) for trial in values["trials"]),
-            "measuring": MeasuringConfig(**values["measuring"]),
-            "decline": None if decline is None else DeclineParameters(**decline),
-        }
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +153,7 @@ def group(
     Returns:
         The cohorts, the one with the most work first.
     """
-    from sweep.estimate import lanes_for, trial_flops
+    from sweep.sizing import lanes_for, trial_flops
     from trainables.lanes import shape_key
 
     shapes: dict[Any, list[TrialConfig]] = defaultdict(list)

@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from sweep.cohorts import Cohort
+    from sweep.cohort import Cohort
 
 WINDOW_S = 60.0
 """Rates are those of this last stretch of time."""

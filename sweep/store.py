@@ -29,7 +29,7 @@ from analysis.results_folder import (
 )
 from analysis.schema import SCHEMA_VERSION, TABLES
 from sweep import __version__
-from sweep.cohorts import Cohort, KeepNetworks, cohort_from_dict
+from sweep.cohort import Cohort, KeepNetworks, cohort_from_dict
 from sweep.errors import StoreError
 
 if TYPE_CHECKING:

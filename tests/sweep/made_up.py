@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from sweep.cohorts import Cohort
+from sweep.cohort import Cohort
 from sweep.store import RunContext, Store
 from trainables.complexity import METHOD
 from trainables.config import TrialConfig

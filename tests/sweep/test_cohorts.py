@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.cohorts import QUEUE_PER_LANE, cohort_from_dict, group, plan, record
+from sweep.cohort import cohort_from_dict
+from sweep.cohorts import QUEUE_PER_LANE, group, plan, record
 from sweep.config import SweepConfig
 from sweep.errors import SpecificationError
 from sweep.space import trials

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sweep.cohorts import Cohort, group
+from sweep.cohort import Cohort
+from sweep.cohorts import group
 from sweep.config import SweepConfig
 from sweep.progress import PLAIN_EVERY_S, NoProgress, Snapshot, SteadyConsole, Tally, TerminalProgress, duration
 from sweep.space import trials

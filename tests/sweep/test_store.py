@@ -18,7 +18,8 @@ from safetensors.torch import load as load_tensors
 
 import analysis
 from analysis.schema import TABLES, arrow_schema
-from sweep.cohorts import Cohort, plan, record
+from sweep.cohort import Cohort
+from sweep.cohorts import plan, record
 from sweep.config import SweepConfig
 from sweep.errors import StoreError
 from sweep.store import Attempt, RunContext, Store
