@@ -90,9 +90,10 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     def cleanup(self) -> None:
         """Stopped in good order, by Ctrl-C say: report what is not reported yet, so that nothing is trained twice.
 
-        Not called where a process dies, nor of one thought dead.
+        Not called where a process dies, nor of one thought dead; but after an error as well. If that came in the
+        middle of training, measurements are lost that the lanes believe were taken: nothing may go on from there.
         """
-        if self._failure is None and self._unreported_blocks and not self._run.finished:
+        if self._failure is None and self._whole and self._unreported_blocks and not self._run.finished:
             self._write_report()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
@@ -107,6 +108,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         self._report = self._attempt.next_report
         self._unreported_blocks = 0
         self._unreported: list[Measurement] = []
+        self._whole = True
         self._trial_watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds_of(cohort))
         if self._attempt.checkpoint is None:
             self._run = LaneRun(
@@ -127,7 +129,9 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _train(self) -> dict[str, Any]:
         ages_before = self._run.ages
+        self._whole = False
         measurements = self._run.advance(STEP_BLOCKS)
+        self._whole = True
         self._unreported_blocks += STEP_BLOCKS
         self._unreported += measurements
         if self._run.finished or self._unreported_blocks >= self._report_blocks:

@@ -16,7 +16,8 @@ from sweep.config import SweepConfig
 from sweep.store import Store
 from sweep.watch import TrialWatch
 from tests.sweep.tables import assert_same_tables, tables
-from trainables.lanes import train
+from trainables.lanes import LaneRun, train
+from trainables.measurement import Measurement
 
 REPORT_BLOCKS = 2 * STEP_BLOCKS
 
@@ -179,6 +180,29 @@ def test_it_may_die_between_the_tables_and_the_checkpoint(
         with pytest.raises(OSError, match="the network is gone"):
             list(steps_of(actor(tmp_path, cohort_id)))
     assert len(list((tmp_path / "tables" / "rows").iterdir())) == 2
+
+    list(steps_of(actor(tmp_path, cohort_id)))
+    assert_same_tables(tmp_path, undisturbed)
+
+
+def test_an_error_while_training_leaves_no_hole(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tune lets a process tidy up after an error, too, and then the lanes are ahead of what was reported."""
+    [cohort_id] = recorded(tmp_path)
+    first = actor(tmp_path, cohort_id)
+    first.step()
+    advance = LaneRun.advance
+
+    def fails_at_the_end(run: LaneRun, blocks: int) -> list[Measurement]:
+        advance(run, blocks)
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as fault:
+        fault.setattr(LaneRun, "advance", fails_at_the_end)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            first.step()
+    first.cleanup()
 
     list(steps_of(actor(tmp_path, cohort_id)))
     assert_same_tables(tmp_path, undisturbed)
