@@ -94,7 +94,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     for trial in requested:
         outcome = outcomes.get(trial.trial_id)
         cohort = holder.get(trial.trial_id)
-        if outcome is not None and _satisfies(outcome, trial.steps, rule):
+        if outcome is not None and satisfies(outcome, trial.steps, rule):
             satisfied.append(trial.trial_id)
             continue
         has_failed = outcome is not None and outcome.ended_because == "failed"
@@ -191,7 +191,14 @@ def group(
     ]
 
 
-def _satisfies(outcome: Outcome, steps: int, rule: str) -> bool:
+def satisfies(outcome: Outcome, steps: int, rule: str) -> bool:
+    """Whether what became of a trial is what is asked for, see `plan`.
+
+    Args:
+        outcome: What became of it.
+        steps: The budget asked for.
+        rule: The stopping rule asked for, see `stop_rule_of`.
+    """
     if outcome.ended_because in ("grokked", "diverged"):
         return True
     if outcome.ended_because == "stopped" and outcome.stop_rule == rule:

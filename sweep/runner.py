@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from sweep.cohorts import Plan, plan, record
+from sweep.cohorts import Plan, plan, record, satisfies, stop_rule_of
 from sweep.config import SweepConfig
 from sweep.environment import environment
 from sweep.errors import RayUnusable
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ray import tune
 
     from sweep.cohort_feed import CohortFeed
+    from trainables.config import TrialConfig
 
 TUNE_ENVIRONMENT = {
     # Tune's own files and tables; ours are the results.
@@ -50,9 +51,6 @@ ENDED = {
     "diverged": "diverged",
 }
 """Why a trial ended, in words for a count of them."""
-
-TRIED_AGAIN = frozenset({"interrupted", "failed"})
-"""Outcomes that are not endings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +154,8 @@ class _Run:
         self._plan = decided
         self._progress = progress
         self._requested = [trial.trial_id for trial in decided.trials]
-        self._ended_before = ended_of(store.outcomes(), decided.satisfied)
+        self._rule = stop_rule_of(config)
+        self._ended_before = ended_of(store.outcomes(), decided.trials, self._rule)
         self._grokked_before = store.grokked() if decided.satisfied else set()
         self._tries = config.max_failures
         self._failed: dict[str, str] = {}
@@ -181,7 +180,7 @@ class _Run:
 
     def summary(self, wall_s: float) -> RunSummary:
         outcomes = self._store.outcomes()
-        ended = ended_of(outcomes, self._requested)
+        ended = ended_of(outcomes, self._plan.trials, self._rule)
         failed = [
             outcomes[trial_id].ended_because == "failed" for trial_id in self._requested if trial_id in outcomes
         ]
@@ -261,7 +260,7 @@ class _Run:
             cohort.cohort_id
             for cohort in self._plan.cohorts
             if cohort.cohort_id not in self._failed
-            and len(ended_of(outcomes, cohort.trial_ids)) < len(cohort.trial_ids)
+            and len(ended_of(outcomes, cohort.trials, cohort.stop_rule)) < len(cohort.trials)
         ]
 
     def _tuner(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> tune.Tuner:
@@ -295,13 +294,16 @@ class _Run:
         )
 
 
-def ended_of(outcomes: Mapping[str, Outcome], trial_ids: Sequence[str]) -> dict[str, str]:
-    """Trial id -> why, of those that have ended."""
-    return {
-        trial_id: outcomes[trial_id].ended_because
-        for trial_id in trial_ids
-        if trial_id in outcomes and outcomes[trial_id].ended_because not in TRIED_AGAIN
-    }
+def ended_of(outcomes: Mapping[str, Outcome], trials: Sequence[TrialConfig], rule: str) -> dict[str, str]:
+    """Trial id -> why, of those that have ended as asked for; a shorter attempt before is no end of a longer one.
+
+    Args:
+        outcomes: What became of trials.
+        trials: What is asked for.
+        rule: Name of the stopping rule asked for.
+    """
+    there = ((trial, outcomes[trial.trial_id]) for trial in trials if trial.trial_id in outcomes)
+    return {o.trial_id: o.ended_because for trial, o in there if satisfies(o, trial.steps, rule)}
 
 
 class _Interruption:

@@ -18,14 +18,15 @@ import pytest
 
 from analysis.results_folder import ResultsFolder
 from sweep import cohort_actor
-from sweep.cohorts import plan
+from sweep.cohorts import NO_RULE, plan, record
 from sweep.config import SweepConfig
 from sweep.errors import RayUnusable
 from sweep.progress import NoProgress, Snapshot
 from sweep.ray_cluster import RaySession
 from sweep.ray_processes import processes_of
-from sweep.runner import RunSummary, run
+from sweep.runner import RunSummary, ended_of, run
 from sweep.store import Store
+from tests.sweep.made_up import end_trials
 from tests.sweep.tables import assert_same_tables, tables
 
 REPORT_BLOCKS = 2 * cohort_actor.STEP_BLOCKS
@@ -294,6 +295,18 @@ def test_a_cohort_that_fails_for_good_is_said_and_tried_again_alone(
     again = run(config, retry_failed=True, progress=NoProgress())
     assert (again.ended_here, again.failed_trials, again.exit_code) == (len(bad.trials), 0, 0)
     assert_same_tables(tmp_path, undisturbed[0])
+
+
+def test_a_shorter_attempt_before_is_no_end_of_a_longer_one(tmp_path: Path) -> None:
+    short, store = specification(tmp_path), Store(tmp_path)
+    decided = plan(short, store)
+    record(decided, short, store)
+    for cohort in decided.new:
+        end_trials(store, cohort, dict.fromkeys(cohort.trial_ids, "budget"))
+    asked = decided.trials
+    longer = [dataclasses.replace(trial, steps=2 * trial.steps) for trial in asked]
+    assert len(ended_of(store.outcomes(), asked, NO_RULE)) == len(asked)
+    assert ended_of(store.outcomes(), longer, NO_RULE) == {}
 
 
 def test_what_a_retry_cannot_cure_is_not_retried(ray_session: RaySession, tmp_path: Path) -> None:
