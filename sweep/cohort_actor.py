@@ -164,7 +164,9 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             self._store.write_report(
                 self._cohort.cohort_id, self._attempt.number, self._report, self._unreported, context
             )
-            self._store.write_checkpoint(self._cohort.cohort_id, self._report, self._run.save())
+            self._store.write_checkpoint(
+                self._cohort.cohort_id, self._attempt.number, self._report, self._run.save()
+            )
             self._report += 1
             self._unreported_blocks = 0
             self._unreported = []

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -196,14 +197,15 @@ class Store:
     # --- attempts, reports, checkpoints --------------------------------------------------------------------------
 
     def claim_attempt(self, cohort_id: str) -> Attempt:
-        """Begin a new attempt at a cohort, from its newest checkpoint whose reports all count."""
+        """Begin a new attempt at a cohort, from its newest checkpoint whose report counts; all before it do, too."""
         reports = {table: self._reports(table, cohort_id) for table in TABLES}
         newest = max((report.attempt for found in reports.values() for report in found), default=0)
-        counted = {report.report for report in counted_reports(reports["rows"])}
-        usable = [number for number in self._checkpoints(cohort_id) if counted.issuperset(range(number + 1))]
+        counted = counted_reports(reports["rows"])
+        usable = [place for place in self._checkpoints(cohort_id) if Report(cohort_id, *place) in counted]
         if not usable:
             return Attempt(newest + 1, 0, None)
-        return Attempt(newest + 1, usable[-1] + 1, self._read(_checkpoint_name(cohort_id, usable[-1])))
+        attempt, report = max(usable, key=lambda place: place[1])
+        return Attempt(newest + 1, report + 1, self._read(_checkpoint_name(cohort_id, attempt, report)))
 
     def write_report(
         self,
@@ -225,15 +227,18 @@ class Store:
         rows = _table_rows(measurements, context)
         for table in sorted(TABLES, key=lambda name: name == "rows"):
             if rows[table] or table == "rows":
-                name = f"{cohort_id}-{attempt:03d}-{report:05d}.parquet"
-                self._write(f"tables/{table}/{name}", _parquet(table, rows[table]))
+                name = f"tables/{table}/{_report_name(cohort_id, attempt, report)}.parquet"
+                self._write(name, _parquet(table, rows[table]))
 
-    def write_checkpoint(self, cohort_id: str, report: int, data: bytes) -> None:
-        """Write the state after a report, once that is written, and delete checkpoints no longer needed."""
-        self._write(_checkpoint_name(cohort_id, report), data)
-        older = [number for number in self._checkpoints(cohort_id) if number < report]
-        for number in older[: len(older) - (CHECKPOINTS_KEPT - 1)]:
-            self._delete(_checkpoint_name(cohort_id, number))
+    def write_checkpoint(self, cohort_id: str, attempt: int, report: int, data: bytes) -> None:
+        """Write the state after a report, once that is written, and delete checkpoints no longer needed.
+
+        Those of a newer attempt are left alone: this process may be thought dead.
+        """
+        self._write(_checkpoint_name(cohort_id, attempt, report), data)
+        older = [place for place in self._checkpoints(cohort_id) if place < (attempt, report)]
+        for place in older[: len(older) - (CHECKPOINTS_KEPT - 1)]:
+            self._delete(_checkpoint_name(cohort_id, *place))
 
     # --- outcomes ------------------------------------------------------------------------------------------------
 
@@ -340,15 +345,19 @@ class Store:
         found = (parse_report(name) for name in self._names(f"tables/{table}"))
         return [report for report in found if report is not None and report.cohort_id == cohort_id]
 
-    def _checkpoints(self, cohort_id: str) -> list[int]:
-        """Numbers of the reports after which there is a checkpoint, ascending."""
-        prefix, suffix = f"{cohort_id}-", ".safetensors"
-        names = (name for name in self._names("checkpoints") if name.startswith(prefix) and name.endswith(suffix))
-        return sorted(int(name.removeprefix(prefix).removesuffix(suffix)) for name in names)
+    def _checkpoints(self, cohort_id: str) -> list[tuple[int, int]]:
+        """Attempts and reports after which there is a checkpoint, ascending."""
+        pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)-(\d+)\.safetensors")
+        found = (pattern.fullmatch(name) for name in self._names("checkpoints"))
+        return sorted((int(match[1]), int(match[2])) for match in found if match is not None)
 
 
-def _checkpoint_name(cohort_id: str, report: int) -> str:
-    return f"checkpoints/{cohort_id}-{report:05d}.safetensors"
+def _report_name(cohort_id: str, attempt: int, report: int) -> str:
+    return f"{cohort_id}-{attempt:03d}-{report:05d}"
+
+
+def _checkpoint_name(cohort_id: str, attempt: int, report: int) -> str:
+    return f"checkpoints/{_report_name(cohort_id, attempt, report)}.safetensors"
 
 
 def _mebibytes(size: int) -> str:

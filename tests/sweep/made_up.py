@@ -92,4 +92,4 @@ def end_trials(
     ]
     context = RunContext(cohort=cohort, device="cpu", threads=1)
     store.write_report(cohort.cohort_id, attempt.number, attempt.next_report, rows, context)
-    store.write_checkpoint(cohort.cohort_id, attempt.next_report, b"state")
+    store.write_checkpoint(cohort.cohort_id, attempt.number, attempt.next_report, b"state")

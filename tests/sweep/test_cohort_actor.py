@@ -171,10 +171,10 @@ def test_it_may_die_between_the_tables_and_the_checkpoint(
     with monkeypatch.context() as fault:
         write_checkpoint = Store.write_checkpoint
 
-        def fails_the_second_time(store: Store, cohort_id: str, report: int, data: bytes) -> None:
+        def fails_the_second_time(store: Store, cohort_id: str, attempt: int, report: int, data: bytes) -> None:
             if report == 1:
                 raise OSError("the network is gone")
-            write_checkpoint(store, cohort_id, report, data)
+            write_checkpoint(store, cohort_id, attempt, report, data)
 
         fault.setattr(Store, "write_checkpoint", fails_the_second_time)
         with pytest.raises(OSError, match="the network is gone"):

@@ -86,7 +86,7 @@ def cohort_processes(session: RaySession) -> list[psutil.Process]:
 
 def _checkpoints(results: Path) -> list[tuple[str, int]]:
     """Cohort id and report of each."""
-    names = (path.stem.rpartition("-") for path in (results / "checkpoints").glob("c*.safetensors"))
+    names = (path.stem.rsplit("-", 2) for path in (results / "checkpoints").glob("c*.safetensors"))
     return [(cohort_id, int(report)) for cohort_id, _, report in names]
 
 

@@ -112,7 +112,7 @@ def test_a_report_of_an_attempt_that_was_replaced_does_not_count(tmp_path: Path)
 
     assert store.claim_attempt(cohort.cohort_id) == Attempt(1, 0, None)
     write(1, 0, 32)
-    store.write_checkpoint(cohort.cohort_id, 0, b"zero")
+    store.write_checkpoint(cohort.cohort_id, 1, 0, b"zero")
     write(1, 1, 64)  # killed before its checkpoint
     second = store.claim_attempt(cohort.cohort_id)
     assert second == Attempt(2, 1, b"zero")
@@ -121,8 +121,13 @@ def test_a_report_of_an_attempt_that_was_replaced_does_not_count(tmp_path: Path)
     write(1, 2, 96)  # the process thought dead goes on
     assert steps(store) == [32, 64]
     # ... and even leaves a checkpoint of a report that does not count: nobody goes on from there.
-    store.write_checkpoint(cohort.cohort_id, 2, b"of the dead")
+    store.write_checkpoint(cohort.cohort_id, 1, 2, b"of the dead")
     assert store.claim_attempt(cohort.cohort_id) == Attempt(3, 1, b"zero")
+    # Nor does it touch that of its successor, who was stopped in good order elsewhere in the same report.
+    store.write_checkpoint(cohort.cohort_id, 2, 1, b"one")
+    for report in (1, 2, 3):
+        store.write_checkpoint(cohort.cohort_id, 1, report, b"of the dead")
+    assert store.claim_attempt(cohort.cohort_id) == Attempt(3, 2, b"one")
 
 
 def test_without_a_checkpoint_an_attempt_begins_at_the_beginning(tmp_path: Path) -> None:
@@ -134,9 +139,9 @@ def test_without_a_checkpoint_an_attempt_begins_at_the_beginning(tmp_path: Path)
 def test_old_checkpoints_go(tmp_path: Path) -> None:
     store, cohort = new_sweep(tmp_path)
     for report in range(4):
-        store.write_checkpoint(cohort.cohort_id, report, b"state")
+        store.write_checkpoint(cohort.cohort_id, 1, report, b"state")
     names = sorted(file.name for file in Path(store.path, "checkpoints").iterdir())
-    assert names == [f"{cohort.cohort_id}-{report:05d}.safetensors" for report in (2, 3)]
+    assert names == [f"{cohort.cohort_id}-001-{report:05d}.safetensors" for report in (2, 3)]
 
 
 def comparable(store: Store) -> pd.DataFrame:
@@ -156,7 +161,7 @@ def train(store: Store, cohort: Cohort, *, reports: int, lose_last_checkpoint: b
             return
         store.write_report(cohort.cohort_id, attempt.number, report, run.advance(1), context(cohort))
         if not (lose_last_checkpoint and report == attempt.next_report + reports - 1):
-            store.write_checkpoint(cohort.cohort_id, report, run.save())
+            store.write_checkpoint(cohort.cohort_id, attempt.number, report, run.save())
 
 
 def test_killed_between_tables_and_checkpoint_each_row_counts_once(tmp_path: Path) -> None:
@@ -178,7 +183,7 @@ def test_a_crash_while_writing_leaves_no_file_of_that_name(tmp_path: Path, monke
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
-        store.write_checkpoint(cohort.cohort_id, 0, b"state")
+        store.write_checkpoint(cohort.cohort_id, 1, 0, b"state")
     monkeypatch.undo()
     assert list(Path(store.path, "checkpoints").iterdir()) == []
 
