@@ -67,7 +67,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
 
     A trial satisfies the request if it grokked (which it has done past its tail), diverged (it would again),
     reached the requested budget, or was stopped under the same rule. One that has not ended goes on in the
-    cohort that holds it, if that one has the same budget, rule and way of measuring. All others run anew.
+    cohort that holds it, if that one has the same budget, rule, way of measuring and device. All others run anew.
 
     Args:
         config: What is asked for.
@@ -107,6 +107,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
             and budgets[cohort.index, trial.trial_id] == trial.steps
             and cohort.stop_rule == rule
             and cohort.measuring == config.measuring
+            and cohort.device == config.device
         ):
             resume[cohort.index] = cohort
         else:

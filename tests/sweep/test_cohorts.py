@@ -145,6 +145,14 @@ def test_another_budget_is_a_new_attempt_with_a_larger_index(store: Store) -> No
     assert plan(tiny(steps=300), store).resume == longer.new
 
 
+def test_a_cohort_does_not_change_its_device(store: Store) -> None:
+    """Processes are given a GPU or none by what is asked for now, and a cohort trains where it says."""
+    record(plan(tiny(device="cuda"), store), tiny(device="cuda"), store)
+    again = plan(tiny(), store)
+    assert again.resume == []
+    assert [cohort.device for cohort in again.new] == ["cpu"]
+
+
 def test_failed_trials_run_again_and_can_be_the_only_ones(store: Store) -> None:
     config = tiny(seeds=4)
     first = plan(config, store, parallel=2)
