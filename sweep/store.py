@@ -197,7 +197,7 @@ class Store:
     # --- attempts, reports, checkpoints --------------------------------------------------------------------------
 
     def claim_attempt(self, cohort_id: str) -> Attempt:
-        """Begin a new attempt at a cohort, from its newest checkpoint whose report counts; all before it do, too."""
+        """Begin a new attempt at a cohort, from its newest checkpoint whose report counts, and so all before it."""
         reports = {table: self._reports(table, cohort_id) for table in TABLES}
         newest = max((report.attempt for found in reports.values() for report in found), default=0)
         counted = counted_reports(reports["rows"])
