@@ -185,7 +185,6 @@ def rule_name(parameters: DeclineParameters) -> str:
     `decline-1(patience=30, memorise_within=0.5, ...)`
     """
     numbers = {field.name: float(getattr(parameters, field.name)) for field in fields(parameters)}
-    numbers = {field.name: float(getattr(parameters, field.name)) for field in fields(parameters)}
     stated = ", ".join(
         f"{name}={int(number) if number.is_integer() else repr(number)}" for name, number in numbers.items()
     )

@@ -221,22 +221,6 @@ def _before(step: NDArray[np.int64], index: int) -> int | None:
     return int(step[index - 1]) if index else None
 
 
-#: Columns of rows that differ from step to step: everything else is a trial's own and is kept by `events`.
-_PER_STEP = (
-    "step",
-    "train_loss",
-    "val_loss",
-    "train_accuracy",
-    "val_accuracy",
-    "complexity_bytes",
-    "description_length_bits",
-    "zstd_bytes",
-    "l2_norm",
-    "spectral_entropy",
-    "effective_rank",
-    "train_wall_s",
-    "measure_wall_s",
-)
 _NEEDED = ("trial_id", "step", "train_accuracy", "val_accuracy", "complexity_bytes")
 _EVENT_COLUMNS = tuple(name for name in Events.__slots__ if name != "tail_complete")
 
@@ -271,13 +255,17 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     """
     import pandas as pd
 
+    from analysis.schema import ROWS, SETTINGS
+
     missing = [name for name in _NEEDED if name not in df.columns]
     if missing:
         raise AnalysisError(
             f"events need the columns {', '.join(_NEEDED)}; {', '.join(missing)} missing; load them too"
         )
+    # Columns that differ from step to step go; everything else is a trial's own and is kept.
+    per_step = {column.name for column in ROWS} - {column.name for column in SETTINGS} - {"trial_id"}
     ordered = df.sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
-    own = ordered[[name for name in df.columns if name not in _PER_STEP]]
+    own = ordered[[name for name in df.columns if name not in per_step]]
     starts = np.flatnonzero(~ordered["trial_id"].duplicated().to_numpy())
     result = own.iloc[starts].reset_index(drop=True)
     found = [

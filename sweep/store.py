@@ -406,10 +406,10 @@ def _is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
 
 def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext) -> dict[str, Any]:
     import torch
-    import zstandard
 
     from analysis.decline import is_audited
     from trainables.complexity import METHOD
+    from trainables.sizes import zstd_version
     from trainables.tasks import build_task
 
     cohort, end, task = context.cohort, measurement.end, build_task(trial.task)
@@ -437,6 +437,6 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
         "device": context.device,
         "threads": context.threads,
         "torch_version": torch.__version__,
-        "zstd_version": ".".join(str(part) for part in zstandard.ZSTD_VERSION),
+        "zstd_version": zstd_version(),
         "package_version": __version__,
     }

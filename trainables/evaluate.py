@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
-import zstandard
 from torch import Tensor
 
 from trainables.complexity import METHOD, ComplexityResult, measure
@@ -17,13 +15,12 @@ from trainables.config import ModelConfig, TrialConfig
 from trainables.measurement import ComplexityMeasurement, MatrixMeasurement
 from trainables.measuring import MeasuringConfig
 from trainables.models import forward
+from trainables.sizes import bzip2_bytes, zstd_bytes
 from trainables.spectral import penalty_matrices, spectrum
 from trainables.tasks import Split, Task
 
 CHUNK_EXAMPLES = 2048
 """Examples evaluated at once. A constant: a lane's bits must not depend on how many lanes fit in memory."""
-
-ZSTD_LEVEL = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,21 +93,16 @@ def size(network: Mapping[str, Tensor]) -> Size:
         l2_norm=math.sqrt(math.fsum(float(weight.double().square().sum()) for weight in network.values()))
         if all(bool(torch.isfinite(weight).all()) for weight in network.values())
         else math.nan,
-        zstd_bytes=len(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(raw_bytes(network))),
+        zstd_bytes=zstd_bytes(network),
         spectral_entropy=math.fsum(m.spectral_entropy for m in matrices) / len(matrices),
         effective_rank=math.fsum(m.effective_rank for m in matrices) / len(matrices),
         matrices=matrices,
     )
 
 
-def raw_bytes(network: Mapping[str, Tensor]) -> bytes:
-    """The float32 weights one after the other, little endian: what general-purpose compressors are given."""
-    return b"".join(weight.contiguous().numpy().astype("<f4").tobytes() for weight in network.values())
-
-
 def bzip2_size(network: Mapping[str, Tensor]) -> int:
-    """The paper's naive size: bzip2 of the raw float32 weights, bytes."""
-    return len(bz2.compress(raw_bytes(network)))
+    """The paper's naive size, see `trainables.sizes.bzip2_bytes`."""
+    return bzip2_bytes(network)
 
 
 def complexities(

@@ -15,6 +15,7 @@ from trainables.complexity import METHOD
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.measuring import MeasuringConfig
 from trainables.models import forward, initialise
+from trainables.sizes import ZSTD_LEVEL
 from trainables.tasks import build_task, split
 
 TRIAL = TrialConfig(
@@ -39,9 +40,9 @@ def test_scores_are_means_over_each_part_with_noisy_labels_in_training_only() ->
 
 
 def test_sizes_are_those_of_the_raw_weights() -> None:
-    raw = b"".join(weight.numpy().tobytes() for weight in NETWORK.values())
+    raw = b"".join(NETWORK[name].numpy().tobytes() for name in sorted(NETWORK))
     found = evaluate.size(NETWORK)
-    assert found.zstd_bytes == len(zstandard.compress(raw, evaluate.ZSTD_LEVEL))
+    assert found.zstd_bytes == len(zstandard.compress(raw, ZSTD_LEVEL))
     assert evaluate.bzip2_size(NETWORK) == len(bz2.compress(raw))
     flat = torch.cat([weight.flatten() for weight in NETWORK.values()]).double()
     assert found.l2_norm == pytest.approx(float(flat.norm()))
