@@ -7,6 +7,7 @@ there.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from analysis.errors import AnalysisError
 from analysis.events import Thresholds
 from sweep.cohort import Cohort
 from sweep.errors import SweepError
-from sweep.store import RunContext, Store
+from sweep.store import RunContext, Store, is_kept
 from sweep.watch import TrialWatch
 from trainables.errors import TrainablesError
 from trainables.lanes import LaneRun
@@ -133,7 +134,9 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         measurements = self._run.advance(STEP_BLOCKS)
         self._whole = True
         self._unreported_blocks += STEP_BLOCKS
-        self._unreported += measurements
+        # Networks come with every measured step; those nobody keeps need not wait in memory for the report.
+        keep = self._cohort.keep_networks
+        self._unreported += [m if is_kept(keep, m) else dataclasses.replace(m, network=None) for m in measurements]
         if self._run.finished or self._unreported_blocks >= self._report_blocks:
             self._write_report()
 

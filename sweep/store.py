@@ -386,7 +386,7 @@ def _table_rows(measurements: Iterable[Measurement], context: RunContext) -> dic
         rows["matrices"] += [key | _fields(entry, "matrices") for entry in measurement.matrices]
         if measurement.end is not None:
             rows["trials"].append(_trial_row(measurement, trials[measurement.trial_id], context))
-        if measurement.network is not None and _is_kept(context.cohort.keep_networks, measurement):
+        if measurement.network is not None and is_kept(context.cohort.keep_networks, measurement):
             from safetensors.torch import save
 
             network = {name: tensor.contiguous() for name, tensor in measurement.network.items()}
@@ -400,7 +400,8 @@ def _fields(record: object, table: str) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names if hasattr(record, name)}
 
 
-def _is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
+def is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
+    """Whether the network of a measurement goes into the table `networks`."""
     return keep == "measured" or (keep == "final" and measurement.end is not None)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sweep.cohort import KeepNetworks
 from sweep.cohort_actor import STEP_BLOCKS, CohortTrainable, thresholds_of
 from sweep.cohorts import plan, record
 from sweep.config import SweepConfig
@@ -206,6 +207,17 @@ def test_an_error_while_training_leaves_no_hole(
 
     list(steps_of(actor(tmp_path, cohort_id)))
     assert_same_tables(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize("keep", ["none", "final", "measured"])
+def test_networks_nobody_keeps_do_not_wait_in_memory(tmp_path: Path, keep: KeepNetworks) -> None:
+    config, store = specification(tmp_path).model_copy(update={"keep_networks": keep}), Store(tmp_path)
+    record(plan(config, store, parallel=1), config, store)
+    trainable = actor(tmp_path, store.cohorts()[0].cohort_id)
+    trainable.step()
+    waiting = [m for m in trainable._unreported if m.network is not None]
+    assert all(m.end is not None or keep == "measured" for m in waiting)
+    assert bool(waiting) is (keep == "measured")
 
 
 def test_a_finished_cohort_is_finished(undisturbed: Path, tmp_path: Path) -> None:
