@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sweep.cohorts import Plan
+from sweep.cohorts import Plan, satisfies
 from sweep.sizing import trial_flops
 from sweep.store import Store
+from trainables.config import TrialConfig
 
 EFFICIENCY = 0.15
 """Share of the rate of a large matrix product that training reaches; found on one CPU core with 8 lanes: 0.1 at
@@ -56,21 +57,29 @@ def estimate(plan: Plan, store: Store, *, parallel: int, price_per_hour: float |
         parallel: Cohorts that run at once.
         price_per_hour: Of what one cohort occupies.
     """
-    ended = {
-        trial_id for trial_id, o in store.outcomes().items() if o.ended_because not in ("interrupted", "failed")
-    }
+    outcomes = store.outcomes()
+
+    def has_ended(trial: TrialConfig, rule: str) -> bool:
+        outcome = outcomes.get(trial.trial_id)
+        return outcome is not None and satisfies(outcome, trial.steps, rule)
+
+    notes = list(plan.notes)
     seconds_per_flop, basis = 0.0, "nothing to run"
     if plan.cohorts:
         recorded = _recorded_seconds_per_flop(store)
         basis = "the seconds recorded in these results" if recorded else "this machine's speed, measured just now"
         seconds_per_flop = recorded or 1 / (EFFICIENCY * matrix_product_rate())
+        if not recorded and any(cohort.device != "cpu" for cohort in plan.cohorts):
+            notes.append(
+                "these seconds are those of a processor core; a GPU's are known once trials have ended there"
+            )
     resumed = {cohort.cohort_id for cohort in plan.resume}
     cohort_s = [
         seconds_per_flop
         * sum(
             trial_flops(trial, cohort.measuring)
             for trial in cohort.trials
-            if not (cohort.cohort_id in resumed and trial.trial_id in ended)
+            if not (cohort.cohort_id in resumed and has_ended(trial, cohort.stop_rule))
         )
         for cohort in plan.cohorts
     ]
@@ -88,7 +97,7 @@ def estimate(plan: Plan, store: Store, *, parallel: int, price_per_hour: float |
         process_s=process_s,
         cost=None if price_per_hour is None else process_s / 3600 * price_per_hour,
         basis=basis,
-        notes=tuple(plan.notes),
+        notes=tuple(notes),
     )
 
 

@@ -44,5 +44,23 @@ def test_an_estimate_without_and_with_recorded_seconds(tmp_path: Path) -> None:
     assert (nothing.to_run, nothing.wall_s, nothing.cost, nothing.lanes) == (0, 0, 0, ())
 
 
+def test_a_shorter_attempt_before_saves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    short, longer = SweepConfig(**TINY), SweepConfig(**{**TINY, "steps": 1000})
+    first = plan(short, store)
+    record(first, short, store)
+    end_trials(store, first.new[0], dict.fromkeys(first.to_run, "budget"))
+    record(plan(longer, store), longer, store)
+    again = plan(longer, store)
+    assert again.resume
+    assert estimate(again, store, parallel=1, price_per_hour=None).process_s > 0
+
+
+def test_a_gpu_is_not_passed_off_as_estimated(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    found = estimate(plan(SweepConfig(device="cuda", **TINY), store), store, parallel=1, price_per_hour=None)
+    assert "processor core" in found.notes[0]
+
+
 def test_the_rate_of_this_machine_is_plausible() -> None:
     assert 1e8 < matrix_product_rate() < 1e14
