@@ -200,12 +200,36 @@ class Store:
         """Begin a new attempt at a cohort, from its newest checkpoint whose report counts, and so all before it."""
         reports = {table: self._reports(table, cohort_id) for table in TABLES}
         newest = max((report.attempt for found in reports.values() for report in found), default=0)
+        number = self._begin_attempt(cohort_id, newest + 1)
         counted = counted_reports(reports["rows"])
         usable = [place for place in self._checkpoints(cohort_id) if Report(cohort_id, *place) in counted]
         if not usable:
-            return Attempt(newest + 1, 0, None)
+            return Attempt(number, 0, None)
         attempt, report = max(usable, key=lambda place: place[1])
-        return Attempt(newest + 1, report + 1, self._read(_checkpoint_name(cohort_id, attempt, report)))
+        return Attempt(number, report + 1, self._read(_checkpoint_name(cohort_id, attempt, report)))
+
+    def _begin_attempt(self, cohort_id: str, at_least: int) -> int:
+        """Number of an attempt that no other process has, with a mark that it is taken.
+
+        Two processes that have not reported yet would else share a number, and overwrite each other's reports. In a
+        bucket they still may, should they begin within the same instant.
+        """
+        pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)\.begun")
+        begun = (pattern.fullmatch(name) for name in self._names("checkpoints"))
+        number = max([at_least, *(int(match[1]) + 1 for match in begun if match is not None)])
+        while True:
+            name = f"checkpoints/{cohort_id}-{number:03d}.begun"
+            if not self.is_local:
+                self._write(name, b"")
+                return number
+            mark = Path(self._root, name)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                mark.touch(exist_ok=False)
+            except FileExistsError:
+                number += 1
+                continue
+            return number
 
     def write_report(
         self,

@@ -249,7 +249,7 @@ def test_what_a_retry_cannot_cure_is_said_and_not_raised(tmp_path: Path) -> None
     trainable = actor(tmp_path, cohort_id)
     for _ in range(REPORT_BLOCKS // STEP_BLOCKS):
         trainable.step()
-    [checkpoint] = (tmp_path / "checkpoints").iterdir()
+    [checkpoint] = (tmp_path / "checkpoints").glob("*.safetensors")
     checkpoint.write_bytes(b"damaged")
     result = actor(tmp_path, cohort_id).step()
     assert result["done"]

@@ -127,7 +127,19 @@ def test_a_report_of_an_attempt_that_was_replaced_does_not_count(tmp_path: Path)
     store.write_checkpoint(cohort.cohort_id, 2, 1, b"one")
     for report in (1, 2, 3):
         store.write_checkpoint(cohort.cohort_id, 1, report, b"of the dead")
-    assert store.claim_attempt(cohort.cohort_id) == Attempt(3, 2, b"one")
+    assert store.claim_attempt(cohort.cohort_id) == Attempt(4, 2, b"one")
+
+
+def test_two_processes_that_have_not_reported_are_two_attempts(tmp_path: Path) -> None:
+    """As where a sweep is run twice at once: else one that is interrupted overwrites the other's report."""
+    store, cohort = new_sweep(tmp_path)
+    first, second = store.claim_attempt(cohort.cohort_id), store.claim_attempt(cohort.cohort_id)
+    assert (first, second) == (Attempt(1, 0, None), Attempt(2, 0, None))
+    trial = cohort.trials[0]
+    store.write_report(cohort.cohort_id, 1, 0, [measurement(trial, step) for step in (0, 32, 64)], context(cohort))
+    store.write_report(cohort.cohort_id, 2, 0, [measurement(trial, 0)], context(cohort))
+    store.write_report(cohort.cohort_id, 1, 1, [measurement(trial, 96)], context(cohort))
+    assert steps(store) == [0]
 
 
 def test_without_a_checkpoint_an_attempt_begins_at_the_beginning(tmp_path: Path) -> None:
@@ -140,7 +152,7 @@ def test_old_checkpoints_go(tmp_path: Path) -> None:
     store, cohort = new_sweep(tmp_path)
     for report in range(4):
         store.write_checkpoint(cohort.cohort_id, 1, report, b"state")
-    names = sorted(file.name for file in Path(store.path, "checkpoints").iterdir())
+    names = sorted(file.name for file in Path(store.path, "checkpoints").glob("*.safetensors"))
     assert names == [f"{cohort.cohort_id}-001-{report:05d}.safetensors" for report in (2, 3)]
 
 
