@@ -112,8 +112,12 @@ class ResultsFolder:
 
     def __init__(self, path: str | Path, filesystem: Any = None) -> None:
         self.path = str(path)
-        self._filesystem, self._root = open_filesystem(self.path, filesystem)
-        if not self._exists("cohorts") and not self._exists("sweep.json"):
+        try:
+            self._filesystem, self._root = open_filesystem(self.path, filesystem)
+            found = self._exists("cohorts") or self._exists("sweep.json")
+        except (OSError, ValueError) as error:
+            raise AnalysisError(f"{self.path} cannot be read: {error}") from error
+        if not found:
             raise ResultsNotFound(
                 f"no results of a sweep in {self.path}: it has neither sweep.json nor cohorts/; "
                 "give the folder that `sweep run` named as its results"
@@ -280,6 +284,8 @@ def open_filesystem(path: str, filesystem: Any) -> tuple[Any, str]:
         return filesystem, path.rstrip("/")
     if "://" in path:
         found, root = fs.FileSystem.from_uri(path)
+        if not root.strip("/"):
+            raise ValueError("it names no bucket or folder")
         return found, root.rstrip("/")
     return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
 

@@ -292,7 +292,7 @@ def _load(spec: str, overrides: tuple[str, ...], results: str | None) -> SweepCo
 
 def _existing(results: str) -> str:
     """The results' address; one that is only nearly right is refused with the right one."""
-    if "://" in results or Path(results).exists():
+    if "://" in results or Path(results).expanduser().exists():
         return results
     there = [str(path) for path in Path("results").glob("*") if path.is_dir()]
     inside = str(Path("results", results))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -31,6 +32,12 @@ def _auto_or_count(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError(f"must be auto or a whole number of at least 1, got {value!r}")
+
+
+def _some_place(value: str) -> str:
+    if not value.strip():
+        raise ValueError("results must be a folder or an s3:// address, got an empty text")
+    return value
 
 
 class _Part(BaseModel):
@@ -127,7 +134,7 @@ class SweepConfig(_Part):
     """Networks that one process trains at once."""
     keep_networks: Literal["none", "final", "measured"] = "final"
     """Which weights to keep in the table `networks`."""
-    results: Text | None = None
+    results: Annotated[Text, AfterValidator(_some_place)] | None = None
     """Folder or s3:// address of the results; empty: results/<name>."""
     max_failures: Annotated[Whole, Field(ge=0)] = 3
     """How often a cohort's process may die before its unfinished trials count as failed."""
@@ -187,6 +194,7 @@ def load_specification(
         apply_override(source, override)
     if results is not None:
         source.values["results"] = results
+        source.where["results",] = f"--results {shlex.quote(results)}"
     source.values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-.") or "sweep")
     return _checked(source)
 

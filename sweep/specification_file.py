@@ -145,6 +145,9 @@ class _Reader:
         for key_node, value_node in node.value:
             key = str(key_node.value)
             line = key_node.start_mark.line
+            if not isinstance(key_node, ScalarNode):
+                self._problem(path, "a key must be a text, got a list or a mapping", line)
+                continue
             if key in values:
                 self._problem((*path, key), f"duplicate key {key!r}; keep one", line)
                 continue

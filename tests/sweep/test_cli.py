@@ -165,6 +165,26 @@ def test_results_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert "Traceback" not in found.stderr
 
 
+@pytest.mark.parametrize("place", ["s3://", "foo://bucket/results", "s3://a bucket/results"])
+def test_addresses_that_are_none(place: str) -> None:
+    for arguments in (("status", place), ("plan", "tiny", "--results", place)):
+        found = sweep(*arguments)
+        assert found.exit_code == 1
+        assert found.stderr.startswith("error: ")
+        assert place in found.stderr
+
+
+def test_an_empty_place_is_refused() -> None:
+    found = sweep("plan", "tiny", "--results", "")
+    assert found.exit_code == 2
+    assert found.stderr == "error: --results '': results must be a folder or an s3:// address, got an empty text\n"
+
+
+def test_a_place_relative_to_the_home_folder(results: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path(results).parent))
+    assert sweep("status", "~/results").exit_code == 0
+
+
 def test_interrupted_and_unexpected() -> None:
     group = _Commands("group")
 

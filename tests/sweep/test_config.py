@@ -157,6 +157,8 @@ def test_yaml_is_version_1_2(tmp_path: Path) -> None:
         ("weight_decay: !!python/object/apply:os.getcwd []\n", "only numbers, texts, lists and mappings"),
         ("a: &a [*a]\n", "nested too deeply"),
         ("- 1\n", "a specification is a mapping"),
+        ("? [a]\n: 2\n", "a key must be a text, got a list or a mapping"),
+        ("results: ''\n", "results must be a folder or an s3:// address, got an empty text"),
         ("task: addition\n", "task must be a mapping"),
         ("results: 2026-01-01\n", "got timestamp"),
         ("weight_decay:\n", "weight_decay must be a number, got nothing"),
