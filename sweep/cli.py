@@ -133,13 +133,13 @@ def plan(spec: str, overrides: tuple[str, ...], results: str | None, as_json: bo
     Nothing is run and nothing is written.
     """
     config = _load(spec, overrides, results)
-    from sweep.cohorts import parallel_here
+    from sweep.cohorts import parallel_of
     from sweep.cohorts import plan as plan_of
     from sweep.estimate import estimate
     from sweep.store import Store
 
     store = Store(config.results_path)
-    parallel = parallel_here()
+    parallel = parallel_of(config)
     found = estimate(
         plan_of(config, store, parallel=parallel), store, parallel=parallel, price_per_hour=config.price_per_hour
     )

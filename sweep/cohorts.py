@@ -73,7 +73,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
         config: What is asked for.
         store: What there is.
         retry_failed: Only trials that have failed.
-        parallel: Cohorts that run at once; by default one a core of this machine.
+        parallel: Cohorts that run at once; by default what the specification says, see `parallel_of`.
 
     Raises:
         SpecificationError: the specification cannot be run.
@@ -117,15 +117,17 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     return Plan(
         trials=requested,
         resume=[resume[index] for index in sorted(resume)],
-        new=group(missing, config, parallel=parallel or parallel_here(), first_index=first_index),
+        new=group(missing, config, parallel=parallel or parallel_of(config), first_index=first_index),
         satisfied=satisfied,
         failed=failed,
         notes=_notes(config, satisfied, outcomes),
     )
 
 
-def parallel_here() -> int:
-    """Cohorts that this machine trains at once: one a core that this process may use."""
+def parallel_of(config: SweepConfig) -> int:
+    """Cohorts to train at once: as many as are asked for, or one a core that this process may use."""
+    if config.processes != "auto":
+        return config.processes
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -132,6 +132,8 @@ class SweepConfig(_Part):
 
     lanes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
     """Networks that one process trains at once."""
+    processes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
+    """Cohorts to train at once: as many as the cluster's workers hold; auto: one a core of this machine."""
     keep_networks: Literal["none", "final", "measured"] = "final"
     """Which weights to keep in the table `networks`."""
     results: Annotated[Text, AfterValidator(_some_place)] | None = None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.cohort import cohort_from_dict
-from sweep.cohorts import QUEUE_PER_LANE, group, plan, record
+from sweep.cohorts import QUEUE_PER_LANE, group, parallel_of, plan, record
 from sweep.config import SweepConfig
 from sweep.errors import SpecificationError
 from sweep.space import trials
@@ -61,6 +61,15 @@ def test_one_shape_is_spread_evenly_over_the_cores() -> None:
     config = tiny(seeds=32)
     assert [len(cohort.trials) for cohort in group(trials(config), config, parallel=4)] == [8, 8, 8, 8]
     assert [len(cohort.trials) for cohort in group(trials(tiny(seeds=3)), config, parallel=4)] == [3]
+
+
+def test_a_specification_says_how_many_processes_the_cluster_has(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    assert parallel_of(tiny()) == parallel_of(tiny(processes="auto")) >= 1
+    as_said = plan(tiny(seeds=32, processes=4), store)
+    assert len(as_said.new) == len(plan(tiny(seeds=32), store, parallel=4).new) == 4
+    with pytest.raises(SpecificationError, match="processes must be auto or a whole number of at least 1, got 0"):
+        tiny(processes=0)
 
 
 def test_nine_trials_do_not_wait_for_eight_lanes() -> None:
