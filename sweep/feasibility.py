@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ _NOT_AXES = frozenset({"task", "model", "seed"})
 
 LARGEST_MODULUS = 4096
 """Its table of all pairs takes half a gigabyte."""
+
+LARGEST_SWEEP = 100_000
+"""Trials. Planning so many takes some ten seconds, and nobody asks for more on purpose in one specification."""
 
 
 def combinations(part: BaseModel) -> Iterator[dict[str, Any]]:
@@ -54,6 +58,14 @@ def impossible_values(config: SweepConfig) -> list[Problem]:
     for name, axis in trial_axes(config).items():
         for value in axis:
             note("", TrialConfig, {name: value})
+    axes = [
+        values_of(getattr(part, name)) for part in (config.task, config.model) for name in type(part).model_fields
+    ]
+    seeds = len(config.seeds) if isinstance(config.seeds, tuple) else config.seeds
+    count = math.prod(len(axis) for axis in [*axes, *trial_axes(config).values()]) * seeds
+    if count > LARGEST_SWEEP:
+        message = f"a sweep may have at most {LARGEST_SWEEP:,} trials, got {count:,}; use fewer values or seeds"
+        found[("seeds",), message] = None
     if config.seeds == 0:
         found[("seeds",), "seeds must be at least 1 or a list of seeds, got 0"] = None
     for index, seed in enumerate(config.seeds if isinstance(config.seeds, tuple) else ()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import secrets
 import signal
 import sys
@@ -137,6 +138,8 @@ def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress |
     store = Store(config.results_path)
     decided = plan(config, store, retry_failed=retry_failed)
     store.check_usable()
+    if config.device == "cuda" and decided.cohorts and os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
+        _require_gpu()
     run_of = _Run(config, store, decided, progress or TerminalProgress())
     if decided.cohorts:
         run_of.on_ray()
@@ -200,8 +203,6 @@ class _Run:
 
     def _check(self, session: RaySession) -> None:
         self._store.check_usable(session.nodes)
-        if self._config.device == "cuda" and session.started_here and session.gpus < 1:
-            raise RayUnusable("device: cuda needs a GPU, and Ray finds none on this machine; use device: cpu")
 
     def _train(self, session: RaySession) -> None:
         """Let Tune run the cohorts; again those that it gives up, until they have failed too often."""
@@ -292,6 +293,14 @@ class _Run:
                 callbacks=[feed],
             ),
         )
+
+
+def _require_gpu() -> None:
+    """On this machine, before Ray is started."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise RayUnusable("device: cuda needs a GPU that torch can use, and this machine has none; use device: cpu")
 
 
 def ended_of(outcomes: Mapping[str, Outcome], trials: Sequence[TrialConfig], rule: str) -> dict[str, str]:

@@ -84,13 +84,12 @@ def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, pa
     else:
         memory = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else GPU_BYTES
         enough = LANES_ON_A_GPU
-    fitting = max(1, int(MEMORY_SHARE * memory / lane_bytes(trial)))
-    if wanted == "auto":
-        return min(enough, fitting)
-    if wanted > fitting:
-        needed, allowed = (size / 2**30 for size in (wanted * lane_bytes(trial), MEMORY_SHARE * memory))
+    fitting = int(MEMORY_SHARE * memory / lane_bytes(trial))
+    least = 1 if wanted == "auto" else wanted
+    if least > fitting:
+        needed, allowed = (size / 2**30 for size in (least * lane_bytes(trial), MEMORY_SHARE * memory))
+        remedy = f"choose at most {fitting:,}, or leave it to lanes: auto" if fitting else "choose a smaller one"
         raise SweepError(
-            f"lanes: {wanted:,} of this network need {needed:,.1f} GiB, and a cohort may take {allowed:,.1f}; "
-            f"choose at most {fitting:,}, or leave it to lanes: auto"
+            f"lanes: {least:,} of this network need {needed:,.1f} GiB, and a cohort may take {allowed:,.1f}; {remedy}"
         )
-    return wanted
+    return min(enough, fitting) if wanted == "auto" else wanted

@@ -262,3 +262,10 @@ def test_the_schema_for_editors_is_current() -> None:
         "write it again: python -c 'import json, sweep; print(json.dumps(sweep.SweepConfig.model_json_schema(), "
         f"indent=1))' > {SCHEMA.name}"
     )
+
+
+def test_more_trials_than_anybody_means_are_refused_before_they_are_listed() -> None:
+    with pytest.raises(
+        SpecificationError, match="at most 100,000 trials, got 2,000,000; use fewer values or seeds"
+    ):
+        SweepConfig(weight_decay=[0, 1], seeds=1_000_000)

@@ -37,7 +37,8 @@ def test_lanes_are_bounded_by_memory() -> None:
     assert lane_bytes(small) < 2**26 < 2**30 < lane_bytes(large)
     assert lanes_for(small, "auto", "cpu", 2) == 8
     assert lanes_for(small, 3, "cpu", 2) == 3
-    assert lanes_for(large, "auto", "cpu", 10_000) == 1
+    with pytest.raises(SweepError, match=r"lanes: 1 of this network need .*; choose a smaller one"):
+        lanes_for(large, "auto", "cpu", 10_000)
     assert lanes_for(small, "auto", "cuda", 1) > 8
     with pytest.raises(SweepError, match=r"lanes: 64 of this network need .* choose at most \d+, or leave"):
         lanes_for(large, 64, "cpu", 100)
