@@ -90,6 +90,6 @@ def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, pa
         needed, allowed = (size / 2**30 for size in (least * lane_bytes(trial), MEMORY_SHARE * memory))
         remedy = f"choose at most {fitting:,}, or leave it to lanes: auto" if fitting else "choose a smaller one"
         raise SweepError(
-            f"lanes: {least:,} of this network need {needed:,.1f} GiB, and a cohort may take {allowed:,.1f}; {remedy}"
+            f"lanes: {least:,} of this network need {needed:,.1f} GiB, a cohort may take {allowed:,.1f}; {remedy}"
         )
     return min(enough, fitting) if wanted == "auto" else wanted

@@ -265,7 +265,5 @@ def test_the_schema_for_editors_is_current() -> None:
 
 
 def test_more_trials_than_anybody_means_are_refused_before_they_are_listed() -> None:
-    with pytest.raises(
-        SpecificationError, match="at most 100,000 trials, got 2,000,000; use fewer values or seeds"
-    ):
+    with pytest.raises(SpecificationError, match="at most 100,000 trials, got 2,000,000; use fewer"):
         SweepConfig(weight_decay=[0, 1], seeds=1_000_000)
