@@ -45,7 +45,11 @@ class Size:
 
 
 def table_outcomes(
-    model: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
+    model: ModelConfig,
+    parameters: Mapping[str, Tensor],
+    inputs: Tensor,
+    targets: Tensor,
+    question: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy and correctness of every example of the table in every lane; the losses are differentiable.
 
@@ -54,6 +58,7 @@ def table_outcomes(
         parameters: name -> [L, ...], L >= 2 where bits shall not depend on L.
         inputs: [N, T] tokens, the same for all lanes.
         targets: [L, N] labels.
+        question: as for `forward`.
 
     Returns:
         Losses [L, N] in nats and correctness [L, N] (bool), on the parameters' device.
@@ -61,7 +66,7 @@ def table_outcomes(
     losses, correct = [], []
     for first in range(0, len(inputs), CHUNK_EXAMPLES):
         labels = targets[:, first : first + CHUNK_EXAMPLES]
-        logits = forward(model, parameters, inputs[first : first + CHUNK_EXAMPLES])
+        logits = forward(model, parameters, inputs[first : first + CHUNK_EXAMPLES], question)
         losses.append(
             functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
         )
@@ -117,7 +122,7 @@ def complexities(
 
     def training_losses(candidate: Mapping[str, Tensor]) -> Tensor:
         one_lane = {name: weight[None] for name, weight in candidate.items()}
-        return table_outcomes(trial.model, one_lane, inputs, labels[None])[0][0]
+        return table_outcomes(trial.model, one_lane, inputs, labels[None], task.question)[0][0]
 
     results = measure(network, training_losses, measuring.epsilons)
     return tuple(_complexity(trial, task, split, result) for result in results)
@@ -131,7 +136,7 @@ def description_length_bits(complexity: ComplexityMeasurement, training_examples
 @torch.no_grad()
 def _complexity(trial: TrialConfig, task: Task, split: Split, result: ComplexityResult) -> ComplexityMeasurement:
     one_lane = {name: weight[None] for name, weight in result.decoded.items()}
-    losses, correct = table_outcomes(trial.model, one_lane, task.inputs, split.targets[None])
+    losses, correct = table_outcomes(trial.model, one_lane, task.inputs, split.targets[None], task.question)
     decoded = scores(losses[0], correct[0], split)
     return ComplexityMeasurement(
         epsilon=result.epsilon,

@@ -1,8 +1,7 @@
 """The transformer and the MLP as functions of a dictionary of parameters with a leading lane axis.
 
 Every lane is a network of its own; they share only the arithmetic. On a CPU a lane's bits do not depend on how many
-others there are (at least two in all) nor on its place, which holds for the operations used here and was found not
-to hold for the fused GELU, hence `_gelu`.
+others there are (at least two in all) nor on its place.
 
 Letters in shapes: L lanes, n examples, T positions, Q queried positions, C width, h heads, d width of a head,
 V tokens, F hidden width.
@@ -14,18 +13,17 @@ import math
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from trainables.config import ModelConfig
+from trainables.layer_tail import PARAMETERS as TAIL_PARAMETERS
+from trainables.layer_tail import layer_tail
+from trainables.operations import attend_entries, dense, look_up
 from trainables.random import generator
 from trainables.tasks import Task
 
-_LAYER_NORM_EPSILON = 1e-6
 _TRUNCATED_NORMAL_STD = 0.87962566103423978
 """Standard deviation of a unit normal cut off at two standard deviations."""
-_VECTOR_ELEMENTS = 64
-"""A multiple of the elements that one iteration of the CPU's vector loops handles."""
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -81,35 +79,41 @@ def initialise(task: Task, config: ModelConfig, seed: int) -> dict[str, Tensor]:
     return parameters
 
 
-def forward(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+def forward(
+    config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor, question: int | None = None
+) -> Tensor:
     """Logits at the last position, differentiable in the parameters.
 
     Args:
         config: which network.
         parameters: name -> [L, ...].
         inputs: tokens [L, n, T], or [n, T] for the same examples in every lane.
+        question: the token at the last position, if all examples have the same one there; saves time.
 
     Returns:
         [L, n, classes].
     """
     if config.kind == "transformer":
-        return _transformer(config, parameters, inputs)
+        return _transformer(config, parameters, inputs, question)
     return _mlp(config, parameters, inputs)
 
 
 def _mlp(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     """Embeddings of all positions side by side, then layers with ReLU, then the output layer."""
-    x = _look_up(parameters["embedding/embedding"], inputs).flatten(2)
+    x = look_up(parameters["embedding/embedding"], inputs).flatten(2)
     for layer in range(config.depth):
         x = torch.relu(_dense(parameters, f"mlp_layers_{layer}", x))
     return _dense(parameters, "output_layer", x)
 
 
-def _transformer(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+def _transformer(
+    config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor, question: int | None
+) -> Tensor:
     """Layers with normalisation after each residual sum; attention without mask.
 
-    Two savings, both exact: the first layer's keys and values are sums of a token's and a position's part, so
-    they are computed once for each token and looked up; and of the last layer only the last position is needed.
+    Three savings, all exact: the first layer's keys and values are sums of a token's and a position's part, so
+    they are computed once for each token and looked up; of the last layer only the last position is needed; and
+    where that is the first layer too and every example ends in one token, there is a single query.
     """
     examples, positions = inputs.shape[-2:]
     tokens = parameters["embedding/embedding"]
@@ -122,31 +126,73 @@ def _transformer(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: 
         last = layer == config.depth - 1
         queried = 1 if last else positions
         if layer == 0:
-            table = torch.cat([_project(parameters, prefix, part, tokens) for part in ("k_proj", "v_proj")], -1)
-            shift = torch.cat(
-                [_dense(parameters, f"{prefix}/self_attn/{part}", places) for part in ("k_proj", "v_proj")], -1
-            )
-            keys, values = (_look_up(table, inputs) + shift[:, None]).chunk(2, -1)
-            residual = _look_up(tokens, inputs[..., -queried:]) + places[:, None, -queried:]
+            if last and question is not None:
+                residual = (tokens[:, None, [question]] + places[:, None, -1:]).expand(-1, examples, -1, -1)
+            else:
+                residual = look_up(tokens, inputs[..., -queried:]) + places[:, None, -queried:]
         else:
-            keys, values = (_dense(parameters, f"{prefix}/self_attn/{part}", x) for part in ("k_proj", "v_proj"))
             residual = x.view(lanes, examples, positions, -1)[:, :, -queried:]
-            keys, values = (part.view(lanes, examples, positions, -1) for part in (keys, values))
-
         # From here on rows are (example, queried position): [L, n Q, C].
         residual = residual.reshape(lanes, examples * queried, config.width)
-        if config.attention == "sum":
-            mixed = values.sum(2, keepdim=True).expand(-1, -1, queried, -1)
+        if config.depth == 1 and question is not None and config.attention == "softmax":
+            mixed = _attend_once(config.heads, parameters, prefix, inputs, question)
         else:
-            queries = _dense(parameters, f"{prefix}/self_attn/q_proj", residual)
-            mixed = _attend(config.heads, queries.view(lanes, examples, queried, -1), keys, values)
-        mixed = mixed.reshape(residual.shape)
-        x = _layer_norm(
-            parameters, f"{prefix}/ln1", residual + _dense(parameters, f"{prefix}/self_attn/out_proj", mixed)
-        )
-        hidden = _gelu(_dense(parameters, f"{prefix}/ffn/layer1", x))
-        x = _layer_norm(parameters, f"{prefix}/ln2", x + _dense(parameters, f"{prefix}/ffn/layer2", hidden))
+            if layer == 0:
+                keys, values = _tabled_keys_and_values(parameters, prefix, inputs)
+            else:
+                keys, values = (
+                    _dense(parameters, f"{prefix}/self_attn/{part}", x).view(lanes, examples, positions, -1)
+                    for part in ("k_proj", "v_proj")
+                )
+            if config.attention == "sum":
+                mixed = values.sum(2, keepdim=True).expand(-1, -1, queried, -1)
+            else:
+                queries = _dense(parameters, f"{prefix}/self_attn/q_proj", residual)
+                mixed = _attend(config.heads, queries.view(lanes, examples, queried, -1), keys, values)
+            mixed = mixed.reshape(residual.shape)
+        x = layer_tail(residual, mixed, *(parameters[f"{prefix}/{name}"] for name in TAIL_PARAMETERS))
     return _dense(parameters, "output_layer", x)
+
+
+def _tabled_keys_and_values(parameters: Mapping[str, Tensor], prefix: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of the first layer, each [L, n, T, C]: a token's part looked up, a position's part added."""
+    tokens = parameters["embedding/embedding"]
+    places = parameters["positional_embedding/embedding"][:, : inputs.shape[-1]]
+    parts = [f"{prefix}/self_attn/{part}" for part in ("k_proj", "v_proj")]
+    table = torch.cat([torch.bmm(tokens, parameters[f"{part}/kernel"]) for part in parts], -1)
+    shift = torch.cat([_dense(parameters, part, places) for part in parts], -1)
+    keys, values = (look_up(table, inputs) + shift[:, None]).chunk(2, -1)
+    return keys, values
+
+
+def _attend_once(
+    heads: int, parameters: Mapping[str, Tensor], prefix: str, inputs: Tensor, question: int
+) -> Tensor:
+    """Mixed values [L, n, C] of the last position of a first layer, where every example asks the same query q.
+
+    Scores and values then depend on (position, token) only, so both are tables with T V entries. Keys are not
+    needed: q (x K + b) = x (K q) + b q.
+    """
+    tokens = parameters["embedding/embedding"]
+    places = parameters["positional_embedding/embedding"][:, : inputs.shape[-1]]
+    lanes, vocabulary, width = tokens.shape
+    head_width = width // heads
+    of_token = [f"{prefix}/self_attn/{part}_proj" for part in "qkv"]
+
+    query = _dense(parameters, of_token[0], tokens[:, question, None] + places[:, -1:])
+    query = query.view(lanes, 1, heads, head_width) / math.sqrt(head_width)
+    seen = (parameters[f"{of_token[1]}/kernel"].view(lanes, width, heads, head_width) * query).sum(-1)  # [L, C, h]
+    shift = (parameters[f"{of_token[1]}/bias"].view(lanes, 1, heads, head_width) * query).sum(-1)
+    place_scores, token_scores = torch.baddbmm(shift, places, seen), torch.bmm(tokens, seen)
+    place_values = _dense(parameters, of_token[2], places)
+    token_values = torch.bmm(tokens, parameters[f"{of_token[2]}/kernel"])
+    scores, values = (
+        (of_place[:, :, None] + of_token[:, None]).flatten(1, 2)  # [L, T V, h or C]
+        for of_place, of_token in ((place_scores, token_scores), (place_values, token_values))
+    )
+    entries = inputs.mT + vocabulary * torch.arange(inputs.shape[-1], device=inputs.device)[:, None]
+    entries = entries.expand(lanes, -1, -1)
+    return attend_entries(scores, values, entries)
 
 
 def _attend(heads: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -161,37 +207,6 @@ def _attend(heads: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor
     return (weights * values[:, :, None]).sum(3).flatten(-2)
 
 
-def _look_up(table: Tensor, inputs: Tensor) -> Tensor:
-    """Rows of each lane's table [L, V, C] at tokens [L, n, T] or [n, T]: [L, n, T, C]."""
-    lanes, tokens, width = table.shape
-    first_row = torch.arange(lanes, device=table.device)[:, None, None] * tokens
-    return functional.embedding(inputs + first_row, table.reshape(lanes * tokens, width))
-
-
-def _project(parameters: Mapping[str, Tensor], prefix: str, part: str, x: Tensor) -> Tensor:
-    """An attention projection without its bias: [L, rows, C] -> [L, rows, C]."""
-    return torch.bmm(x, parameters[f"{prefix}/self_attn/{part}/kernel"])
-
-
 def _dense(parameters: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
     """[L, rows, inputs] -> [L, rows, outputs]."""
-    return torch.baddbmm(parameters[f"{name}/bias"][:, None], x, parameters[f"{name}/kernel"])
-
-
-def _layer_norm(parameters: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    normal = functional.layer_norm(x, x.shape[-1:], eps=_LAYER_NORM_EPSILON)
-    return torch.addcmul(parameters[f"{name}/bias"][:, None], normal, parameters[f"{name}/scale"][:, None])
-
-
-def _gelu(x: Tensor) -> Tensor:
-    """GELU, tanh form, of [L, rows, F], with bits that do not depend on the lane's place.
-
-    The CPU kernel computes the last few elements of a tensor by other instructions than the rest, so whoever comes
-    last would differ in the last bit; each lane is therefore padded to a whole number of vectors.
-    """
-    elements = x[0].numel()
-    missing = -elements % _VECTOR_ELEMENTS
-    if not missing:
-        return functional.gelu(x, approximate="tanh")
-    padded = functional.pad(x.flatten(1), (0, missing))
-    return functional.gelu(padded, approximate="tanh")[:, :elements].reshape(x.shape)
+    return dense(x, parameters[f"{name}/kernel"], parameters[f"{name}/bias"])

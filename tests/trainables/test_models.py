@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from trainables import layer_tail
 from trainables.config import ModelConfig, TaskConfig
 from trainables.models import forward, initialise, parameter_shapes
 from trainables.tasks import build_task
@@ -63,12 +66,18 @@ def lanes_of(config: ModelConfig, count: int) -> dict[str, Tensor]:
     }
 
 
+@pytest.fixture(params=[layer_tail.CHUNK_ELEMENTS, 512], ids=["all lanes at once", "lane by lane"], autouse=True)
+def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small networks take the way of large ones too."""
+    monkeypatch.setattr(layer_tail, "CHUNK_ELEMENTS", request.param)
+
+
 @pytest.mark.parametrize("config", MODELS, ids=str)
 def test_logits_and_gradients_are_those_of_the_plain_network(config: ModelConfig) -> None:
     parameters = {name: weight.double().requires_grad_() for name, weight in lanes_of(config, 3).items()}
     own_inputs = torch.stack([TASK.inputs[start : start + 10] for start in (0, 5, 20)])
-    for inputs in (own_inputs, TASK.inputs[:10]):
-        logits = forward(config, parameters, inputs)
+    for inputs, question in product((own_inputs, TASK.inputs[:10]), (None, TASK.question)):
+        logits = forward(config, parameters, inputs, question)
         per_lane = inputs if inputs.dim() == 3 else inputs.expand(3, -1, -1)
         plain = torch.stack(
             [
@@ -91,12 +100,13 @@ def test_logits_and_gradients_are_those_of_the_plain_network(config: ModelConfig
 
 @pytest.mark.parametrize("config", MODELS, ids=str)
 @pytest.mark.parametrize("examples", [1, 13, 49])
-def test_bits_do_not_depend_on_company_or_place(config: ModelConfig, examples: int) -> None:
+@pytest.mark.parametrize("question", [None, TASK.question])
+def test_bits_do_not_depend_on_company_or_place(config: ModelConfig, examples: int, question: int | None) -> None:
     parameters = lanes_of(config, 5)
 
     def outcome(lanes: list[int]) -> list[Tensor]:
         leaves = {name: weight[lanes].requires_grad_() for name, weight in parameters.items()}
-        logits = forward(config, leaves, TASK.inputs[:examples])
+        logits = forward(config, leaves, TASK.inputs[:examples], question)
         gradients = torch.autograd.grad(logits.square().sum(), list(leaves.values()), allow_unused=True)
         return [logits.detach(), *(gradient for gradient in gradients if gradient is not None)]
 

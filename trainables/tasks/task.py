@@ -26,6 +26,12 @@ class Task:
     """Validation accuracy that counts as grokked."""
 
     @property
+    def question(self) -> int | None:
+        """The token that all sequences end in, None where they differ."""
+        last = self.inputs[:, -1]
+        return int(last[0]) if bool((last == last[0]).all()) else None
+
+    @property
     def examples(self) -> int:
         """Number of examples N."""
         return int(self.targets.shape[0])
