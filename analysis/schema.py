@@ -43,6 +43,7 @@ SETTINGS: tuple[Column, ...] = (
     Column("weight_decay", _FLOAT, "-", "decoupled weight decay of AdamW"),
     Column("spectral_entropy_weight", _FLOAT, "-", "lambda of the spectral penalty"),
     Column("spectral_floor", _FLOAT, "-", "floor tau on singular values in the penalty's gradient"),
+    Column("spectral_every", _INT, "steps", "the penalty acts every so many steps, so many times as strong"),
     Column("weight_noise", _FLOAT, "-", "standard deviation of the weight noise"),
     Column("learning_rate", _FLOAT, "-", "learning rate of AdamW"),
     Column("adam_beta1", _FLOAT, "-", "first beta of AdamW"),

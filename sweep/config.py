@@ -93,6 +93,8 @@ class SweepConfig(_Part):
     """Weight of the spectral penalty."""
     spectral_floor: Axis[Number] = _default(TrialConfig, "spectral_floor")
     """Floor on singular values in the penalty's gradient, as a share of the largest."""
+    spectral_every: Axis[Whole] = _default(TrialConfig, "spectral_every")
+    """The penalty acts at every so manyth step, so many times as strong; a divisor of 32."""
     weight_noise: Axis[Number] = _default(TrialConfig, "weight_noise")
     """Standard deviation of the Gaussian noise at which the gradient is taken."""
     learning_rate: Axis[Number] = _default(TrialConfig, "learning_rate")

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from trainables.errors import ConfigError
+from trainables.measuring import BLOCK_STEPS
 
 ModelKind = Literal["transformer", "mlp"]
 Attention = Literal["softmax", "sum"]
@@ -106,6 +107,8 @@ class TrialConfig:
     """lambda of the spectral penalty: lambda x mean over all matrices of H(W), in nats."""
     spectral_floor: float = 1e-2
     """tau: singular values enter the penalty's gradient as sqrt(s^2 + (tau s_max)^2); 0 is the paper's form."""
+    spectral_every: int = 1
+    """The penalty acts at every so manyth step, so many times as strong; a divisor of `BLOCK_STEPS`."""
     weight_noise: float = 0.0
     """Standard deviation of the Gaussian noise at which the gradient is taken, fresh each step."""
     learning_rate: float = 1e-3
@@ -130,6 +133,11 @@ class TrialConfig:
         _require(0 <= self.label_noise < 1, f"label_noise must lie in [0, 1), got {self.label_noise}")
         for name in ("weight_decay", "spectral_entropy_weight", "spectral_floor", "weight_noise"):
             at_least_zero(name)
+        _require(
+            self.spectral_every >= 1 and BLOCK_STEPS % self.spectral_every == 0,
+            f"spectral_every must divide {BLOCK_STEPS}, the steps of a block, got {self.spectral_every}; "
+            "use 1, 2, 4, 8, 16 or 32",
+        )
         _require(
             math.isfinite(self.learning_rate) and self.learning_rate > 0,
             f"learning_rate must be finite and above 0, got {self.learning_rate}",

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
 
 from trainables import checkpoint, evaluate
+from trainables.allocator import keep_freed_memory
 from trainables.config import TrialConfig
 from trainables.errors import ConfigError
 from trainables.layout import Layout
@@ -72,7 +72,7 @@ def shape_key(trial: TrialConfig) -> ShapeKey:
         trial.model,
         effective_batch_size(trial),
         penalised,
-        trial.spectral_floor if penalised else None,
+        (trial.spectral_floor, trial.spectral_every) if penalised else None,
         trial.weight_noise > 0,
     )
 
@@ -172,9 +172,11 @@ class LaneRun:
         self._penalised = first.spectral_entropy_weight > 0
         self._noisy = first.weight_noise > 0
         measuring.check_classes(self._task.classes)
+        keep_freed_memory()
 
         self._layout = Layout(parameter_shapes(self._task, self._model))
         self._inputs = self._task.inputs.to(self._device)
+        self._question = self._task.question
         self._next_trial = 0
         width = max(_FEWEST_LANES, min(lanes, len(trials)))
         self._lanes: list[_Lane | None] = [None] * width
@@ -333,8 +335,9 @@ class LaneRun:
         """So many optimiser updates in every lane, without the host waiting for the device."""
         started = time.perf_counter()
         ages = [0 if lane is None else lane.age for lane in self._lanes]
+        age = self._running()[0].age  # the lanes' ages agree modulo a block
         batches = self._draw_batches(steps)
-        rates, roots = self._settings.rates(ages, steps)
+        minus_one = torch.full((), -1.0, device=self._device).expand(len(self._lanes), self._batch_size, 1)
         for step in range(steps):
             # Draw batch.
             batch = batches[step]
@@ -342,16 +345,14 @@ class LaneRun:
             # Forward, at noisy weights where the trials ask for it.
             at = self._weights + self._draw_noise(step) if self._noisy else self._weights
             leaves = self._layout.leaves(at)
-            logits = forward(self._model, leaves, inputs)
-            # Loss: lanes are added up, so each one's gradient is that of its own mean.
-            loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
-            # Backward. The penalty has its gradient in closed form.
-            parts = torch.autograd.grad(loss / self._batch_size, list(leaves.values()), allow_unused=True)
+            logits = forward(self._model, leaves, inputs, self._question)
+            # Backward, from the gradient of each lane's mean cross-entropy in closed form.
+            slope = logits.detach().softmax(-1)
+            slope.scatter_add_(2, targets[..., None], minus_one).div_(self._batch_size)
+            parts = torch.autograd.grad(logits, list(leaves.values()), slope, allow_unused=True)
             gradient = self._layout.rows(dict(zip(leaves, parts, strict=True)))
-            if self._penalised:
-                floor = self._trials[0].spectral_floor
-                penalty = self._layout.rows(penalty_gradient(self._layout.parameters(at), floor))
-                gradient.addcmul_(penalty, self._settings.penalty_weight)
+            if self._penalised and (age + step) % self._trials[0].spectral_every == 0:
+                self._add_penalty(gradient, at)
             # Step.
             adamw_step(
                 self._weights,
@@ -359,13 +360,20 @@ class LaneRun:
                 self._second_moment,
                 gradient,
                 self._settings,
-                rates[step],
-                roots[step],
+                [age + step for age in ages],
             )
         running = self._running()
         for lane in running:
             lane.age += steps
             lane.train_wall_s += (time.perf_counter() - started) / len(running)
+
+    def _add_penalty(self, gradient: Tensor, at: Tensor) -> None:
+        """Add the gradient of the spectral penalty at weights [L, P], which has a closed form."""
+        every, floor = self._trials[0].spectral_every, self._trials[0].spectral_floor
+        weight = every * self._settings.penalty_weight[..., None]
+        parts = self._layout.parameters(gradient)
+        for name, penalty in penalty_gradient(self._layout.parameters(at), floor).items():
+            parts[name].addcmul_(penalty, weight)
 
     def _draw_batches(self, steps: int) -> Tensor:
         """[steps, L, B] indices into the table; a free lane repeats the first example."""
@@ -415,7 +423,9 @@ class LaneRun:
             some = places[first : first + _EVALUATED_LANES]
             rows = some * _FEWEST_LANES if len(some) < _FEWEST_LANES else some
             parameters = self._layout.parameters(self._weights[rows])
-            outcomes = evaluate.table_outcomes(self._model, parameters, self._inputs, self._targets[rows])
+            outcomes = evaluate.table_outcomes(
+                self._model, parameters, self._inputs, self._targets[rows], self._question
+            )
             losses.append(outcomes[0][: len(some)])
             correct.append(outcomes[1][: len(some)])
         return torch.cat(losses).cpu(), torch.cat(correct).cpu(), self._weights[places].cpu()

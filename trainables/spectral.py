@@ -59,7 +59,7 @@ def _gradient_from_gram(matrices: Tensor, floor: float) -> Tensor:
     # dH/dt / t, the weight of each squared singular value; the largest also acts through everybody's floor.
     factors = _entropy_slope(values) / values
     factors[..., -1] += floor**2 * factors.sum(-1)
-    scaled = (left * factors[..., None, :]) @ (left.mT @ matrices)
+    scaled = ((left * factors[..., None, :]) @ left.mT) @ matrices
     return torch.where(finite, scaled, torch.nan)
 
 

@@ -172,6 +172,7 @@ def trial_row(config: TrialConfig, fate: Fate, last: int) -> dict[str, Any]:
         "weight_decay": config.weight_decay,
         "spectral_entropy_weight": config.spectral_entropy_weight,
         "spectral_floor": config.spectral_floor,
+        "spectral_every": config.spectral_every,
         "weight_noise": config.weight_noise,
         "learning_rate": config.learning_rate,
         "adam_beta1": config.adam_beta1,

@@ -45,7 +45,7 @@ def test_a_default_spelled_out_is_the_default() -> None:
     "field", [f.name for f in dataclasses.fields(TrialConfig) if f.name not in ("steps", "task", "model")]
 )
 def test_every_other_field_is_in_the_id(field: str) -> None:
-    other: Any = {"batch_size": 7, "seed": 5}.get(field, 0.25)
+    other: Any = {"batch_size": 7, "seed": 5, "spectral_every": 4}.get(field, 0.25)
     assert dataclasses.replace(TrialConfig(), **{field: other}).trial_id != TrialConfig().trial_id
 
 
@@ -89,6 +89,7 @@ def test_equal_ids_mean_equal_trials_but_for_the_budget(one: TrialConfig, other:
         (lambda: TrialConfig(weight_decay=float("nan")), "weight_decay must be finite"),
         (lambda: TrialConfig(learning_rate=0), "learning_rate"),
         (lambda: TrialConfig(steps=0), "steps must be at least 1"),
+        (lambda: TrialConfig(spectral_every=3), "spectral_every must divide 32"),
         (lambda: ModelConfig(heads=3), "heads must divide model.width, got 3 heads for width 128"),
         (lambda: TaskConfig(modulus=1), "modulus must be at least 2"),
     ],

@@ -35,9 +35,6 @@ def test_each_lane_takes_the_steps_of_torchs_adamw() -> None:
 
     moments = torch.zeros(2, 3, 50)
     settings = LaneSettings(TRIALS, torch.device("cpu"))
-    for start in (0, 25):  # two segments: the count of steps goes on
-        segment = gradients[start : start + 25]
-        rates, roots = settings.rates([start] * 3, len(segment))
-        for gradient, rate, root in zip(segment, rates, roots, strict=True):
-            adamw_step(weights, moments[0], moments[1], gradient, settings, rate, root)
+    for age, gradient in enumerate(gradients):
+        adamw_step(weights, moments[0], moments[1], gradient, settings, [age] * 3)
     torch.testing.assert_close(weights, torch.stack(expected), rtol=1e-5, atol=1e-6)
