@@ -1,0 +1,86 @@
+"""The rival a user would write first: the paper's network as a torch module, one network at a time."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+
+from trainables.config import TrialConfig
+from trainables.tasks import Task
+
+
+class Attention(nn.Module):
+    """All positions ask, all positions answer."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.queries, self.keys, self.values, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        queries, keys, values = (
+            part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for part in (self.queries, self.keys, self.values)
+        )
+        mixed = functional.scaled_dot_product_attention(queries, keys, values)
+        return cast("Tensor", self.out(mixed.transpose(1, 2).flatten(2)))
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each with normalisation after its residual sum."""
+
+    def __init__(self, width: int, hidden: int, heads: int) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads)
+        self.feed_forward = nn.Sequential(nn.Linear(width, hidden), nn.GELU("tanh"), nn.Linear(hidden, width))
+        self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        x = self.norm1(x + self.attention(x))
+        return cast("Tensor", self.norm2(x + self.feed_forward(x)))
+
+
+class Transformer(nn.Module):
+    """Tokens [n, T] -> logits [n, classes] at the last position."""
+
+    def __init__(self, task: Task, trial: TrialConfig) -> None:
+        super().__init__()
+        model = trial.model
+        self.embedding = nn.Embedding(task.vocabulary, model.width)
+        self.positions = nn.Parameter(torch.randn(task.positions, model.width) / model.width**0.5)
+        self.layers = nn.Sequential(*(Layer(model.width, model.hidden, model.heads) for _ in range(model.depth)))
+        self.output = nn.Linear(model.width, task.classes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """See the class."""
+        return cast("Tensor", self.output(self.layers(self.embedding(inputs) + self.positions))[:, -1])
+
+
+class PlainTorch:
+    """Trains one network; `step` is forward, loss, backward, AdamW."""
+
+    def __init__(self, task: Task, trial: TrialConfig, device: str) -> None:
+        torch.manual_seed(trial.seed)
+        self.network = Transformer(task, trial).to(device)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=trial.learning_rate,
+            betas=(trial.adam_beta1, trial.adam_beta2),
+            eps=trial.adam_epsilon,
+            weight_decay=trial.weight_decay,
+        )
+        self.inputs, self.targets = task.inputs.to(device), task.targets.to(device)
+
+    def train(self, steps: int, batch_size: int) -> None:
+        """So many steps on random batches."""
+        for _ in range(steps):
+            batch = torch.randint(len(self.inputs), (batch_size,), device=self.inputs.device)
+            loss = functional.cross_entropy(self.network(self.inputs[batch]), self.targets[batch])
+            self.optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.step()
