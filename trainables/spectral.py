@@ -44,23 +44,35 @@ def entropy_gradient(matrices: Tensor, floor: float) -> Tensor:
     """
     if floor == 0:
         return _gradient_from_svd(matrices)
-    if matrices.shape[-2] > matrices.shape[-1]:
-        return _gradient_from_gram(matrices.mT, floor).mT
-    return _gradient_from_gram(matrices, floor)
+    return _times(_operator(_gram(matrices), floor), matrices)
 
 
-def _gradient_from_gram(matrices: Tensor, floor: float) -> Tensor:
-    gram = matrices @ matrices.mT
-    finite = torch.isfinite(gram).all(-1).all(-1)[..., None, None]
-    eigenvalues, left = torch.linalg.eigh(torch.where(finite, gram, torch.eye(gram.shape[-1], device=gram.device)))
+def _gram(matrices: Tensor) -> Tensor:
+    """The smaller of the two Gram matrices of [..., R, C]: [..., K, K] with K = min(R, C)."""
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    return matrices.mT @ matrices if tall else matrices @ matrices.mT
+
+
+def _times(operator: Tensor, matrices: Tensor) -> Tensor:
+    """The operator [..., K, K] applied to matrices [..., R, C] from their smaller side."""
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    return matrices @ operator if tall else operator @ matrices
+
+
+def _operator(gram: Tensor, floor: float) -> Tensor:
+    """What `_times` makes the gradient of: U diag(d / s) U^T from Gram matrices U diag(s^2) U^T, [..., K, K]."""
+    finite = torch.isfinite(gram.diagonal(dim1=-2, dim2=-1)).all(-1)[..., None]
+    safe = torch.where(finite[..., None], gram, torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device))
+    eigenvalues, left = torch.linalg.eigh(safe)
     squares = eigenvalues.clamp_min(0)
     tiny = torch.finfo(squares.dtype).tiny
     values = (squares + floor**2 * squares[..., -1:]).clamp_min(tiny).sqrt()
     # dH/dt / t, the weight of each squared singular value; the largest also acts through everybody's floor.
     factors = _entropy_slope(values) / values
     factors[..., -1] += floor**2 * factors.sum(-1)
-    scaled = ((left * factors[..., None, :]) @ left.mT) @ matrices
-    return torch.where(finite, scaled, torch.nan)
+    factors = torch.where(finite, factors, torch.nan)
+    scaled: Tensor = left * factors[..., None, :]
+    return scaled @ left.mT
 
 
 def _gradient_from_svd(matrices: Tensor) -> Tensor:
@@ -86,11 +98,13 @@ def penalty_gradient(parameters: Mapping[str, Tensor], floor: float) -> dict[str
         floor: tau, see `entropy_gradient`.
     """
     names = penalty_matrices({name: tensor.shape[1:] for name, tensor in parameters.items()})
-    by_shape: dict[tuple[int, ...], list[str]] = {}
+    if floor == 0:
+        return {name: entropy_gradient(parameters[name], 0) / len(names) for name in names}
+    by_size: dict[int, list[str]] = {}
     for name in names:
-        by_shape.setdefault(tuple(parameters[name].shape[1:]), []).append(name)
-    gradient: dict[str, Tensor] = {}
-    for group in by_shape.values():
-        together = entropy_gradient(torch.stack([parameters[name] for name in group]), floor) / len(names)
-        gradient.update(zip(group, together.unbind(), strict=True))
-    return gradient
+        by_size.setdefault(min(parameters[name].shape[1:]), []).append(name)
+    operators: dict[str, Tensor] = {}
+    for group in by_size.values():  # one decomposition for all matrices of equal smaller dimension
+        grams = torch.stack([_gram(parameters[name]) for name in group])
+        operators.update(zip(group, (_operator(grams, floor) / len(names)).unbind(), strict=True))
+    return {name: _times(operators[name], parameters[name]) for name in names}
