@@ -71,8 +71,8 @@ def _operator(gram: Tensor, floor: float) -> Tensor:
     factors = _entropy_slope(values) / values
     factors[..., -1] += floor**2 * factors.sum(-1)
     factors = torch.where(finite, factors, torch.nan)
-    scaled: Tensor = left * factors[..., None, :]
-    return scaled @ left.mT
+    operator: Tensor = (left * factors[..., None, :]) @ left.mT
+    return operator
 
 
 def _gradient_from_svd(matrices: Tensor) -> Tensor:
