@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 import torch
 
 from trainables.config import TrialConfig
-from trainables.optimiser import LaneSettings, adamw_step
+from trainables.optimiser import LaneSettings, _all_together, _lane_by_lane
 
 TRIALS = [
     TrialConfig(weight_decay=1.0),
@@ -14,7 +17,8 @@ TRIALS = [
 ]
 
 
-def test_each_lane_takes_the_steps_of_torchs_adamw() -> None:
+@pytest.mark.parametrize("step", [_lane_by_lane, _all_together])
+def test_each_lane_takes_the_steps_of_torchs_adamw(step: Callable[..., None]) -> None:
     stream = torch.Generator().manual_seed(0)
     weights = torch.randn(3, 50, generator=stream)
     gradients = torch.randn(40, 3, 50, generator=stream)
@@ -36,5 +40,5 @@ def test_each_lane_takes_the_steps_of_torchs_adamw() -> None:
     moments = torch.zeros(2, 3, 50)
     settings = LaneSettings(TRIALS, torch.device("cpu"))
     for age, gradient in enumerate(gradients):
-        adamw_step(weights, moments[0], moments[1], gradient, settings, [age] * 3)
+        step(weights, moments[0], moments[1], gradient, settings, [age] * 3)
     torch.testing.assert_close(weights, torch.stack(expected), rtol=1e-5, atol=1e-6)
