@@ -1,6 +1,6 @@
 """A transformer layer from its mixed values on: output projection, normalisation, feed-forward, normalisation.
 
-Four fifths of a step are spent here. `plain_layer_tail` says what is computed. On a CPU and for networks of some
+Two thirds of a step are spent here. `plain_layer_tail` says what is computed. On a CPU and for networks of some
 size, `layer_tail` computes it lane by lane, with gradients by hand, so that what one operation writes the next one
 finds in the cache. Letters in shapes: L lanes, C width, F hidden width; rows are (example, queried position).
 """
