@@ -9,6 +9,7 @@ from typing import get_args
 
 import pytest
 
+from analysis.events import TAIL_RATIO
 from analysis.load import ENDINGS
 from analysis.results_folder import settings_of
 from analysis.schema import SETTINGS, TABLES
@@ -20,6 +21,7 @@ from trainables.measurement import (
     Measurement,
     TrialEnd,
 )
+from trainables.measuring import TAIL_RATIO as MEASURED_TAIL_RATIO
 
 #: Fields of `Measurement` that go into tables of their own.
 ELSEWHERE = {"complexities", "matrices", "network", "end"}
@@ -53,6 +55,10 @@ def test_what_may_be_missing_in_a_measurement_may_be_empty_in_its_table() -> Non
 def test_what_is_known_at_the_end_of_a_trial_is_in_its_row() -> None:
     fields = {field.name for field in dataclasses.fields(TrialEnd)} - {"ending"}
     assert fields <= {column.name for column in TABLES["trials"]}
+
+
+def test_the_tail_that_is_measured_is_the_tail_that_is_awaited() -> None:
+    assert MEASURED_TAIL_RATIO == TAIL_RATIO
 
 
 def test_endings() -> None:

@@ -22,7 +22,14 @@ from trainables.config import TrialConfig
 from trainables.errors import ConfigError
 from trainables.layout import Layout
 from trainables.measurement import Ending, Measurement, TrialEnd, TrialHistory, Watch
-from trainables.measuring import ACCURACY_MOVE, BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
+from trainables.measuring import (
+    ACCURACY_MOVE,
+    BLOCK_STEPS,
+    TAIL_RATIO,
+    MeasuringConfig,
+    evaluated_steps,
+    measured_steps,
+)
 from trainables.models import forward, initialise, parameter_shapes
 from trainables.optimiser import LaneSettings, adamw_step
 from trainables.random import generator
@@ -117,6 +124,16 @@ class _Lane:
         )
         return last is not None and abs(val_accuracy - last) >= ACCURACY_MOVE
 
+    def in_tail(self, val_accuracy: float, grokked_at: float) -> bool:
+        """Whether validation accuracy has stayed at its threshold, and not yet for `TAIL_RATIO` times as long."""
+        began, before = self.age if val_accuracy >= grokked_at else 0, 0
+        for past in reversed(self.history if began else []):
+            before = before or past.step
+            if past.val_accuracy < grokked_at:
+                break
+            began = past.step
+        return before < TAIL_RATIO * began
+
     def next_batches(self, steps: int, size: int) -> Tensor:
         """[steps, size] indices into the table: the epochs' permutations in turn, each one's remainder dropped."""
         per_epoch = len(self.split.train) // size
@@ -167,6 +184,7 @@ class LaneRun:
         self._wanted_lanes = lanes
         self._device = torch.device(device)
         self._task = build_task(first.task)
+        self._grokked_at = self._task.grokked_at if measuring.grokked_at is None else measuring.grokked_at
         self._model = first.model
         self._batch_size = effective_batch_size(first)
         self._penalised = first.spectral_entropy_weight > 0
@@ -438,7 +456,11 @@ class LaneRun:
         scores = evaluate.scores(losses, correct, lane.split)
         size = evaluate.size(network)
         finite = math.isfinite(scores.train_loss) and math.isfinite(size.l2_norm)
-        measured = finite and (lane.age in lane.measured or lane.accuracy_moved(scores.val_accuracy))
+        measured = finite and (
+            lane.age in lane.measured
+            or lane.accuracy_moved(scores.val_accuracy)
+            or lane.in_tail(scores.val_accuracy, self._grokked_at)
+        )
         complexities = (
             evaluate.complexities(lane.trial, self._task, lane.split, network, self._measuring) if measured else ()
         )

@@ -169,14 +169,37 @@ def test_what_a_measurement_holds() -> None:
 
 def test_complexity_is_measured_where_validation_accuracy_moves() -> None:
     config = trial(data_fraction=0.8, steps=800, weight_decay=1.0, learning_rate=3e-3)
-    measuring = MeasuringConfig(measure_ratio=1e6)
+    measuring = MeasuringConfig(measure_ratio=1e6, grokked_at=1.0)
     rows = list(train([config], measuring=measuring))
+    assert max(m.val_accuracy for m in rows) < 1, "no tail"
     last = rows[0]
     assert sum(m.complexity_bytes is not None for m in rows) > 3
     for m in rows[1:]:
         moved = abs(m.val_accuracy - last.val_accuracy) >= 0.1
         assert (m.complexity_bytes is not None) == (moved or m.step in measured_steps(measuring, 800))
         last = m if m.complexity_bytes is not None else last
+
+
+def test_complexity_is_measured_at_every_evaluated_step_of_the_tail() -> None:
+    config = TrialConfig(
+        task=TaskConfig(modulus=7),
+        model=ModelConfig(width=8),
+        data_fraction=0.8,
+        weight_decay=0.3,
+        learning_rate=1e-2,
+        steps=600,
+    )
+    measuring = MeasuringConfig(measure_ratio=1e6, grokked_at=0.4)
+    rows = list(train([config], measuring=measuring))
+    began, before, tail = None, 0, []
+    for m in rows:
+        began = (m.step if began is None else began) if m.val_accuracy >= 0.4 else None
+        if began is not None and before < 2 * began:
+            tail.append(m)
+        before = m.step
+    assert all(m.complexity_bytes is not None for m in tail)
+    assert len(tail) >= 4, "an event in the middle of the run, or the test says nothing"
+    assert sum(m.complexity_bytes is not None for m in rows) < len(rows)
 
 
 def end_of(measurements: list[Measurement]) -> Ending:
