@@ -18,8 +18,8 @@ ACCURACY_MOVE = 0.1
 """Complexity is also measured where validation accuracy has moved this far since the last measurement."""
 
 TAIL_RATIO = 2
-"""Complexity is also measured at every evaluated step from where validation accuracy came to its threshold, to stay,
-up to this multiple of that step: that is when it falls, and a doubling schedule would hardly see it."""
+"""Complexity is also measured at every evaluated step from where validation accuracy came to its threshold, to
+stay, up to this multiple of that step: that is when it falls, and a doubling schedule would hardly see it."""
 
 _PAPER_RATIO = 1.3
 
