@@ -7,6 +7,7 @@ process's environment alone, and leaves neither processes nor files behind, what
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
@@ -107,7 +108,7 @@ def _started(folder: Path, cpus: int | None) -> Iterator[RaySession]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_memory_monitor_refresh_ms": "0",
     }
-    with _reread_at_the_end(), environment(own_environment), _sigterm_handler_kept():
+    with _reread_at_the_end(), environment(own_environment), _sigterm_handler_kept(), _session_of_its_own():
         import ray
 
         _reread_environment()
@@ -206,6 +207,23 @@ def _sigterm_handler_kept() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _session_of_its_own() -> Iterator[None]:
+    """Keep Ray's processes out of this one's process group.
+
+    `timeout` and batch systems send SIGTERM to the whole group; a Ray that dies of it before we have stopped takes
+    the driver with it, a minute later. Ray itself guards its processes against SIGINT only.
+    """
+    from ray._private import services
+
+    original = services.ConsolePopen
+    services.ConsolePopen = functools.partial(original, start_new_session=True)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = original
 
 
 @contextlib.contextmanager

@@ -217,17 +217,27 @@ sys.exit(summary.exit_code)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    ("number", "kill"),
+    [
+        (signal.SIGINT, "os.kill(os.getpid(), {})"),
+        (signal.SIGTERM, "os.kill(os.getpid(), {})"),
+        (signal.SIGTERM, "os.killpg(os.getpgid(0), {})"),
+        (signal.SIGKILL, "os.kill(os.getpid(), {})"),
+    ],
+    ids=["SIGINT", "SIGTERM", "SIGTERM to all", "SIGKILL"],
+)
 def test_a_driver_that_is_stopped_goes_on_where_it_was(
     ray_session: RaySession,
     undisturbed: tuple[Path, RunSummary, Recorder],
     tmp_path: Path,
     number: signal.Signals,
+    kill: str,
 ) -> None:
     results = tmp_path / "results"
     scratch = Path("/tmp") / f"sweep-test-{os.getpid()}"
     scratch.mkdir()
-    act = f"os.kill(os.getpid(), {int(number)})"
+    act = kill.format(int(number))
     try:
         outcome = subprocess.run(
             [sys.executable, "-c", _DRIVER.format(settings={**SETTINGS, "results": str(results)}, act=act)],
@@ -236,6 +246,7 @@ def test_a_driver_that_is_stopped_goes_on_where_it_was(
             timeout=200,
             check=False,
             env={**os.environ, "TMPDIR": str(scratch)},
+            start_new_session=True,
         )
         if number == signal.SIGKILL:
             assert outcome.returncode == -signal.SIGKILL
