@@ -75,6 +75,9 @@ class Factors:
     """[rank]: log2(s_k / step) rounded, so that the product is in the scale of the matrix again."""
 
 
+#: Integers of larger magnitude are not coded: rounding that finely is no compression.
+LARGEST_INTEGER = 2**30
+
 Code = Zeros | Direct | Factors
 
 

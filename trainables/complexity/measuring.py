@@ -32,9 +32,9 @@ def measure(
     """Measure complexity: bytes of the smallest decodable stream found within a distortion bound.
 
     C_eps of the paper (arXiv 2412.09810, section 3): each matrix rounded, directly or as two factors cut by
-    SVD at a share of its nuclear norm, with one bin size for the network in units of what the loss feels, and a
-    general-purpose compressor. Every feasible candidate was evaluated as it decodes, the winner is decoded
-    and evaluated once more, and where nothing else holds the weights themselves are coded.
+    SVD at a share of its nuclear norm, with one bin size for the network in units of what the loss feels, and an
+    adaptive entropy coder made for integer matrices. Every feasible candidate was evaluated as it decodes, the
+    winner is decoded and evaluated once more, and where nothing else holds the weights themselves are coded.
 
     Args:
         network: named tensors of any floating dtype and rank, or a module (its parameters, tied ones once).

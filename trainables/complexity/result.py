@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 #: Name and version of the method, stored with every result; numbers of different methods do not mix.
-METHOD = "svd-round-1"
+METHOD = "svd-round-2"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from trainables.complexity.codes import (
+    LARGEST_INTEGER,
     STEPS_PER_OCTAVE,
     Code,
     Direct,
     Factors,
     Floats,
-    Integers,
     Zeros,
     is_exact,
     reconstruct,
@@ -30,18 +30,15 @@ from trainables.complexity.codes import (
     weights,
 )
 from trainables.complexity.curvature import Curvature
+from trainables.complexity.estimate import code_bits
 from trainables.complexity.network import matrix_shape
-from trainables.complexity.packing import LARGEST_INTEGER
-from trainables.complexity.stream import LARGEST_RANK, LARGEST_STEP
+from trainables.complexity.network_coder import LARGEST_RANK, LARGEST_STEP
 
 #: Shares of the nuclear norm at which a matrix may be cut.
 SHARES = (1.0, 0.85, 0.7, 0.5, 0.35)
 
 #: h |W - W'|^2 that one bit is worth at high resolution: d(step^2 / 12) / d(bits) = ln 2 / 6 x step^2.
 PRICE = math.log(2) / 6
-
-#: What a byte of header costs in the estimate, in bits.
-_HEADER_BITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class Rounded:
     parameters: dict[str, Tensor]
     """What the codes reconstruct, exactly as the decoder will."""
     bits: float
-    """Estimated length: order-0 entropy of the integers, and the header."""
+    """Estimated length of the stream, checksum left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +140,8 @@ def _direct(values: Floats, step: int) -> tuple[Direct, float] | None:
     if not np.abs(scaled).max() <= LARGEST_INTEGER:
         return None
     integers = scaled.astype(np.int32)
-    return Direct(step, integers), entropy_bits(integers) + 4 * _HEADER_BITS
+    code = Direct(step, integers)
+    return code, code_bits(code)
 
 
 def _cheapest(
@@ -166,26 +164,13 @@ def _cheapest(
         if rank == 0:
             continue
         factors = Factors(step, left[chosen], right[chosen], exponents[chosen])
-        factor_bits = entropy_bits(factors.left) + entropy_bits(factors.right) + (rank + 7) * _HEADER_BITS
+        factor_bits = code_bits(factors)
         if factor_bits >= bits or not is_exact(factors):
             continue
         total = float(np.square(weights(factors, values.size) - values).sum()) + price * factor_bits
         if total < lowest:
             lowest, best = total, (factors, factor_bits)
     return best
-
-
-def entropy_bits(integers: Integers) -> float:
-    """Order-0 entropy of the integers, with a byte for every value that occurs to describe how often it does."""
-    flat = integers.reshape(-1)
-    low = int(flat.min())
-    span = int(flat.max()) - low
-    if span > 16 * flat.size + 65536:
-        return flat.size * math.log2(span)
-    counts = np.bincount(flat - low)
-    occurring = counts[counts > 0].astype(np.float64)
-    entropy = flat.size * math.log2(flat.size) - float((occurring * np.log2(occurring)).sum())
-    return entropy + 8 * (len(occurring) - 1)
 
 
 def uniform(parameters: Mapping[str, Tensor]) -> dict[str, Curvature]:

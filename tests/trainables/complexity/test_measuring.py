@@ -228,7 +228,7 @@ def test_budgets_have_names() -> None:
 
 
 def test_the_method_has_a_name() -> None:
-    assert METHOD == "svd-round-1"
+    assert METHOD == "svd-round-2"
 
 
 def reference(name: str, epsilons: tuple[float, ...]) -> tuple[int, list[ComplexityResult]]:

@@ -9,7 +9,7 @@ import torch
 from tests.trainables.complexity.small import memorised, per_example_loss
 from trainables.complexity.codes import Direct, Factors, Zeros
 from trainables.complexity.curvature import Curvature, curvatures
-from trainables.complexity.rounding import Rounder, entropy_bits, uniform
+from trainables.complexity.rounding import Rounder, uniform
 
 SEEN = torch.ones((), dtype=torch.bool)
 
@@ -61,11 +61,6 @@ def test_steps_too_fine_to_be_worth_it_are_refused() -> None:
     network = memorised()
     assert Rounder(network, uniform(network)).round(1e-12) is None
     assert Rounder(network, uniform(network)).round(1e-200) is None
-
-
-def test_entropy() -> None:
-    assert entropy_bits(np.array([5] * 10, dtype=np.int32)) == 0
-    assert entropy_bits(np.array([0, 1] * 32, dtype=np.int32)) == 64 + 8
 
 
 def test_curvature_is_the_mean_squared_gradient_over_examples() -> None:
