@@ -172,9 +172,10 @@ class Magnitudes:
         symbols = coder.symbols(symbols, self._frequencies(), rows)
         escaped = np.flatnonzero(symbols >= _LETTERS - 2)
         coded = symbols.astype(np.int64) - LARGEST_LETTER
-        beyond = None if values is None else np.abs(values[escaped]) - LARGEST_LETTER - 1
-        beyond = self._escapes.code(coder, beyond, escaped.size) + LARGEST_LETTER + 1
-        coded[escaped] = np.where(symbols[escaped] == _LETTERS - 2, -beyond, beyond)
+        if escaped.size:
+            beyond = None if values is None else np.abs(values[escaped]) - LARGEST_LETTER - 1
+            beyond = self._escapes.code(coder, beyond, escaped.size) + LARGEST_LETTER + 1
+            coded[escaped] = np.where(symbols[escaped] == _LETTERS - 2, -beyond, beyond)
         self._count(rows, np.minimum(np.abs(coded), LARGEST_LETTER + 1))
         self._negative += int((coded < 0).sum())
         self._positive += int((coded > 0).sum())

@@ -29,9 +29,9 @@ from trainables.complexity.entropy_coder import Coder
 from trainables.complexity.estimate import geometric_bits
 from trainables.errors import BitstreamError
 
-#: Symbols of the first block, and how many times what is coded already a later one may be.
-_FIRST_BLOCK = 64
-_GROWTH = 8
+#: Symbols of the first block; a later one may be this part of what is coded already. Fewer blocks are faster.
+_FIRST_BLOCK = 128
+_SHARE = 4
 
 #: Magnitudes count for no more than this in the statistics of columns, which keeps them within 64 bits.
 _LARGEST_COUNTED = 1 << 15
@@ -176,10 +176,10 @@ class MatrixCoder:
 
 
 def _blocks(count: int, first: int) -> Iterator[slice]:
-    """Blocks of that many rows, or an eighth of what is done already if that is more."""
+    """Blocks of that many rows, or a quarter of what is done already if that is more."""
     done = 0
     while done < count:
-        size = min(max(first, done // _GROWTH), count - done)
+        size = min(max(first, done // _SHARE), count - done)
         yield slice(done, done + size)
         done += size
 
