@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from trainables.complexity.codes import Code, Direct, Factors, Floats, Integers
+from trainables.complexity.codes import Code, Direct, Factors, Integers
 
 #: Kind, step and mean magnitude of a tensor, rank and exponents of factors; an exponent; a table's new magnitude.
 _TENSOR_BITS = 14
@@ -17,11 +17,10 @@ _EXPONENT_BITS = 1
 _LEARNING_BITS = 4
 
 
-def geometric_bits(means: Floats) -> Floats:
-    """Bits of an integer with a two-sided geometric distribution of these mean magnitudes, all above 0."""
-    theta = (np.sqrt(1 + means * means) - 1) / means
-    share = (1 - theta) / (1 + theta)
-    return np.asarray(-np.log2(share) - means * np.log2(theta))
+def geometric_bits(mean: float) -> float:
+    """Bits of an integer with a two-sided geometric distribution of this mean magnitude, above 0."""
+    theta = (math.sqrt(1 + mean * mean) - 1) / mean
+    return math.log2((1 + theta) / (1 - theta)) - mean * math.log2(theta)
 
 
 def code_bits(code: Code) -> float:
@@ -45,14 +44,14 @@ def estimated_bits(integers: Integers) -> float:
     one occurs twice, the length by a distribution that is known but for its mean.
     """
     magnitudes = np.abs(integers.reshape(-1))
-    total = int(magnitudes.sum(dtype=np.int64))
-    if total == 0:
+    size, largest = magnitudes.size, int(magnitudes.max(initial=0))
+    if largest == 0:
         return 0.0
-    by_mean = magnitudes.size * float(geometric_bits(np.array(total / magnitudes.size)))
-    if int(magnitudes.max()) > 16 * magnitudes.size + 65536:
-        return by_mean
+    if largest > 16 * size + 65536:
+        return size * geometric_bits(float(magnitudes.mean()))
     counts = np.bincount(magnitudes)
-    occurring = counts[counts > 0].astype(np.float64)
-    entropy = magnitudes.size * math.log2(magnitudes.size) - float((occurring * np.log2(occurring)).sum())
-    signs = magnitudes.size - int(counts[0])
-    return min(by_mean, entropy + signs + _LEARNING_BITS * len(occurring))
+    by_mean = size * geometric_bits(int(counts @ np.arange(counts.size)) / size)
+    occurring = counts[counts > 0]
+    entropy = size * math.log2(size) - float(occurring @ np.log2(occurring))
+    signs = size - int(counts[0])
+    return min(by_mean, entropy + signs + _LEARNING_BITS * occurring.size)

@@ -193,7 +193,8 @@ def _useful_offset(values: Wide) -> int:
 def _alike(magnitudes: Wide) -> int:
     """Whether telling rows apart saves fewer bits than it costs."""
     means = magnitudes.mean(axis=1)
-    saved = magnitudes.size * (geometric_bits(means.mean()) - geometric_bits(means).mean())
+    apart = sum(geometric_bits(mean) for mean in means.tolist())
+    saved = magnitudes.shape[1] * (means.size * geometric_bits(float(means.mean())) - apart)
     return int(saved < _ROW_BITS * means.size)
 
 

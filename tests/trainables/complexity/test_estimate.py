@@ -53,4 +53,4 @@ def test_geometric_bits() -> None:
     probabilities = share * theta**magnitudes
     entropy = -share * np.log2(share) - 2 * (probabilities * np.log2(probabilities)).sum()
     mean = 2 * (probabilities * magnitudes).sum()
-    assert geometric_bits(np.array(mean)) == pytest.approx(entropy, rel=1e-9)
+    assert geometric_bits(float(mean)) == pytest.approx(entropy, rel=1e-9)
