@@ -184,8 +184,5 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
 
 def thresholds_of(cohort: Cohort) -> Thresholds:
     """What counts as memorised and grokked in a cohort: what the specification says, or else its task."""
-    task, measuring = build_task(cohort.trials[0].task), cohort.measuring
-    return Thresholds(
-        memorised_at=task.memorised_at if measuring.memorised_at is None else measuring.memorised_at,
-        grokked_at=task.grokked_at if measuring.grokked_at is None else measuring.grokked_at,
-    )
+    memorised_at, grokked_at = cohort.measuring.thresholds(build_task(cohort.trials[0].task))
+    return Thresholds(memorised_at=memorised_at, grokked_at=grokked_at)

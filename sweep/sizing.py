@@ -8,16 +8,18 @@ from sweep.errors import SweepError
 from trainables.config import TrialConfig
 from trainables.measuring import MeasuringConfig, evaluated_steps, measured_steps
 
+# These figures were found like `EFFICIENCY` of `sweep.estimate`, on one CPU core with 8 lanes.
+
 DECOMPOSITION_FLOPS = 40
-"""Of a matrix with sides k <= m, in units of k^2 m; its arithmetic is slower, too. Found like EFFICIENCY."""
+"""Of a matrix with sides k <= m, in units of k^2 m; its arithmetic is slower, too."""
 
 STEP_FLOPS = 4e6
-"""What a step of the smallest network costs beside its arithmetic, in the same currency. Found like EFFICIENCY."""
+"""What a step of the smallest network costs beside its arithmetic, in the same currency."""
 
 MEASUREMENT_PASSES = 40
 """Forward passes over the training set that one measurement of complexity costs, ..."""
 MEASUREMENT_FLOPS = 1e9
-"""... and what it costs beside, in the currency of STEP_FLOPS. Found like EFFICIENCY."""
+"""... and what it costs beside, in the currency of STEP_FLOPS."""
 
 LANES_ON_A_GPU = 256
 """More lanes than this no longer fill a GPU better."""

@@ -437,9 +437,9 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
     from trainables.sizes import zstd_version
     from trainables.tasks import build_task
 
-    cohort, end, task = context.cohort, measurement.end, build_task(trial.task)
+    cohort, end = context.cohort, measurement.end
     assert end is not None
-    measuring = cohort.measuring
+    memorised_at, grokked_at = cohort.measuring.thresholds(build_task(trial.task))
     return {
         **_fields(measurement, "trials"),
         **settings_of(trial.as_dict()),
@@ -451,9 +451,9 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
         "audited": cohort.decline is not None and is_audited(trial.trial_id, cohort.audit_share),
         "marked_at_step": context.marked_at_step.get(trial.trial_id),
         "stop_rule": cohort.stop_rule,
-        "memorised_at": task.memorised_at if measuring.memorised_at is None else measuring.memorised_at,
-        "grokked_at": task.grokked_at if measuring.grokked_at is None else measuring.grokked_at,
-        "epsilon": measuring.epsilon,
+        "memorised_at": memorised_at,
+        "grokked_at": grokked_at,
+        "epsilon": cohort.measuring.epsilon,
         "complexity_method": METHOD,
         "parameters": end.parameters,
         "training_examples": end.training_examples,

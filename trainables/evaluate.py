@@ -15,7 +15,7 @@ from trainables.config import ModelConfig, TrialConfig
 from trainables.measurement import ComplexityMeasurement, MatrixMeasurement
 from trainables.measuring import MeasuringConfig
 from trainables.models import forward
-from trainables.sizes import bzip2_bytes, zstd_bytes
+from trainables.sizes import zstd_bytes
 from trainables.spectral import penalty_matrices, spectrum
 from trainables.tasks import Split, Task
 
@@ -103,11 +103,6 @@ def size(network: Mapping[str, Tensor]) -> Size:
         effective_rank=math.fsum(m.effective_rank for m in matrices) / len(matrices),
         matrices=matrices,
     )
-
-
-def bzip2_size(network: Mapping[str, Tensor]) -> int:
-    """The paper's naive size, see `trainables.sizes.bzip2_bytes`."""
-    return bzip2_bytes(network)
 
 
 def complexities(

@@ -33,6 +33,7 @@ from trainables.measuring import (
 from trainables.models import forward, initialise, parameter_shapes
 from trainables.optimiser import LaneSettings, adamw_step
 from trainables.random import generator
+from trainables.sizes import bzip2_bytes
 from trainables.spectral import penalty_gradient
 from trainables.tasks import Split, build_task, split
 from trainables.tasks.split import training_size
@@ -184,7 +185,7 @@ class LaneRun:
         self._wanted_lanes = lanes
         self._device = torch.device(device)
         self._task = build_task(first.task)
-        self._grokked_at = self._task.grokked_at if measuring.grokked_at is None else measuring.grokked_at
+        _, self._grokked_at = measuring.thresholds(self._task)
         self._model = first.model
         self._batch_size = effective_batch_size(first)
         self._penalised = first.spectral_entropy_weight > 0
@@ -496,7 +497,7 @@ class LaneRun:
         lane.running = False
         end = TrialEnd(
             ending=ending,
-            bzip2_bytes=evaluate.bzip2_size(network),
+            bzip2_bytes=bzip2_bytes(network),
             parameters=self._layout.weights,
             training_examples=len(lane.split.train),
             validation_examples=len(lane.split.validation),

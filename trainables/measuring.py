@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from trainables.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trainables.tasks import Task
 
 BLOCK_STEPS = 32
 """Steps trained between two chances to refill lanes, without the host looking at the device."""
@@ -62,6 +65,13 @@ class MeasuringConfig:
     def epsilons(self) -> tuple[float, ...]:
         """Every distinct bound, the primary one first, nats per example."""
         return tuple(dict.fromkeys((self.epsilon, *self.extra_epsilons)))
+
+    def thresholds(self, task: Task) -> tuple[float, float]:
+        """What counts as memorised and as grokked, shares: what is said here, or else the task's own."""
+        return (
+            task.memorised_at if self.memorised_at is None else self.memorised_at,
+            task.grokked_at if self.grokked_at is None else self.grokked_at,
+        )
 
     def check_classes(self, classes: int) -> None:
         """Refuse bounds that a network which has learnt nothing would satisfy.

@@ -15,7 +15,7 @@ from trainables.complexity import METHOD
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.measuring import MeasuringConfig
 from trainables.models import forward, initialise
-from trainables.sizes import ZSTD_LEVEL
+from trainables.sizes import ZSTD_LEVEL, bzip2_bytes
 from trainables.tasks import build_task, split
 
 TRIAL = TrialConfig(
@@ -43,7 +43,7 @@ def test_sizes_are_those_of_the_raw_weights() -> None:
     raw = b"".join(NETWORK[name].numpy().tobytes() for name in sorted(NETWORK))
     found = evaluate.size(NETWORK)
     assert found.zstd_bytes == len(zstandard.compress(raw, ZSTD_LEVEL))
-    assert evaluate.bzip2_size(NETWORK) == len(bz2.compress(raw))
+    assert bzip2_bytes(NETWORK) == len(bz2.compress(raw))
     flat = torch.cat([weight.flatten() for weight in NETWORK.values()]).double()
     assert found.l2_norm == pytest.approx(float(flat.norm()))
     assert [matrix.matrix for matrix in found.matrices] == [name for name, w in NETWORK.items() if w.dim() == 2]
