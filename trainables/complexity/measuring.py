@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from trainables.complexity.losses import Loss, base_loss, training_loss
 from trainables.complexity.network import Network, check_measurable, tensors
 from trainables.complexity.result import ComplexityResult
 from trainables.complexity.search import Candidate, Search
 from trainables.complexity.stream import decode, encode, encode_lossless
 from trainables.errors import MeasurementError
 
-Loss = Callable[[Mapping[str, Tensor]], Tensor]
-
 #: Per search budget, one bisection for each of these: how many times its price a bit is taken to be worth.
 #: Above 1, since fewer components cost the loss less than their squared error says.
 BUDGETS: dict[str, tuple[float, ...]] = {"fast": (1.4,)}
 
-#: Two evaluations of one network may differ by this share of 1 + loss; more is another loss each time.
-DETERMINISM = 1e-6
-
 
 def measure(
-    network: Network, loss: Loss, epsilons: Sequence[float], *, budget: Literal["fast"] = "fast"
+    network: Network,
+    loss: Loss | None = None,
+    epsilons: Sequence[float] = (),
+    *,
+    inputs: Tensor | None = None,
+    targets: Tensor | None = None,
+    budget: Literal["fast"] = "fast",
 ) -> list[ComplexityResult]:
     """Measure complexity: bytes of the smallest decodable stream found within a distortion bound.
 
@@ -38,10 +39,15 @@ def measure(
 
     Args:
         network: named tensors of any floating dtype and rank, or a module (its parameters, tied ones once).
-        loss: from tensors under the same names to the loss of each training example, shape [n], in nats.
-            Deterministic. Where it is differentiable, gradients decide how finely each tensor is rounded;
-            where it is not, all tensors are rounded in proportion to their size, at far more bytes.
+        loss: from tensors under the same names to the loss of each training example, shape [n], in nats; a
+            scalar is taken as one example, at more bytes. Deterministic. Where it is differentiable, gradients
+            decide how finely each tensor is rounded; where it is not, all tensors are rounded in proportion
+            to their size, at far more bytes.
         epsilons: distortion bounds, nats per example, each above 0. Each result is what it would be alone.
+        inputs: in place of a loss, what a module is called with, [n, ...]. It is run in evaluation mode, its
+            buffers as they are, and left in the mode it was in.
+        targets: with inputs, the right classes [n] (or [n, ...]) for the module's logits [n, classes] (or
+            [n, classes, ...]). The loss is then their cross-entropy.
         budget: how much to search, counted in evaluations of the loss: `fast` is about twenty.
 
     Returns:
@@ -53,12 +59,15 @@ def measure(
     started = time.perf_counter()
     if budget not in BUDGETS:
         raise MeasurementError(f"budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
+    if isinstance(epsilons, float | int) or not len(epsilons):
+        raise MeasurementError(f"epsilons must be a list of bounds in nats, such as [1.0], got {epsilons!r}")
     for epsilon in epsilons:
         if not (math.isfinite(epsilon) and epsilon > 0):
             raise MeasurementError(f"epsilon must be finite and above 0 nats, got {epsilon}")
     parameters = tensors(network)
     check_measurable(parameters)
-    search = Search(loss, parameters, _base_loss(loss, parameters))
+    losses = training_loss(network, loss, inputs, targets)
+    search = Search(losses, parameters, base_loss(losses, parameters))
     results = []
     for epsilon in epsilons:
         results.append(_measure_one(search, parameters, epsilon, BUDGETS[budget], started))
@@ -103,27 +112,3 @@ def _encoded(search: Search, candidate: Candidate, parameters: Mapping[str, Tens
     rounded = search.rounded(candidate)
     assert rounded is not None, "a feasible candidate has been rounded before"
     return encode(rounded.codes, parameters)
-
-
-def _base_loss(loss: Loss, parameters: Mapping[str, Tensor]) -> float:
-    """Mean loss of the network itself, checked to be one: per example, finite, and the same twice."""
-    values = []
-    for _ in range(2):
-        with torch.no_grad():
-            losses = loss(parameters)
-        if losses.ndim != 1 or losses.numel() == 0:
-            raise MeasurementError(
-                f"loss must return one value per training example, shape [n], got shape {tuple(losses.shape)}; "
-                "use reduction='none'"
-            )
-        values.append(float(losses.double().mean()))
-    if not math.isfinite(values[0]):
-        raise MeasurementError(
-            f"the network's own loss must be finite, got {values[0]}; a diverged network has none"
-        )
-    if not abs(values[0] - values[1]) <= DETERMINISM * (1 + abs(values[0])):
-        raise MeasurementError(
-            f"loss must be deterministic, got {values[0]} and then {values[1]} for the same weights; "
-            "switch dropout and sampling off, and use the whole training set"
-        )
-    return values[0]

@@ -189,24 +189,6 @@ def test_weights_must_be_finite() -> None:
         measure(network, per_example_loss, [1.0])
 
 
-def test_the_loss_must_be_finite() -> None:
-    with pytest.raises(MeasurementError, match="own loss must be finite"):
-        measure(memorised(), lambda parameters: per_example_loss(parameters) / 0, [1.0])
-
-
-def test_the_loss_must_be_deterministic() -> None:
-    generator = torch.Generator().manual_seed(0)
-    with pytest.raises(MeasurementError, match="deterministic"):
-        measure(
-            memorised(), lambda parameters: per_example_loss(parameters) + torch.rand(1, generator=generator), [1]
-        )
-
-
-def test_the_loss_must_be_per_example() -> None:
-    with pytest.raises(MeasurementError, match="per training example"):
-        measure(memorised(), lambda parameters: per_example_loss(parameters).mean(), [1.0])
-
-
 def test_tensors_must_have_elements() -> None:
     with pytest.raises(MeasurementError, match="must have elements"):
         measure(memorised() | {"empty": torch.zeros(0, 3)}, per_example_loss, [1.0])
