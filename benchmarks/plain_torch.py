@@ -1,7 +1,8 @@
-"""The rival a user would write first: the paper's network as a torch module, one network at a time."""
+"""The rival a user would write first: the paper's networks as torch modules, one network at a time."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -13,15 +14,17 @@ from trainables.tasks import Task
 
 
 class Attention(nn.Module):
-    """All positions ask, all positions answer."""
+    """All positions ask, all positions answer; or, as in the paper's public code, the plain sum of the values."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, attention: str) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.attention = heads, attention
         self.queries, self.keys, self.values, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        if self.attention == "sum":
+            return cast("Tensor", self.out(self.values(x).sum(1, keepdim=True).expand_as(x)))
         queries, keys, values = (
             part(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for part in (self.queries, self.keys, self.values)
@@ -33,9 +36,9 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """Attention and feed-forward, each with normalisation after its residual sum."""
 
-    def __init__(self, width: int, hidden: int, heads: int) -> None:
+    def __init__(self, width: int, hidden: int, heads: int, attention: str) -> None:
         super().__init__()
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, attention)
         self.feed_forward = nn.Sequential(nn.Linear(width, hidden), nn.GELU("tanh"), nn.Linear(hidden, width))
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
 
@@ -53,7 +56,9 @@ class Transformer(nn.Module):
         model = trial.model
         self.embedding = nn.Embedding(task.vocabulary, model.width)
         self.positions = nn.Parameter(torch.randn(task.positions, model.width) / model.width**0.5)
-        self.layers = nn.Sequential(*(Layer(model.width, model.hidden, model.heads) for _ in range(model.depth)))
+        self.layers = nn.Sequential(
+            *(Layer(model.width, model.hidden, model.heads, model.attention) for _ in range(model.depth))
+        )
         self.output = nn.Linear(model.width, task.classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -61,12 +66,24 @@ class Transformer(nn.Module):
         return cast("Tensor", self.output(self.layers(self.embedding(inputs) + self.positions))[:, -1])
 
 
+class Perceptron(nn.Sequential):
+    """Tokens [n, T] -> logits [n, classes], from the embeddings of all positions side by side."""
+
+    def __init__(self, task: Task, trial: TrialConfig) -> None:
+        model = trial.model
+        widths = [task.positions * model.width] + [model.hidden] * model.depth
+        hidden = [part for i, o in pairwise(widths) for part in (nn.Linear(i, o), nn.ReLU())]
+        output = nn.Linear(model.hidden, task.classes)
+        super().__init__(nn.Embedding(task.vocabulary, model.width), nn.Flatten(), *hidden, output)
+
+
 class PlainTorch:
     """Trains one network; `step` is forward, loss, backward, AdamW."""
 
     def __init__(self, task: Task, trial: TrialConfig, device: str) -> None:
         torch.manual_seed(trial.seed)
-        self.network = Transformer(task, trial).to(device)
+        network = Transformer if trial.model.kind == "transformer" else Perceptron
+        self.network = network(task, trial).to(device)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(),
             lr=trial.learning_rate,

@@ -1,7 +1,7 @@
 """The training loop: many trials of one shape as one batched model, each in a lane of its own.
 
 Read `LaneRun.advance` first: refill, then train up to the next step at which some trial is due, evaluate and watch,
-and so on to the end of the block. `LaneRun._train` is the step itself.
+and so on to the end of the block. `LaneRun._take_steps` is the step itself.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from trainables import checkpoint, evaluate
 from trainables.allocator import keep_freed_memory
 from trainables.config import TrialConfig
 from trainables.errors import ConfigError
+from trainables.gradient import loss_gradient, trains_one_by_one
 from trainables.layout import Layout
 from trainables.measurement import Ending, Measurement, TrialEnd, TrialHistory, Watch
 from trainables.measuring import (
@@ -30,7 +31,7 @@ from trainables.measuring import (
     evaluated_steps,
     measured_steps,
 )
-from trainables.models import forward, initialise, parameter_shapes
+from trainables.models import initialise, parameter_shapes
 from trainables.optimiser import LaneSettings, adamw_step
 from trainables.random import generator
 from trainables.sizes import bzip2_bytes
@@ -42,7 +43,8 @@ DEFAULT_LANES = 8
 LARGEST_DEFAULT_BATCH = 512
 
 _FEWEST_LANES = 2
-"""A batch of exactly one takes other matrix kernels, whose bits differ; an idle lane keeps it company."""
+"""A batch of exactly one takes other matrix kernels, whose bits differ: where lanes are batched, an idle lane keeps
+a lone one company."""
 
 
 def effective_batch_size(trial: TrialConfig) -> int:
@@ -197,7 +199,9 @@ class LaneRun:
         self._inputs = self._task.inputs.to(self._device)
         self._question = self._task.question
         self._next_trial = 0
-        width = max(_FEWEST_LANES, min(lanes, len(trials)))
+        self._one_by_one = trains_one_by_one(self._model, self._batch_size, self._device)
+        self._fewest_lanes = 1 if self._one_by_one else _FEWEST_LANES
+        width = max(self._fewest_lanes, min(lanes, len(trials)))
         self._lanes: list[_Lane | None] = [None] * width
         self._weights = torch.zeros(width, self._layout.weights, device=self._device)
         self._first_moment = torch.zeros_like(self._weights)
@@ -302,7 +306,7 @@ class LaneRun:
             self._next_trial += 1
             free.remove(place)
         busy = [place for place in range(len(self._lanes)) if place not in free]
-        kept = sorted(busy + free[: max(0, _FEWEST_LANES - len(busy))])
+        kept = sorted(busy + free[: max(0, self._fewest_lanes - len(busy))])
         if len(kept) < len(self._lanes):
             self._lanes = [self._lanes[place] for place in kept]
             self._weights, self._first_moment, self._second_moment, self._targets = (
@@ -353,43 +357,42 @@ class LaneRun:
     def _train(self, steps: int) -> None:
         """So many optimiser updates in every lane, without the host waiting for the device."""
         started = time.perf_counter()
-        ages = [0 if lane is None else lane.age for lane in self._lanes]
-        age = self._running()[0].age  # the lanes' ages agree modulo a block
         batches = self._draw_batches(steps)
-        minus_one = torch.full((), -1.0, device=self._device).expand(len(self._lanes), self._batch_size, 1)
-        for step in range(steps):
-            # Draw batch.
-            batch = batches[step]
-            inputs, targets = self._inputs[batch], self._targets.gather(1, batch)
-            # Forward, at noisy weights where the trials ask for it.
-            at = self._weights + self._draw_noise(step) if self._noisy else self._weights
-            leaves = self._layout.leaves(at)
-            logits = forward(self._model, leaves, inputs, self._question)
-            # Backward, from the gradient of each lane's mean cross-entropy in closed form.
-            slope = logits.detach().softmax(-1)
-            slope.scatter_add_(2, targets[..., None], minus_one).div_(self._batch_size)
-            parts = torch.autograd.grad(logits, list(leaves.values()), slope, allow_unused=True)
-            gradient = self._layout.rows(dict(zip(leaves, parts, strict=True)))
-            if self._penalised and (age + step) % self._trials[0].spectral_every == 0:
-                self._add_penalty(gradient, at)
-            # Step.
-            adamw_step(
-                self._weights,
-                self._first_moment,
-                self._second_moment,
-                gradient,
-                self._settings,
-                [age + step for age in ages],
-            )
+        for places in self._trained_together():
+            self._take_steps(places, batches[:, places])
         running = self._running()
         for lane in running:
             lane.age += steps
             lane.train_wall_s += (time.perf_counter() - started) / len(running)
 
-    def _add_penalty(self, gradient: Tensor, at: Tensor) -> None:
+    def _trained_together(self) -> list[slice]:
+        """The lanes in groups whose steps are batched: all in one, or every running one by itself."""
+        if not self._one_by_one:
+            return [slice(0, len(self._lanes))]
+        busy = [place for place, lane in enumerate(self._lanes) if lane is not None and lane.running]
+        return [slice(place, place + 1) for place in busy]
+
+    def _take_steps(self, places: slice, batches: Tensor) -> None:
+        """One optimiser update for each of the batches [steps, L, B], in the L lanes at these places."""
+        lanes = self._lanes[places]
+        weights, targets = self._weights[places], self._targets[places]
+        moments = self._first_moment[places], self._second_moment[places]
+        settings = self._settings.of(places)
+        ages = [0 if lane is None else lane.age for lane in lanes]
+        age = self._running()[0].age  # the lanes' ages agree modulo a block
+        for step, batch in enumerate(batches):
+            at = weights + self._draw_noise(lanes, step, settings) if self._noisy else weights
+            gradient = loss_gradient(
+                self._model, self._layout, at, self._inputs[batch], targets.gather(1, batch), self._question
+            )
+            if self._penalised and (age + step) % self._trials[0].spectral_every == 0:
+                self._add_penalty(gradient, at, settings)
+            adamw_step(weights, *moments, gradient, settings, [age + step for age in ages])
+
+    def _add_penalty(self, gradient: Tensor, at: Tensor, settings: LaneSettings) -> None:
         """Add the gradient of the spectral penalty at weights [L, P], which has a closed form."""
         every, floor = self._trials[0].spectral_every, self._trials[0].spectral_floor
-        weight = every * self._settings.penalty_weight[..., None]
+        weight = every * settings.penalty_weight[..., None]
         parts = self._layout.parameters(gradient)
         for name, penalty in penalty_gradient(self._layout.parameters(at), floor).items():
             parts[name].addcmul_(penalty, weight)
@@ -403,13 +406,13 @@ class LaneRun:
         ]
         return torch.stack(drawn, 1).to(self._device)
 
-    def _draw_noise(self, step: int) -> Tensor:
+    def _draw_noise(self, lanes: list[_Lane | None], step: int, settings: LaneSettings) -> Tensor:
         """[L, P] Gaussian noise for the step so many after the lanes' ages."""
-        noise = torch.zeros(self._weights.shape)
-        for row, lane in zip(noise, self._lanes, strict=True):
+        noise = torch.zeros(len(lanes), self._layout.weights)
+        for row, lane in zip(noise, lanes, strict=True):
             if lane is not None and lane.running:
                 row.normal_(generator=generator(lane.trial.seed, "noise", lane.age + step))
-        return noise.to(self._device).mul_(self._settings.weight_noise)
+        return noise.to(self._device).mul_(settings.weight_noise)
 
     # --- evaluating ----------------------------------------------------------------------------------------------
 

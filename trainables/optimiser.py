@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -25,6 +26,14 @@ class LaneSettings:
         self.column = column
         self.penalty_weight = column([trial.spectral_entropy_weight for trial in trials])
         self.weight_noise = column([trial.weight_noise for trial in trials])
+
+    def of(self, lanes: slice) -> LaneSettings:
+        """The settings of some of the lanes."""
+        some = copy(self)
+        some.trials = self.trials[lanes]
+        for name in ("beta1", "beta2", "epsilon", "kept", "penalty_weight", "weight_noise"):
+            setattr(some, name, getattr(self, name)[lanes])
+        return some
 
 
 def adamw_step(
