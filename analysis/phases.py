@@ -72,9 +72,14 @@ def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) ->
     )
     within = result["budget"] if thresholds.within_steps is None else thresholds.within_steps
     for name, column in (("train_step", "train_accuracy"), ("val_step", "val_accuracy")):
-        crossed = ordered[ordered[column] > thresholds.above].groupby("trial_id", observed=True)["step"].min()
-        result[name] = crossed.reindex(result.index).astype("float64")
-        result[name] = result[name].where(result[name] <= within)
+        # Every trial stays in the grouping: where none has crossed, pandas cannot align an index without categories.
+        crossed = (
+            ordered["step"]
+            .where(ordered[column] > thresholds.above)
+            .groupby(ordered["trial_id"], observed=True)
+            .min()
+        )
+        result[name] = crossed.where(crossed <= within)
 
     trained, validated = result["train_step"].notna(), result["val_step"].notna()
     soon = result["val_step"] - result["train_step"] < thresholds.gap_steps

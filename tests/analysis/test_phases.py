@@ -60,6 +60,13 @@ def test_the_crossings_are_told() -> None:
     assert record == {"trial_id": "a", "phase": "comprehension", "train_step": 100, "val_step": 1000}
 
 
+def test_no_crossing_among_many_trials() -> None:
+    rows = pd.concat(trial(f"{n:03d}", 100, None) for n in range(200)).astype({"trial_id": "category"})
+    found = analysis.phases(rows)
+    assert found["phase"].eq("memorisation").sum() == 200
+    assert (found["train_step"].eq(100).sum(), found["val_step"].isna().sum()) == (200, 200)
+
+
 def test_missing_columns_are_named() -> None:
     with pytest.raises(AnalysisError, match="budget_steps missing"):
         analysis.phases(trial("a", 1, 2).drop(columns="budget_steps"))
