@@ -72,7 +72,7 @@ def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) ->
     )
     within = result["budget"] if thresholds.within_steps is None else thresholds.within_steps
     for name, column in (("train_step", "train_accuracy"), ("val_step", "val_accuracy")):
-        # Every trial stays in the grouping: where none has crossed, pandas cannot align an index without categories.
+        # All trials stay in the grouping: where none has crossed, pandas cannot align an index without categories.
         crossed = (
             ordered["step"]
             .where(ordered[column] > thresholds.above)
