@@ -1,7 +1,7 @@
 """The training loop: many trials of one shape as one batched model, each in a lane of its own.
 
 Read `LaneRun.advance` first: refill, then train up to the next step at which some trial is due, evaluate and watch,
-and so on to the end of the block. `LaneRun._take_steps` is the step itself.
+and so on to the end of the block. `LaneRun._step` is the step itself.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from trainables.allocator import keep_freed_memory
 from trainables.config import TrialConfig
 from trainables.errors import ConfigError
 from trainables.gradient import loss_gradient, trains_one_by_one
+from trainables.graphs import StepGraph, capture_of
 from trainables.layout import Layout
 from trainables.measurement import Ending, Measurement, TrialEnd, TrialHistory, Watch
 from trainables.measuring import (
@@ -36,6 +38,7 @@ from trainables.optimiser import LaneSettings, adamw_step
 from trainables.random import generator
 from trainables.sizes import bzip2_bytes
 from trainables.spectral import penalty_gradient
+from trainables.step_inputs import StepInputs
 from trainables.tasks import Split, build_task, split
 from trainables.tasks.split import training_size
 
@@ -207,7 +210,8 @@ class LaneRun:
         self._first_moment = torch.zeros_like(self._weights)
         self._second_moment = torch.zeros_like(self._weights)
         self._targets = self._task.targets.to(self._device).repeat(width, 1)
-        self._settings = self._lane_settings()
+        self._graph = StepGraph(capture_of(self._device))
+        self._provide_for_lanes()
 
     # --- what is asked from outside ------------------------------------------------------------------------------
 
@@ -286,7 +290,7 @@ class LaneRun:
             lane.train_wall_s, lane.measure_wall_s = saved.train_wall_s, saved.measure_wall_s
             lane.history = list(saved.history)
             run._place(place, lane, {name: tensor[place] for name, tensor in record.tensors.items()})
-        run._settings = run._lane_settings()
+        run._settings.take(run._trials_of_lanes())
         return run
 
     # --- lanes ---------------------------------------------------------------------------------------------------
@@ -312,7 +316,8 @@ class LaneRun:
             self._weights, self._first_moment, self._second_moment, self._targets = (
                 tensor[kept] for tensor in (self._weights, self._first_moment, self._second_moment, self._targets)
             )
-        self._settings = self._lane_settings()
+            self._provide_for_lanes()
+        self._settings.take(self._trials_of_lanes())
 
     def _new_lane(self, trial_index: int) -> _Lane:
         trial = self._trials[trial_index]
@@ -340,9 +345,17 @@ class LaneRun:
             "second_moment": self._second_moment,
         }
 
-    def _lane_settings(self) -> LaneSettings:
-        """Settings of the lanes; a lane that never held a trial takes those of the first."""
-        return LaneSettings([self._trials[0] if lane is None else lane.trial for lane in self._lanes], self._device)
+    def _provide_for_lanes(self) -> None:
+        """Make what a step reads, for as many lanes as there are; elsewhere than before."""
+        together = 1 if self._one_by_one else len(self._lanes)
+        noise_weights = self._layout.weights if self._noisy else 0
+        self._settings = LaneSettings(self._trials_of_lanes(), self._device)
+        self._ahead = StepInputs(together, self._batch_size, noise_weights, self._device)
+        self._graph.forget()
+
+    def _trials_of_lanes(self) -> list[TrialConfig]:
+        """The lanes' trials; a lane that never held one has the settings of the first."""
+        return [self._trials[0] if lane is None else lane.trial for lane in self._lanes]
 
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on with the run that goes on from it."""
@@ -357,12 +370,10 @@ class LaneRun:
     def _train(self, steps: int) -> None:
         """So many optimiser updates in every lane, without the host waiting for the device."""
         started = time.perf_counter()
-        batches = self._draw_batches(steps)
         for places in self._trained_together():
-            self._take_steps(places, batches[:, places])
+            self._take_steps(places, steps)
         running = self._running()
         for lane in running:
-            lane.age += steps
             lane.train_wall_s += (time.perf_counter() - started) / len(running)
 
     def _trained_together(self) -> list[slice]:
@@ -372,22 +383,34 @@ class LaneRun:
         busy = [place for place, lane in enumerate(self._lanes) if lane is not None and lane.running]
         return [slice(place, place + 1) for place in busy]
 
-    def _take_steps(self, places: slice, batches: Tensor) -> None:
-        """One optimiser update for each of the batches [steps, L, B], in the L lanes at these places."""
-        lanes = self._lanes[places]
-        weights, targets = self._weights[places], self._targets[places]
-        moments = self._first_moment[places], self._second_moment[places]
+    def _take_steps(self, places: slice, steps: int) -> None:
+        """So many optimiser updates in the lanes at these places."""
+        running = [lane for lane in self._lanes[places] if lane is not None and lane.running]
         settings = self._settings.of(places)
-        ages = [0 if lane is None else lane.age for lane in lanes]
-        age = self._running()[0].age  # the lanes' ages agree modulo a block
-        for step, batch in enumerate(batches):
-            at = weights + self._draw_noise(lanes, step, settings) if self._noisy else weights
-            gradient = loss_gradient(
-                self._model, self._layout, at, self._inputs[batch], targets.gather(1, batch), self._question
-            )
-            if self._penalised and (age + step) % self._trials[0].spectral_every == 0:
-                self._add_penalty(gradient, at, settings)
-            adamw_step(weights, *moments, gradient, settings, [age + step for age in ages])
+        plain_step = partial(self._step, places, settings, penalised=False)
+        while steps:
+            few = min(steps, self._ahead.steps)
+            self._send_inputs(places, few)
+            for step in range(running[0].age, running[0].age + few):  # the lanes' ages agree modulo a block
+                if self._penalised and step % self._trials[0].spectral_every == 0:
+                    self._step(places, settings, penalised=True)  # a decomposition cannot be captured
+                else:
+                    self._graph.run(plain_step)
+            for lane in running:
+                lane.age += few
+            steps -= few
+
+    def _step(self, places: slice, settings: LaneSettings, *, penalised: bool) -> None:
+        """One optimiser update of these lanes, whose inputs have been sent; see `trainables.graphs`."""
+        weights, batch = self._weights[places], self._ahead.batch
+        at = weights + self._ahead.noise.mul_(settings.weight_noise) if self._noisy else weights
+        targets = self._targets[places].gather(1, batch)
+        gradient = loss_gradient(self._model, self._layout, at, self._inputs[batch], targets, self._question)
+        if penalised:
+            self._add_penalty(gradient, at, settings)
+        moments = self._first_moment[places], self._second_moment[places]
+        adamw_step(weights, *moments, gradient, settings, self._ahead.updates)
+        self._ahead.next_step()
 
     def _add_penalty(self, gradient: Tensor, at: Tensor, settings: LaneSettings) -> None:
         """Add the gradient of the spectral penalty at weights [L, P], which has a closed form."""
@@ -397,22 +420,17 @@ class LaneRun:
         for name, penalty in penalty_gradient(self._layout.parameters(at), floor).items():
             parts[name].addcmul_(penalty, weight)
 
-    def _draw_batches(self, steps: int) -> Tensor:
-        """[steps, L, B] indices into the table; a free lane repeats the first example."""
-        nothing = torch.zeros(steps, self._batch_size, dtype=torch.int64)
-        drawn = [
-            lane.next_batches(steps, self._batch_size) if lane is not None and lane.running else nothing
-            for lane in self._lanes
-        ]
-        return torch.stack(drawn, 1).to(self._device)
-
-    def _draw_noise(self, lanes: list[_Lane | None], step: int, settings: LaneSettings) -> Tensor:
-        """[L, P] Gaussian noise for the step so many after the lanes' ages."""
-        noise = torch.zeros(len(lanes), self._layout.weights)
-        for row, lane in zip(noise, lanes, strict=True):
+    def _send_inputs(self, places: slice, steps: int) -> None:
+        """Batches and noise of so many steps; a free lane repeats the first example, without noise."""
+        lanes = self._lanes[places]
+        batches = torch.zeros(steps, len(lanes), self._batch_size, dtype=torch.int64)
+        noise = torch.zeros(steps, len(lanes), self._layout.weights) if self._noisy else None
+        for place, lane in enumerate(lanes):
             if lane is not None and lane.running:
-                row.normal_(generator=generator(lane.trial.seed, "noise", lane.age + step))
-        return noise.to(self._device).mul_(settings.weight_noise)
+                batches[:, place] = lane.next_batches(steps, self._batch_size)
+                for step, of_step in enumerate([] if noise is None else noise):
+                    of_step[place].normal_(generator=generator(lane.trial.seed, "noise", lane.age + step))
+        self._ahead.send(batches, noise, [0 if lane is None else lane.age for lane in lanes])
 
     # --- evaluating ----------------------------------------------------------------------------------------------
 

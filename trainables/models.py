@@ -127,7 +127,9 @@ def _transformer(
         queried = 1 if last else positions
         if layer == 0:
             if last and question is not None:
-                residual = (tokens[:, None, [question]] + places[:, None, -1:]).expand(-1, examples, -1, -1)
+                residual = (tokens[:, None, question : question + 1] + places[:, None, -1:]).expand(
+                    -1, examples, -1, -1
+                )
             else:
                 residual = look_up(tokens, inputs[..., -queried:]) + places[:, None, -queried:]
         else:

@@ -12,27 +12,47 @@ from trainables.config import TrialConfig
 
 
 class LaneSettings:
-    """What the trials of the lanes set, one column per setting: [L, 1] float32."""
+    """What the trials of the lanes set, one column per setting: [L, 1] float32, rates also float64.
+
+    The columns stay where they are when the lanes take other trials, see `trainables.graphs`.
+    """
 
     def __init__(self, trials: Sequence[TrialConfig], device: torch.device) -> None:
-        def column(values: list[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float64).float()[:, None].to(device)
+        exact = torch.zeros(7, len(trials), 1, dtype=torch.float64, device=device)
+        self._see(exact, torch.zeros_like(exact, dtype=torch.float32))
+        self.take(trials)
 
+    def _see(self, exact: Tensor, rounded: Tensor) -> None:
+        """Columns, the settings one after the other: [7, L, 1] float64 and float32."""
+        self._exact, self._rounded = exact, rounded
+        self.learning_rate, self.exact_beta1, self.exact_beta2, *_ = exact.unbind()
+        _, self.beta1, self.beta2, self.epsilon, self.kept, self.penalty_weight, self.weight_noise = (
+            rounded.unbind()
+        )
+
+    def take(self, trials: Sequence[TrialConfig]) -> None:
+        """Other trials, as many as before."""
         self.trials = trials
-        self.beta1 = column([trial.adam_beta1 for trial in trials])
-        self.beta2 = column([trial.adam_beta2 for trial in trials])
-        self.epsilon = column([trial.adam_epsilon for trial in trials])
-        self.kept = column([1 - trial.learning_rate * trial.weight_decay for trial in trials])
-        self.column = column
-        self.penalty_weight = column([trial.spectral_entropy_weight for trial in trials])
-        self.weight_noise = column([trial.weight_noise for trial in trials])
+        rows = [
+            (
+                trial.learning_rate,
+                trial.adam_beta1,
+                trial.adam_beta2,
+                trial.adam_epsilon,
+                1 - trial.learning_rate * trial.weight_decay,
+                trial.spectral_entropy_weight,
+                trial.weight_noise,
+            )
+            for trial in trials
+        ]
+        self._exact.copy_(torch.tensor(rows, dtype=torch.float64).T[..., None])
+        self._rounded.copy_(self._exact)
 
     def of(self, lanes: slice) -> LaneSettings:
         """The settings of some of the lanes."""
         some = copy(self)
         some.trials = self.trials[lanes]
-        for name in ("beta1", "beta2", "epsilon", "kept", "penalty_weight", "weight_noise"):
-            setattr(some, name, getattr(self, name)[lanes])
+        some._see(self._exact[:, lanes], self._rounded[:, lanes])
         return some
 
 
@@ -42,7 +62,7 @@ def adamw_step(
     second_moment: Tensor,
     gradient: Tensor,
     settings: LaneSettings,
-    ages: Sequence[int],
+    updates: Tensor,
 ) -> None:
     """One update in place: w <- w - lr wd w - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon).
 
@@ -54,10 +74,10 @@ def adamw_step(
         second_moment: v [L, P].
         gradient: [L, P].
         settings: the lanes' settings.
-        ages: steps done before this one, per lane.
+        updates: t, the number of this update: [L] float32, on the device.
     """
     step = _lane_by_lane if weights.device.type == "cpu" else _all_together
-    step(weights, first_moment, second_moment, gradient, settings, ages)
+    step(weights, first_moment, second_moment, gradient, settings, updates)
 
 
 def _lane_by_lane(
@@ -66,7 +86,7 @@ def _lane_by_lane(
     second_moment: Tensor,
     gradient: Tensor,
     settings: LaneSettings,
-    ages: Sequence[int],
+    updates: Tensor,
 ) -> None:
     for lane, trial in enumerate(settings.trials):
         torch._fused_adamw_(
@@ -75,7 +95,7 @@ def _lane_by_lane(
             [first_moment[lane]],
             [second_moment[lane]],
             [],
-            [torch.full((), ages[lane] + 1.0, device=weights.device)],
+            [updates[lane]],
             lr=trial.learning_rate,
             beta1=trial.adam_beta1,
             beta2=trial.adam_beta2,
@@ -92,11 +112,11 @@ def _all_together(
     second_moment: Tensor,
     gradient: Tensor,
     settings: LaneSettings,
-    ages: Sequence[int],
+    updates: Tensor,
 ) -> None:
-    counted = [(trial, age + 1) for trial, age in zip(settings.trials, ages, strict=True)]
-    rate = settings.column([trial.learning_rate / (1 - trial.adam_beta1**t) for trial, t in counted])
-    root = settings.column([(1 - trial.adam_beta2**t) ** -0.5 for trial, t in counted])
+    t = updates.double()[:, None]
+    rate = (settings.learning_rate / (1 - settings.exact_beta1**t)).float()
+    root = (1 - settings.exact_beta2**t).rsqrt().float()
     first_moment.lerp_(gradient, 1 - settings.beta1)
     second_moment.lerp_(gradient.square(), 1 - settings.beta2)
     scale = second_moment.sqrt().mul_(root).add_(settings.epsilon)

@@ -40,5 +40,5 @@ def test_each_lane_takes_the_steps_of_torchs_adamw(step: Callable[..., None]) ->
     moments = torch.zeros(2, 3, 50)
     settings = LaneSettings(TRIALS, torch.device("cpu"))
     for age, gradient in enumerate(gradients):
-        step(weights, moments[0], moments[1], gradient, settings, [age] * 3)
+        step(weights, moments[0], moments[1], gradient, settings, torch.full((3,), age + 1.0))
     torch.testing.assert_close(weights, torch.stack(expected), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,73 @@
+"""What the host decides about the next steps, sent to the device before the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trainables.measuring import BLOCK_STEPS
+
+_NOISE_BYTES = 256 * 2**20
+"""Noise that is held at once, at most, unless that of a single step is more."""
+
+
+class StepInputs:
+    """Batches, noise and the number of the step, in tensors that stay where they are (see `trainables.graphs`).
+
+    Args:
+        lanes: L.
+        batch_size: B.
+        noise_weights: P where there is noise on the weights, else 0.
+        device: where the lanes train.
+    """
+
+    def __init__(self, lanes: int, batch_size: int, noise_weights: int, device: torch.device) -> None:
+        self.steps = held_steps(lanes * noise_weights)
+        """Steps that can be sent at once."""
+        self._at = torch.zeros(1, dtype=torch.int64, device=device)
+        self._batches = torch.zeros(self.steps, lanes, batch_size, dtype=torch.int64, device=device)
+        self._noise = torch.zeros(self.steps, lanes, noise_weights, device=device)
+        self.updates = torch.zeros(lanes, device=device)
+        """[L] float32: updates done, that of the present step included."""
+
+    def send(self, batches: Tensor, noise: Tensor | None, ages: Sequence[int]) -> None:
+        """Have the next S steps on their way to the device; the host does not wait.
+
+        Args:
+            batches: [S, L, B] indices into the task's table.
+            noise: [S, L, P], if there is any.
+            ages: updates done, per lane.
+        """
+        self._at.zero_()
+        _send(torch.tensor(ages, dtype=torch.float32) + 1, self.updates)
+        _send(batches, self._batches[: len(batches)])
+        if noise is not None:
+            _send(noise, self._noise[: len(noise)])
+
+    @property
+    def batch(self) -> Tensor:
+        """[L, B] of the present step."""
+        return self._batches.index_select(0, self._at)[0]
+
+    @property
+    def noise(self) -> Tensor:
+        """[L, P] of the present step."""
+        return self._noise.index_select(0, self._at)[0]
+
+    def next_step(self) -> None:
+        """The present step is done."""
+        self._at += 1
+        self.updates += 1
+
+
+def held_steps(noise_elements: int) -> int:
+    """Steps whose inputs are held at once, where the noise of one has so many elements."""
+    return max(1, min(BLOCK_STEPS, _NOISE_BYTES // (4 * max(noise_elements, 1))))
+
+
+def _send(host: Tensor, device: Tensor) -> None:
+    """From pinned memory to a GPU, or else the copy would make the host wait. The pinned memory is not used again
+    before the copy is done: torch's allocator sees to that."""
+    device.copy_(host.pin_memory() if device.is_cuda else host, non_blocking=True)
