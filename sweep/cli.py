@@ -17,7 +17,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from sweep import __version__
-from sweep.errors import SpecificationError, SweepError
+from sweep.command_output import json_option as _json
+from sweep.command_output import print_json as _print_json
+from sweep.errors import SpecificationError, SweepError, UnusableNetwork
+from sweep.network_commands import COMMANDS as NETWORK_COMMANDS
 
 if TYPE_CHECKING:
     from sweep.config import SweepConfig
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_SPECIFICATION = 2
-"""What click itself exits with when the command line is wrong."""
+"""What click itself exits with when the command line is wrong; so is one that names a useless file."""
 EXIT_INTERRUPTED = 130
 
 NEXT_COMMANDS = """\
@@ -40,6 +43,7 @@ All commands: sweep --help"""
 EPILOG = """\b
 SPEC is the name of a preset (quickstart, tiny, paper) or a YAML file.
 RESULTS is a local folder or an s3:// address.
+NETWORK is an .npz or .safetensors file.
 
 \b
 Exit codes: 0 done, 1 failed or incomplete, 2 wrong command line or
@@ -67,7 +71,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except SpecificationError as error:
+        except (SpecificationError, UnusableNetwork) as error:
             _fail(str(error), EXIT_SPECIFICATION)
         except KeyboardInterrupt:
             _fail("interrupted", EXIT_INTERRUPTED)
@@ -104,7 +108,6 @@ def _specification(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 _results = click.argument("results", type=click.Path(), metavar="RESULTS")
 _job = click.argument("job", metavar="RESULTS|JOB")
 _address = click.option("--address", metavar="URL", help="Of the cluster's job server; by default on this machine.")
@@ -349,5 +352,5 @@ def _plan_text(config: SweepConfig, found: Estimate) -> str:
     return "\n".join([*lines, *(f"note      {note}" for note in found.notes)])
 
 
-def _print_json(values: dict[str, Any]) -> None:
-    click.echo(json.dumps(values, indent=1, default=str))
+for network_command in NETWORK_COMMANDS:
+    main.add_command(network_command)

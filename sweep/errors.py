@@ -5,7 +5,8 @@ SweepError(RuntimeError)
 ├── StoreError             a results folder that cannot be read, written or trusted
 ├── RayUnusable            Ray did not start, cannot be reached, or would be open to others
 ├── JobServerUnusable      a job server that cannot be reached, refuses the token or does not know the job
-└── PlaceholderLeft        a cluster file or results path that is still to be edited
+├── PlaceholderLeft        a cluster file or results path that is still to be edited
+└── UnusableNetwork        a network or bitstream that cannot be read, measured or decoded
 """
 
 from __future__ import annotations
@@ -63,3 +64,7 @@ class JobServerUnusable(SweepError):
 
 class PlaceholderLeft(SweepError):
     """A cluster file or results path in which something like `<YOUR-BUCKET>` is still to be edited."""
+
+
+class UnusableNetwork(SweepError):
+    """A network or bitstream that cannot be read, measured or decoded."""

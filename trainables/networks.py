@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import safetensors
@@ -16,12 +19,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trainables.config import ModelConfig, TaskConfig
+from trainables.config import Attention, ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
-from trainables.tasks import FAMILIES, build_task
+from trainables.evaluate import table_outcomes
+from trainables.models import parameter_shapes
+from trainables.tasks import Task, build_task, split
+from trainables.tasks.modular import OPERATIONS
+
+Read = TypeVar("Read")
 
 _NPZ_PREFIX = "params/params/"
 _SEQUENCES = ("train", "validation")
+
+#: With the wrong attention a network is about at chance, which so many examples show.
+_ENOUGH_TO_TELL = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,32 +46,75 @@ class LoadedNetwork:
     validation: Tensor
     """[m, T + 1] int64: validation sequences, the right class last."""
     model: ModelConfig
-    task: TaskConfig
+    task: TaskConfig | None
+    """None where the sequences are of no known family."""
+    prefix: str = ""
+    """What the names of `parameters` begin with in the file."""
+
+    def outcomes(self, parameters: Mapping[str, Tensor], sequences: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses [n] in nats and correctness [n] (bool) of these parameters on sequences [n, T + 1].
+
+        The parameters are named as in `parameters`; the losses are differentiable in them.
+        """
+        lanes = {name: weight[None] for name, weight in parameters.items()}
+        inputs, targets = sequences[:, :-1], sequences[:, -1]
+        losses, correct = table_outcomes(self.model, lanes, inputs, targets[None], self.table().question)
+        return losses[0], correct[0]
+
+    def specification(self) -> dict[str, str]:
+        """Model and task, each as JSON."""
+        return {
+            "model": json.dumps(dataclasses.asdict(self.model)),
+            "task": json.dumps(None if self.task is None else dataclasses.asdict(self.task)),
+        }
+
+    def table(self) -> Task:
+        """All sequences, training before validation, as the table of a task."""
+        sequences = torch.cat([self.train, self.validation])
+        return Task(
+            name="sequences of a file",
+            inputs=sequences[:, :-1],
+            targets=sequences[:, -1],
+            classes=self.parameters["output_layer/bias"].shape[0],
+            vocabulary=self.parameters["embedding/embedding"].shape[0],
+        )
 
 
 def load_network(path: str | Path) -> LoadedNetwork:
     """Read a network from an .npz of the paper's public code, or a .safetensors of `save_network`.
 
-    A network of the public code gets `attention="sum"`, which is what that code computes; the number of heads,
-    which then makes no difference and is not recorded, stays at its default.
+    An .npz does not say how attention works. The public code's is the plain sum of the values, so `sum` it is,
+    unless the network knows its training sequences better with `softmax`. The number of heads is not
+    recorded either and stays at its default.
 
     Raises:
         ConfigError: neither kind of file, or a file whose network or sequences are not what they should be.
         FileNotFoundError: no such file.
     """
+    return _read(Path(path), {".npz": _load_npz, ".safetensors": _load_safetensors})
+
+
+def trained_network(trial: TrialConfig, parameters: dict[str, Tensor]) -> LoadedNetwork:
+    """The network of a trial with the sequences it was trained on, their noisy labels included."""
+    task = build_task(trial.task)
+    parts = split(task, trial.data_fraction, trial.label_noise, trial.seed)
+    table = torch.cat([task.inputs, parts.targets[:, None]], 1)
+    return LoadedNetwork(parameters, table[parts.train], table[parts.validation], trial.model, trial.task)
+
+
+def read_parameters(path: str | Path) -> dict[str, Tensor]:
+    """The parameters of a network file under the names they have there, sequences left out.
+
+    Raises:
+        ConfigError: neither an .npz nor a .safetensors file, or without parameters.
+        FileNotFoundError: no such file.
+    """
     path = Path(path)
-    readers = {".npz": _load_npz, ".safetensors": _load_safetensors}
-    if path.suffix not in readers:
-        raise ConfigError(f"a network file must end in {' or '.join(readers)}, got {path.name!r}")
-    try:
-        return readers[path.suffix](path)
-    except (KeyError, ValueError, zipfile.BadZipFile, SafetensorError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(
-            f"{path} must hold a network with its training and validation sequences, and does not "
-            f"({type(error).__name__}: {error})"
-        ) from error
+    readers = {".npz": _npz_parameters, ".safetensors": _safetensors_parameters}
+    parameters = _read(path, readers)
+    if not parameters:
+        raise ConfigError(f"{path} must hold the parameters of a network, and holds none")
+    return parameters
 
 
 def save_network(network: LoadedNetwork, path: str | Path) -> None:
@@ -73,16 +127,13 @@ def save_network(network: LoadedNetwork, path: str | Path) -> None:
     if path.suffix != ".safetensors":
         raise ConfigError(f"a network is written as .safetensors, got {path.name!r}; change the ending")
     tensors = {**network.parameters, "train": network.train, "validation": network.validation}
-    metadata = {
-        "model": json.dumps(dataclasses.asdict(network.model)),
-        "task": json.dumps(dataclasses.asdict(network.task)),
-    }
-    path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+    path.write_bytes(to_safetensors(tensors, network.specification()))
 
 
-def to_safetensors(parameters: Mapping[str, Tensor]) -> bytes:
+def to_safetensors(parameters: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
     """Weights as the bytes of a safetensors file; each tensor is written by itself, whatever memory it shares."""
-    data: bytes = save({name: weight.detach().cpu().clone().contiguous() for name, weight in parameters.items()})
+    tensors = {name: weight.detach().cpu().clone().contiguous() for name, weight in parameters.items()}
+    data: bytes = save(tensors, dict(metadata) if metadata else None)
     return data
 
 
@@ -101,15 +152,30 @@ def from_safetensors(data: bytes) -> dict[str, Tensor]:
     return parameters
 
 
-def _load_npz(path: Path) -> LoadedNetwork:
+def _read(path: Path, readers: Mapping[str, Callable[[Path], Read]]) -> Read:
+    if path.suffix not in readers:
+        raise ConfigError(f"a network file must end in {' or '.join(readers)}, got {path.name!r}")
+    try:
+        return readers[path.suffix](path)
+    except (KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError, SafetensorError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"{path} must hold a network with its training and validation sequences, and does not "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _npz_parameters(path: Path) -> dict[str, Tensor]:
     with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    parameters = {
-        name.removeprefix(_NPZ_PREFIX): torch.from_numpy(array.astype(np.float32))
-        for name, array in arrays.items()
-        if name.startswith(_NPZ_PREFIX)
-    }
-    train, validation = (torch.from_numpy(arrays[name].astype(np.int64)) for name in ("train", "val"))
+        names = [name for name in archive.files if name.startswith(_NPZ_PREFIX)]
+        return {name: torch.from_numpy(archive[name].astype(np.float32)) for name in names}
+
+
+def _load_npz(path: Path) -> LoadedNetwork:
+    parameters = {name.removeprefix(_NPZ_PREFIX): weight for name, weight in _npz_parameters(path).items()}
+    with np.load(path, allow_pickle=False) as archive:
+        train, validation = (torch.from_numpy(archive[name].astype(np.int64)) for name in ("train", "val"))
     vocabulary, width = parameters["embedding/embedding"].shape
     transformer = "positional_embedding/embedding" in parameters
     prefix = "decoder_layers_" if transformer else "mlp_layers_"
@@ -118,23 +184,69 @@ def _load_npz(path: Path) -> LoadedNetwork:
         kind="transformer" if transformer else "mlp",
         width=width,
         layers=len({name.split("/")[0] for name in parameters if name.startswith(prefix)}),
+        heads=math.gcd(width, ModelConfig().heads),
         hidden_width=parameters[first].shape[1],
-        attention="sum" if transformer else "softmax",
     )
-    return LoadedNetwork(parameters, train, validation, model, _recognise_task(vocabulary - 2, train))
+    network = _checked(LoadedNetwork(parameters, train, validation, model, None, _NPZ_PREFIX))
+    network = dataclasses.replace(network, task=_recognise_task(vocabulary - 2, train))
+    if not transformer:
+        return network
+    # The first of equals is taken: a network that has learnt nothing is one of the public code, too.
+    return min((with_attention(network, kind) for kind in ("sum", "softmax")), key=_train_loss)
 
 
-def _recognise_task(modulus: int, sequences: Tensor) -> TaskConfig:
-    """The family whose table holds all these sequences."""
-    for family in FAMILIES:
-        config = TaskConfig(family=family, modulus=modulus)
-        task = build_task(config)
-        known = set(map(tuple, torch.cat([task.inputs, task.targets[:, None]], 1).tolist()))
-        if known.issuperset(map(tuple, sequences.tolist())):
-            return config
-    raise ConfigError(
-        f"the training sequences must be those of one of {', '.join(FAMILIES)} modulo {modulus}, and are of none"
-    )
+def with_attention(network: LoadedNetwork, attention: Attention) -> LoadedNetwork:
+    """The same weights in a transformer with this kind of attention."""
+    return dataclasses.replace(network, model=dataclasses.replace(network.model, attention=attention))
+
+
+@torch.no_grad()
+def _train_loss(network: LoadedNetwork) -> float:
+    loss = float(network.outcomes(network.parameters, network.train[:_ENOUGH_TO_TELL])[0].double().mean())
+    return loss if math.isfinite(loss) else math.inf
+
+
+def _checked(network: LoadedNetwork) -> LoadedNetwork:
+    """The network, once it is certain that it can be run on its sequences.
+
+    Raises:
+        ConfigError: sequences that are no tokens and classes of this network, or parameters of other shapes.
+    """
+    table = network.table()
+    for kind, values, size in (("token", table.inputs, table.vocabulary), ("class", table.targets, table.classes)):
+        if values.numel() == 0 or int(values.min()) < 0 or int(values.max()) >= size:
+            raise ConfigError(f"every {kind} of the sequences must lie from 0 to {size - 1}, and some do not")
+    shapes = {name: tuple(weight.shape) for name, weight in network.parameters.items()}
+    for name, expected in parameter_shapes(table, network.model).items():
+        # Positions that no sequence reaches are never looked up.
+        found = shapes.get(name, ())
+        reached = (min(found[0], expected[0]), *found[1:]) if name.startswith("positional") and found else found
+        if reached != expected:
+            raise ConfigError(f"{name} must have shape {expected} in this network, got {found or 'no such tensor'}")
+    return network
+
+
+def _recognise_task(modulus: int, sequences: Tensor) -> TaskConfig | None:
+    """The operation that all these sequences [x, op, y, =, answer] are examples of."""
+    if modulus < 2 or sequences.shape[1] != 5:
+        return None
+    left, operation, right, equals, answers = sequences.unbind(1)
+    numbers = torch.cat([left, right])
+    if not bool(((numbers < modulus).all()) & (operation == modulus).all() & (equals == modulus + 1).all()):
+        return None
+    for family, operate in OPERATIONS.items():
+        try:
+            results = operate(left, right, modulus) % modulus
+        except ValueError:  # no inverse
+            continue
+        if torch.equal(results, answers):
+            return TaskConfig(family=family, modulus=modulus)
+    return None
+
+
+def _safetensors_parameters(path: Path) -> dict[str, Tensor]:
+    tensors = from_safetensors(path.read_bytes())
+    return {name: tensor for name, tensor in tensors.items() if name not in _SEQUENCES}
 
 
 def _load_safetensors(path: Path) -> LoadedNetwork:
@@ -142,5 +254,5 @@ def _load_safetensors(path: Path) -> LoadedNetwork:
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
     train, validation = (tensors.pop(name) for name in _SEQUENCES)
-    model, task = ModelConfig(**json.loads(metadata["model"])), TaskConfig(**json.loads(metadata["task"]))
-    return LoadedNetwork(tensors, train, validation, model, task)
+    model, task = ModelConfig(**json.loads(metadata["model"])), json.loads(metadata["task"])
+    return _checked(LoadedNetwork(tensors, train, validation, model, None if task is None else TaskConfig(**task)))

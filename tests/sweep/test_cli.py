@@ -53,7 +53,7 @@ def results(tmp_path: Path) -> str:
     return config.results_path
 
 
-@pytest.mark.parametrize("arguments", [(), ("--help",), ("run", "--help"), ("--version",)])
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("run", "--help"), ("measure", "--help"), ("--version",)])
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     code, modules = modules_after(*arguments)
     assert code == 0
@@ -96,6 +96,9 @@ def test_the_module_is_the_command() -> None:
         ("report", "report [OPTIONS] RESULTS"),
         ("logs", "logs [OPTIONS] RESULTS|JOB"),
         ("stop", "stop [OPTIONS] RESULTS|JOB"),
+        ("measure", "measure [OPTIONS] NETWORK"),
+        ("compress", "compress [OPTIONS] NETWORK"),
+        ("decompress", "decompress [OPTIONS] BITSTREAM"),
     ],
 )
 def test_the_forms_of_the_commands(command: str, form: str) -> None:

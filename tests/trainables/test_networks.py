@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from trainables.config import ModelConfig, TaskConfig
+from trainables.config import Attention, ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
-from trainables.models import forward
-from trainables.networks import LoadedNetwork, from_safetensors, load_network, save_network, to_safetensors
+from trainables.models import forward, initialise
+from trainables.networks import (
+    LoadedNetwork,
+    from_safetensors,
+    load_network,
+    read_parameters,
+    save_network,
+    to_safetensors,
+    trained_network,
+)
+from trainables.tasks import FAMILIES, build_task, split
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -61,6 +72,96 @@ def test_weights_survive_bytes_even_when_they_share_memory() -> None:
     parameters = {"a": row[:4].view(2, 2), "b": row[2:], "c": row.view(2, 3).T}
     again = from_safetensors(to_safetensors(parameters))
     assert all(torch.equal(again[name], weight) for name, weight in parameters.items())
+
+
+def small(attention: Attention = "sum", **changes: Tensor) -> LoadedNetwork:
+    """A network that knows nothing, and its sequences: division modulo 5."""
+    trial = TrialConfig(
+        task=TaskConfig(family="division", modulus=5), model=ModelConfig(width=8, attention=attention), seed=3
+    )
+    parameters = initialise(build_task(trial.task), trial.model, 0) | changes
+    return trained_network(trial, parameters)
+
+
+def in_public_form(network: LoadedNetwork, path: Path) -> Path:
+    arrays = {f"params/params/{name}": weight.numpy() for name, weight in network.parameters.items()}
+    np.savez(path, train=network.train.numpy(), val=network.validation.numpy(), **arrays)
+    return path
+
+
+def test_the_sequences_of_a_trial_are_its_examples_with_their_noisy_labels() -> None:
+    trial = TrialConfig(task=TaskConfig(modulus=7), model=ModelConfig(width=8), data_fraction=0.6, label_noise=0.5)
+    network = trained_network(trial, {})
+    parts = split(build_task(trial.task), 0.6, 0.5, 0)
+    assert torch.equal(network.train[:, -1], parts.targets[parts.train])
+    wrong = (network.train[:, 0] + network.train[:, 2]) % 7 != network.train[:, -1]
+    assert int(wrong.sum()) == int(parts.corrupted.sum()) > 0
+    assert len(network.train) + len(network.validation) == 49
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_operation_is_recognised(family: str, tmp_path: Path) -> None:
+    trial = TrialConfig(task=TaskConfig(family=family, modulus=11), model=ModelConfig(width=8, kind="mlp"))
+    network = trained_network(trial, initialise(build_task(trial.task), trial.model, 0))
+    loaded = load_network(in_public_form(network, tmp_path / "a.npz"))
+    assert loaded.task == trial.task
+    assert loaded.model == trial.model
+
+
+def test_sequences_of_no_known_operation_are_a_network_too(tmp_path: Path) -> None:
+    network = small()
+    sequences = network.train.clone()
+    sequences[0, -1] = (sequences[0, -1] + 1) % 5
+    network = dataclasses.replace(network, train=sequences)
+    loaded = load_network(in_public_form(network, tmp_path / "a.npz"))
+    assert loaded.task is None
+    save_network(loaded, tmp_path / "a.safetensors")
+    again = load_network(tmp_path / "a.safetensors")
+    assert again.task is None
+    assert torch.equal(again.train, sequences)
+
+
+def test_positions_that_no_sequence_reaches_may_be_there(tmp_path: Path) -> None:
+    network = small(**{"positional_embedding/embedding": torch.zeros(9, 8)})
+    assert load_network(in_public_form(network, tmp_path / "a.npz")).parameters[
+        "positional_embedding/embedding"
+    ].shape == (9, 8)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (small(**{"output_layer/kernel": torch.zeros(9, 5)}), r"output_layer/kernel must have shape \(8, 5\)"),
+        (
+            small(**{"positional_embedding/embedding": torch.zeros(3, 8)}),
+            "positional_embedding/embedding must have",
+        ),
+        (small(**{"embedding/embedding": torch.zeros(6, 8)}), "every token of the sequences must lie from 0 to 5"),
+        (
+            small(**{"output_layer/kernel": torch.zeros(8, 4), "output_layer/bias": torch.zeros(4)}),
+            "every class of the sequences must lie from 0 to 3",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(network: LoadedNetwork, message: str, tmp_path: Path) -> None:
+    save_network(network, tmp_path / "a.safetensors")
+    for path in (tmp_path / "a.safetensors", in_public_form(network, tmp_path / "a.npz")):
+        with pytest.raises(ConfigError, match=message):
+            load_network(path)
+
+
+def test_parameters_have_the_names_of_the_file(tmp_path: Path) -> None:
+    network = small()
+    path = in_public_form(network, tmp_path / "a.npz")
+    prefix = load_network(path).prefix
+    assert read_parameters(path).keys() == {prefix + name for name in network.parameters}
+    save_network(network, tmp_path / "a.safetensors")
+    found = read_parameters(tmp_path / "a.safetensors")
+    assert found.keys() == network.parameters.keys()
+    assert all(torch.equal(found[name], weight) for name, weight in network.parameters.items())
+    np.savez(tmp_path / "b.npz", train=np.zeros(3))
+    with pytest.raises(ConfigError, match="holds none"):
+        read_parameters(tmp_path / "b.npz")
 
 
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,15 @@
+"""What the commands print alike."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    click.echo(json.dumps(values, indent=1, default=str))
