@@ -2,6 +2,7 @@
 
     magic        8 bytes   b"GROKNET1"
     length       4 bytes   of the packed header, little-endian
+    checksum     4 bytes   CRC32 of the packed header
     header       zlib over JSON: {"tensors": [[name, shape, dtype], ...], "about": {key: text}}
     bitstream    the rest, as `measure` gave it; its checksum binds the header's tensors
 
@@ -30,7 +31,7 @@ MAGIC = b"GROKNET1"
 #: Weights of a file, in bytes, unless the caller allows more: streams of zeros cost nothing, memory does.
 LARGEST_DECODED_BYTES = 2**30
 
-_LENGTH = struct.Struct("<I")
+_LENGTH_AND_CHECKSUM = struct.Struct("<II")
 _LARGEST_HEADER = 2**24
 _LARGEST_DIMENSIONS = 16
 _DTYPE_NAMES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
@@ -74,7 +75,7 @@ def pack(bitstream: bytes, like: Network, about: Mapping[str, str] | None = None
     ]
     text = json.dumps({"tensors": described, "about": dict(about or {})}, separators=(",", ":"))
     header = zlib.compress(text.encode(), 9)
-    return MAGIC + _LENGTH.pack(len(header)) + header + bitstream
+    return MAGIC + _LENGTH_AND_CHECKSUM.pack(len(header), zlib.crc32(header)) + header + bitstream
 
 
 def unpack(data: bytes, *, largest_bytes: int = LARGEST_DECODED_BYTES) -> SelfContained:
@@ -87,16 +88,19 @@ def unpack(data: bytes, *, largest_bytes: int = LARGEST_DECODED_BYTES) -> SelfCo
     Raises:
         BitstreamError: not such a file, damaged, or larger than allowed when decoded.
     """
-    start = len(MAGIC) + _LENGTH.size
+    start = len(MAGIC) + _LENGTH_AND_CHECKSUM.size
     if not is_self_contained(data) or len(data) < start:
         raise BitstreamError(
             f"a self-contained file begins with {MAGIC!r}, got {data[: len(MAGIC)]!r}; a bitstream alone needs "
             "the network it belongs to"
         )
-    (length,) = _LENGTH.unpack_from(data, len(MAGIC))
+    length, checksum = _LENGTH_AND_CHECKSUM.unpack_from(data, len(MAGIC))
     if length > len(data) - start:
         raise BitstreamError(f"the header must be {length} bytes, got {len(data) - start}; the file is truncated")
-    described, about = _header(data[start : start + length])
+    header = data[start : start + length]
+    if zlib.crc32(header) != checksum:
+        raise BitstreamError("the header's checksum does not match; the file is altered")
+    described, about = _header(header)
     like = {}
     total = 0
     for entry in described:

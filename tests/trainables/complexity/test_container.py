@@ -26,8 +26,13 @@ def file() -> bytes:
 
 
 def with_header(header: Any, bitstream: bytes = b"") -> bytes:
-    packed = zlib.compress(header if isinstance(header, bytes) else json.dumps(header).encode())
-    return MAGIC + struct.pack("<I", len(packed)) + packed + bitstream
+    return with_packed_header(
+        zlib.compress(header if isinstance(header, bytes) else json.dumps(header).encode()), bitstream
+    )
+
+
+def with_packed_header(packed: bytes, bitstream: bytes = b"") -> bytes:
+    return MAGIC + struct.pack("<II", len(packed), zlib.crc32(packed)) + packed + bitstream
 
 
 def listing(*tensors: Any) -> dict[str, Any]:
@@ -62,8 +67,9 @@ def test_the_header_is_small() -> None:
         (b"", "begins with"),
         (b"\1" + b"x" * 30, "needs the network"),
         (MAGIC, "begins with"),
-        (MAGIC + b"\xff\xff\xff\xff", "truncated"),
-        (MAGIC + struct.pack("<I", 3) + b"abc", "cannot be read"),
+        (MAGIC + b"\xff\xff\xff\xff1234", "truncated"),
+        (MAGIC + struct.pack("<II", 3, 7) + b"abc", "checksum does not match"),
+        (with_packed_header(b"abc"), "cannot be read"),
         (with_header(b"[" * 100_000), "cannot be read"),
         (with_header(b"\xff{}"), "cannot be read"),
         (with_header(b"9" * 5000), "cannot be read"),
