@@ -4,7 +4,8 @@ TrainablesError(ValueError)
 ├── ConfigError            a trial's configuration cannot be trained as it stands
 ├── MeasurementError       a network or loss that cannot be measured
 ├── BitstreamError         bytes that are not a bitstream of ours, or not for these tensors
-└── CheckpointError        a checkpoint that does not belong to these trials
+├── CheckpointError        a checkpoint that does not belong to these trials
+└── OutOfMemory            not even one lane fits
 """
 
 
@@ -26,3 +27,7 @@ class BitstreamError(TrainablesError):
 
 class CheckpointError(TrainablesError):
     """A checkpoint that is damaged or belongs to other trials."""
+
+
+class OutOfMemory(TrainablesError):
+    """Memory ran out with a single lane, so training fewer at once is no way out."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +36,7 @@ from trainables.measuring import (
 )
 from trainables.models import initialise, parameter_shapes
 from trainables.optimiser import LaneSettings, adamw_step
+from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
 from trainables.random import generator
 from trainables.sizes import bzip2_bytes
 from trainables.spectral import penalty_gradient
@@ -202,34 +204,53 @@ class LaneRun:
         self._inputs = self._task.inputs.to(self._device)
         self._question = self._task.question
         self._next_trial = 0
+        self._waiting: list[tuple[_Lane, dict[str, Tensor]]] = []
+        """Trials that have begun and wait for a lane, the first one first, with their state on the host."""
         self._one_by_one = trains_one_by_one(self._model, self._batch_size, self._device)
         self._fewest_lanes = 1 if self._one_by_one else _FEWEST_LANES
-        width = max(self._fewest_lanes, min(lanes, len(trials)))
+        self._graph = StepGraph(capture_of(self._device))
+        self._allocate()
+
+    def _allocate(self) -> None:
+        """Make the lanes, empty."""
+        width = max(self._fewest_lanes, min(self._wanted_lanes, len(self._trials)))
         self._lanes: list[_Lane | None] = [None] * width
         self._weights = torch.zeros(width, self._layout.weights, device=self._device)
         self._first_moment = torch.zeros_like(self._weights)
         self._second_moment = torch.zeros_like(self._weights)
         self._targets = self._task.targets.to(self._device).repeat(width, 1)
-        self._graph = StepGraph(capture_of(self._device))
         self._provide_for_lanes()
+
+    def _provide_for_lanes(self) -> None:
+        """Make what a step reads, for as many lanes as there are; elsewhere than before."""
+        together = 1 if self._one_by_one else len(self._lanes)
+        noise_weights = self._layout.weights if self._noisy else 0
+        self._settings = LaneSettings(self._trials_of_lanes(), self._device)
+        self._ahead = StepInputs(together, self._batch_size, noise_weights, self._device)
+        self._graph.forget()
 
     # --- what is asked from outside ------------------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
         """Whether every trial has ended."""
-        return self._next_trial == len(self._trials) and not self._running()
+        return self._next_trial == len(self._trials) and not self._begun()
 
     @property
     def counts(self) -> Counts:
         """Trials done, running and queued."""
-        running, queued = len(self._running()), len(self._trials) - self._next_trial
+        running, queued = len(self._begun()), len(self._trials) - self._next_trial
         return Counts(len(self._trials) - running - queued, running, queued)
 
     @property
     def ages(self) -> dict[str, int]:
         """Trial id -> steps done, of the running trials."""
-        return {lane.trial_id: lane.age for lane in self._running()}
+        return {lane.trial_id: lane.age for lane in self._begun()}
+
+    @property
+    def lanes(self) -> int:
+        """Trials trained at once: what was asked for, or what there is use for."""
+        return min(self._wanted_lanes, len(self._lanes))
 
     def advance(self, blocks: int) -> list[Measurement]:
         """Train all lanes for so many blocks; return the measurements taken, in order of happening."""
@@ -245,23 +266,41 @@ class LaneRun:
                 left -= steps
         return measurements
 
+    def record(self) -> checkpoint.RunRecord:
+        """The state between two calls of `advance`, a copy on the host."""
+        running = [place for place, lane in enumerate(self._lanes) if lane is not None and lane.running]
+        in_lanes = {name: tensor[running].cpu() for name, tensor in self._state().items()}
+        return checkpoint.RunRecord(
+            **self._identity(),
+            lanes=self._wanted_lanes,
+            next_trial=self._next_trial,
+            running=[
+                checkpoint.LaneRecord(
+                    lane.trial_index, lane.age, lane.train_wall_s, lane.measure_wall_s, list(lane.history)
+                )
+                for lane in self._begun()
+            ],
+            tensors={
+                name: torch.cat([rows, *(state[name][None] for _, state in self._waiting)])
+                for name, rows in in_lanes.items()
+            },
+        )
+
+    def go_back(self, record: checkpoint.RunRecord, lanes: int) -> None:
+        """Be as when the record was made, but with so many lanes; who has none waits for the next block."""
+        self._next_trial, self._wanted_lanes = record.next_trial, lanes
+        self._waiting = [
+            (self._begun_lane(saved), {name: rows[place] for name, rows in record.tensors.items()})
+            for place, saved in enumerate(record.running)
+        ]
+        # Not at once with what takes its place: there may be no room for both.
+        del self._weights, self._first_moment, self._second_moment, self._targets, self._settings, self._ahead
+        self._graph.forget()
+        self._allocate()
+
     def save(self) -> bytes:
         """The state between two calls of `advance`, as safetensors bytes."""
-        running = [index for index, lane in enumerate(self._lanes) if lane is not None and lane.running]
-        return checkpoint.encode(
-            checkpoint.RunRecord(
-                **self._identity(),
-                lanes=self._wanted_lanes,
-                next_trial=self._next_trial,
-                running=[
-                    checkpoint.LaneRecord(
-                        lane.trial_index, lane.age, lane.train_wall_s, lane.measure_wall_s, lane.history
-                    )
-                    for lane in self._running()
-                ],
-                tensors={name: tensor[running].cpu() for name, tensor in self._state().items()},
-            )
-        )
+        return checkpoint.encode(self.record())
 
     @classmethod
     def restore(
@@ -271,44 +310,33 @@ class LaneRun:
         *,
         measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
         watch: Watch | None = None,
+        lanes: int | None = None,
         device: str = "cpu",
     ) -> LaneRun:
         """Go on where `save` was called; on a CPU the measurements are those of an uninterrupted run, bit for bit.
+
+        Lanes are as many as before unless said otherwise.
 
         Raises:
             CheckpointError: the bytes are damaged, or were saved with other trials or another way of measuring.
             ConfigError: as for a new run.
         """
         record = checkpoint.decode(data)
-        run = cls(trials, measuring=measuring, watch=watch, lanes=record.lanes, device=device)
+        lanes = record.lanes if lanes is None else lanes
+        run = cls(trials, measuring=measuring, watch=watch, lanes=lanes, device=device)
         checkpoint.check_belongs(record, **run._identity())
-        run._next_trial = record.next_trial
-        for place, saved in enumerate(record.running):
-            lane = run._new_lane(saved.trial_index)
-            lane.age = saved.age
-            lane.evaluated = [step for step in lane.evaluated if step > saved.age]
-            lane.train_wall_s, lane.measure_wall_s = saved.train_wall_s, saved.measure_wall_s
-            lane.history = list(saved.history)
-            run._place(place, lane, {name: tensor[place] for name, tensor in record.tensors.items()})
-        run._settings.take(run._trials_of_lanes())
+        run.go_back(record, lanes)
         return run
 
     # --- lanes ---------------------------------------------------------------------------------------------------
 
     def _refill(self) -> None:
-        """At a block boundary: free lanes take the next trials; once there are none, free lanes go."""
+        """At a block boundary: free lanes take trials, waiting ones first; once there are none, free lanes go."""
         free = [place for place, lane in enumerate(self._lanes) if lane is None or not lane.running]
         if not free:
             return
-        for place in list(free):
-            if self._next_trial == len(self._trials):
-                break
-            lane = self._new_lane(self._next_trial)
-            weights = initialise(self._task, self._model, lane.trial.seed)
-            row = self._layout.rows({name: weight[None] for name, weight in weights.items()})[0]
-            self._place(place, lane, {"weights": row, "first_moment": row * 0, "second_moment": row * 0})
-            self._next_trial += 1
-            free.remove(place)
+        while free and (self._waiting or self._next_trial < len(self._trials)):
+            self._place(free.pop(0), *(self._waiting.pop(0) if self._waiting else self._next_new()))
         busy = [place for place in range(len(self._lanes)) if place not in free]
         kept = sorted(busy + free[: max(0, self._fewest_lanes - len(busy))])
         if len(kept) < len(self._lanes):
@@ -318,6 +346,22 @@ class LaneRun:
             )
             self._provide_for_lanes()
         self._settings.take(self._trials_of_lanes())
+
+    def _next_new(self) -> tuple[_Lane, dict[str, Tensor]]:
+        """The next trial of the queue and its state before the first step."""
+        lane = self._new_lane(self._next_trial)
+        weights = initialise(self._task, self._model, lane.trial.seed)
+        row = self._layout.rows({name: weight[None] for name, weight in weights.items()})[0]
+        self._next_trial += 1
+        return lane, {"weights": row, "first_moment": row * 0, "second_moment": row * 0}
+
+    def _begun_lane(self, saved: checkpoint.LaneRecord) -> _Lane:
+        lane = self._new_lane(saved.trial_index)
+        lane.age = saved.age
+        lane.evaluated = [step for step in lane.evaluated if step > saved.age]
+        lane.train_wall_s, lane.measure_wall_s = saved.train_wall_s, saved.measure_wall_s
+        lane.history = list(saved.history)
+        return lane
 
     def _new_lane(self, trial_index: int) -> _Lane:
         trial = self._trials[trial_index]
@@ -338,20 +382,16 @@ class LaneRun:
     def _running(self) -> list[_Lane]:
         return [lane for lane in self._lanes if lane is not None and lane.running]
 
+    def _begun(self) -> list[_Lane]:
+        """The running trials and those that wait."""
+        return [*self._running(), *(lane for lane, _ in self._waiting)]
+
     def _state(self) -> dict[str, Tensor]:
         return {
             "weights": self._weights,
             "first_moment": self._first_moment,
             "second_moment": self._second_moment,
         }
-
-    def _provide_for_lanes(self) -> None:
-        """Make what a step reads, for as many lanes as there are; elsewhere than before."""
-        together = 1 if self._one_by_one else len(self._lanes)
-        noise_weights = self._layout.weights if self._noisy else 0
-        self._settings = LaneSettings(self._trials_of_lanes(), self._device)
-        self._ahead = StepInputs(together, self._batch_size, noise_weights, self._device)
-        self._graph.forget()
 
     def _trials_of_lanes(self) -> list[TrialConfig]:
         """The lanes' trials; a lane that never held one has the settings of the first."""
@@ -545,6 +585,9 @@ def train(
 ) -> Iterator[Measurement]:
     """Train any trials, one shape after the other, and yield their measurements as they are taken.
 
+    Where memory runs out, a block is trained again with half the lanes, and a warning says so; the watch then sees
+    histories it has seen before.
+
     Args:
         trials: of any shapes; those of one shape train together.
         watch: asked after each evaluated step whether the trial ends there.
@@ -554,6 +597,7 @@ def train(
 
     Raises:
         ConfigError: a trial cannot be trained; raised here, before any is.
+        OutOfMemory: not even one lane fits; raised from the iterator.
     """
     groups: dict[ShapeKey, list[TrialConfig]] = {}
     for trial in trials:
@@ -564,11 +608,29 @@ def train(
 
     def measurements() -> Iterator[Measurement]:
         while runs:
-            yield from runs[0].advance(1)
+            yield from _next_block(runs[0])
             if runs[0].finished:
                 runs.pop(0)
 
     return measurements()
+
+
+def _next_block(run: LaneRun) -> list[Measurement]:
+    """Train a block; where memory runs out, again with half the lanes, and half of these."""
+    before, lanes = run.record(), run.lanes
+    while True:
+        try:
+            if lanes < run.lanes:
+                run.go_back(before, lanes)
+            return run.advance(1)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Here the error is gone, and what its traceback held.
+        give_memory_back()
+        fewer = fewer_lanes(lanes)
+        warnings.warn(f"memory ran out with {lanes} lanes; going on with {fewer}", RuntimeWarning, stacklevel=3)
+        lanes = fewer
 
 
 def _check(trials: Sequence[TrialConfig], lanes: int, device: str) -> None:
