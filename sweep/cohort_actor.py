@@ -22,6 +22,7 @@ from sweep.watch import TrialWatch
 from trainables.errors import TrainablesError
 from trainables.lanes import LaneRun
 from trainables.measurement import Measurement
+from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
 from trainables.tasks import build_task
 
 STEP_BLOCKS = 2
@@ -41,10 +42,14 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
 
     - `ended`: trial id -> [why, at which step], of the trials that ended since the last result.
     - `grokked`: ids of the trials that have grokked so far in this attempt, whether or not they have ended.
-    - `running`: trials in lanes.
+    - `running`: trials that have begun and not ended.
     - `trained_steps`: optimiser updates since the last result, summed over trials.
     - `remaining_steps`: budgets of the cohort's trials, less what is done, less those that have ended.
+    - `note`: in one sentence, what people should know of; else None.
     - `failure`: in one sentence, where trying again would not help; else None.
+
+    Where memory runs out, the cohort goes on from its last report with half the lanes. That is a new attempt: what
+    the old one has trained since is trained again, and counts once.
     """
 
     def setup(self, config: dict[str, Any], *, results: str, threads: int, report_blocks: int) -> None:
@@ -65,10 +70,13 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up another cohort in the same process (`reuse_actors=True`)."""
         self._failure: str | None = None
+        self._note: str | None = None
         try:
             self._take_up(self._store.cohort(new_config["cohort"]))
-        except NOT_CURED_BY_A_RETRY as error:
-            self._failure = f"{type(error).__name__}: {error}"
+            return True
+        except Exception as error:
+            self._judge(error)
+        self._go_on_with_fewer_lanes()
         return True
 
     def step(self) -> dict[str, Any]:
@@ -76,16 +84,19 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         if self._failure is None:
             try:
                 return self._train()
-            except NOT_CURED_BY_A_RETRY as error:
-                self._failure = f"{type(error).__name__}: {error}"
+            except Exception as error:
+                self._judge(error)
+            self._go_on_with_fewer_lanes()
+        ages = {} if self._failure else self._run.ages
         return {
             "ended": {},
             "grokked": [],
-            "running": 0,
+            "running": len(ages),
             "trained_steps": 0,
-            "remaining_steps": 0,
+            "remaining_steps": self._remaining_steps(ages) if ages else 0,
+            "note": self._pop_note(),
             "failure": self._failure,
-            "done": True,
+            "done": self._failure is not None,
         }
 
     def cleanup(self) -> None:
@@ -103,33 +114,51 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: `setup` has found the checkpoint."""
 
-    def _take_up(self, cohort: Cohort) -> None:
+    def _judge(self, error: Exception) -> None:
+        """Keep a failure that no retry cures, let it be if memory ran out, and raise any other."""
+        if isinstance(error, NOT_CURED_BY_A_RETRY):
+            self._failure = f"{type(error).__name__}: {error}"
+        elif not is_out_of_memory(error):
+            raise error
+
+    def _go_on_with_fewer_lanes(self) -> None:
+        """Unless it failed for good. To be called where the error is gone, and what its traceback held."""
+        while self._failure is None:
+            lanes = self._lanes
+            try:
+                self._take_up(self._cohort, fewer_lanes(lanes))
+                self._note = (
+                    f"memory ran out with {lanes} lanes; it goes on from its last report with {self._lanes}"
+                )
+                return
+            except Exception as error:
+                self._judge(error)
+
+    def _take_up(self, cohort: Cohort, lanes: int | None = None) -> None:
+        """Begin a cohort, or go on from its last report; with so many lanes, or those it had or should have."""
+        self.__dict__.pop("_run", None)  # its memory may be needed
+        give_memory_back()
         self._cohort = cohort
+        self._lanes = lanes or cohort.lanes
         self._attempt = self._store.claim_attempt(cohort.cohort_id)
         self._report = self._attempt.next_report
         self._unreported_blocks = 0
         self._unreported: list[Measurement] = []
         self._whole = True
         self._trial_watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds_of(cohort))
+        how: dict[str, Any] = {
+            "measuring": cohort.measuring,
+            "watch": self._trial_watch,
+            "device": cohort.device,
+        }
         if self._attempt.checkpoint is None:
-            self._run = LaneRun(
-                cohort.trials,
-                measuring=cohort.measuring,
-                watch=self._trial_watch,
-                lanes=cohort.lanes,
-                device=cohort.device,
-            )
+            self._run = LaneRun(cohort.trials, lanes=self._lanes, **how)
         else:
-            self._run = LaneRun.restore(
-                self._attempt.checkpoint,
-                cohort.trials,
-                measuring=cohort.measuring,
-                watch=self._trial_watch,
-                device=cohort.device,
-            )
+            self._run = LaneRun.restore(self._attempt.checkpoint, cohort.trials, lanes=lanes, **how)
+        self._lanes = self._run.lanes
 
     def _train(self) -> dict[str, Any]:
-        ages_before = self._run.ages
+        ages_before, self._lanes = self._run.ages, self._run.lanes
         self._whole = False
         measurements = self._run.advance(STEP_BLOCKS)
         self._whole = True
@@ -149,9 +178,15 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             "running": len(ages),
             "trained_steps": sum(step - ages_before.get(trial_id, 0) for trial_id, step in reached.items()),
             "remaining_steps": self._remaining_steps(ages),
+            "note": self._pop_note(),
             "failure": None,
             "done": self._run.finished,
         }
+
+    def _pop_note(self) -> str | None:
+        """What is to be said, once."""
+        note, self._note = self._note, None
+        return note
 
     def _write_report(self) -> None:
         """The tables first, the checkpoint after: a checkpoint never knows of rows that are not there."""

@@ -45,6 +45,8 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
         """A few blocks have been trained."""
         cohort_id = trial.config["cohort"]
         self._tally.result(cohort_id, result)
+        if result["note"] is not None:
+            self._progress.note(f"Cohort {cohort_id}: {result['note']}.")
         if result["failure"] is not None:
             self.incurable[cohort_id] = result["failure"]
 

@@ -17,6 +17,8 @@ from sweep.config import SweepConfig
 from sweep.store import Store
 from sweep.watch import TrialWatch
 from tests.sweep.tables import assert_same_tables, tables
+from tests.trainables.little_room import Room, of_torch
+from trainables import lanes
 from trainables.lanes import LaneRun, train
 from trainables.measurement import Measurement
 
@@ -40,7 +42,7 @@ def specification(results: Path) -> SweepConfig:
     )
 
 
-def recorded(results: Path, cohorts: int = 1) -> list[str]:
+def recorded(results: Path, cohorts: int = 1, lanes: int = 2) -> list[str]:
     """A results folder with so many cohorts of the four trials, nothing run; the cohorts' ids."""
     config, store = specification(results), Store(results)
     decided = plan(config, store)
@@ -49,6 +51,7 @@ def recorded(results: Path, cohorts: int = 1) -> list[str]:
             decided.new[0],
             cohort_id=f"c{index:04d}-00000000",
             index=index,
+            lanes=lanes,
             trials=tuple(decided.trials[index::cohorts]),
         )
         for index in range(cohorts)
@@ -206,6 +209,40 @@ def test_an_error_while_training_leaves_no_hole(
     first.cleanup()
 
     list(steps_of(actor(tmp_path, cohort_id)))
+    assert_same_tables(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize(("calls", "before", "after"), [(0, 4, 2), (40, 4, 2), (200, 3, 1)])
+def test_out_of_memory_it_goes_on_with_half_the_lanes(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int, before: int, after: int
+) -> None:
+    """At once, before the first report, and after it, where one trial has ended."""
+    [cohort_id] = recorded(tmp_path, lanes=4)
+    monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 2, of_torch, calls))
+    trainable = actor(tmp_path, cohort_id)
+    results = list(steps_of(trainable))
+    notes = [result["note"] for result in results if result["note"]]
+    assert notes == [f"memory ran out with {before} lanes; it goes on from its last report with {after}"]
+    assert {result["failure"] for result in results} == {None}
+    assert_same_tables(tmp_path, undisturbed)
+
+
+def test_out_of_memory_with_one_lane_the_cohort_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [cohort_id] = recorded(tmp_path, lanes=4)
+    monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 0, of_torch, 0))
+    results = list(steps_of(actor(tmp_path, cohort_id)))
+    assert [result["done"] for result in results] == [False, False, True]
+    assert results[-1]["failure"].startswith("OutOfMemory: memory ran out with a single lane; choose")
+
+
+def test_out_of_memory_before_the_first_step(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [cohort_id] = recorded(tmp_path, lanes=4)
+    monkeypatch.setattr(lanes, "LaneSettings", Room(lanes.LaneSettings, 0, 2, of_torch, 0))
+    results = list(steps_of(actor(tmp_path, cohort_id)))
+    assert "with 2" in results[0]["note"]
+    assert results[0]["trained_steps"] > 0
     assert_same_tables(tmp_path, undisturbed)
 
 

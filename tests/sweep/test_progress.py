@@ -48,6 +48,7 @@ def result(
         "running": running,
         "grokked": list(grokked),
         "ended": {trial_id: list(values) for trial_id, values in ended.items()},
+        "note": None,
         "failure": None,
     }
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from tests.trainables.comparing import comparable
+from tests.trainables.little_room import Room, of_python, of_torch, on_a_gpu
 from trainables import evaluate, lanes
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import OutOfMemory
@@ -20,7 +20,6 @@ from trainables.measuring import MeasuringConfig
 from trainables.out_of_memory import fewer_lanes, is_out_of_memory
 
 RARELY = MeasuringConfig(measure_ratio=1e6)
-MORE_THAN_THERE_IS = 2**60
 
 TRIALS = [
     TrialConfig(
@@ -34,18 +33,6 @@ TRIALS = [
     )
     for seed in range(7)
 ]
-
-
-def on_a_gpu(*_: Any) -> None:
-    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-
-
-def of_torch(*_: Any) -> None:
-    torch.empty(MORE_THAN_THERE_IS, dtype=torch.uint8)
-
-
-def of_python(*_: Any) -> None:
-    bytearray(MORE_THAN_THERE_IS)
 
 
 @pytest.mark.parametrize("fail", [on_a_gpu, of_torch, of_python])
@@ -68,22 +55,6 @@ def undisturbed() -> list[str]:
     return sorted(comparable(m) for m in train(TRIALS, measuring=RARELY, lanes=6))
 
 
-class Room:
-    """A function of the loop that needs room for each lane it is called with; it is counted when it had some."""
-
-    def __init__(self, real: Callable[..., Any], argument: int, most: int, fail: Callable[[], None]) -> None:
-        self.real, self.argument, self.most, self.fail = real, argument, most, fail
-        self.calls = 0
-
-    def __call__(self, *arguments: Any, **more: Any) -> Any:
-        rows = arguments[self.argument]
-        first = rows if isinstance(rows, Tensor) else next(iter(rows.values()))
-        self.calls += 1
-        if self.calls > 40 and len(first) > self.most:
-            self.fail()
-        return self.real(*arguments, **more)
-
-
 @pytest.mark.parametrize(
     ("where", "fail"),
     [("training", on_a_gpu), ("training", of_torch), ("evaluating", on_a_gpu), ("evaluating", of_python)],
@@ -92,9 +63,9 @@ def test_no_measurement_is_lost_doubled_or_another(
     where: str, fail: Callable[[], None], undisturbed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if where == "training":
-        monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 2, fail))
+        monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 2, fail, 40))
     else:
-        monkeypatch.setattr(evaluate, "table_outcomes", Room(evaluate.table_outcomes, 1, 3, fail))
+        monkeypatch.setattr(evaluate, "table_outcomes", Room(evaluate.table_outcomes, 1, 3, fail, 40))
     with pytest.warns(RuntimeWarning, match="memory ran out with [63] lanes") as said:
         found = [comparable(m) for m in train(TRIALS, measuring=RARELY, lanes=6)]
     expected = [(6, 3), (3, 1)] if where == "training" else [(6, 3)]
@@ -105,7 +76,7 @@ def test_no_measurement_is_lost_doubled_or_another(
 
 
 def test_with_one_lane_it_ends_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 0, of_torch))
+    monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 0, of_torch, 0))
     with pytest.warns(RuntimeWarning), pytest.raises(OutOfMemory, match="single lane"):
         list(train(TRIALS, measuring=RARELY, lanes=6))
 
