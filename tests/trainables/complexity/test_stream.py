@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -158,35 +156,3 @@ def test_factors_whose_product_would_round_are_refused() -> None:
     large = np.full((1, 2), 2**29, dtype=np.int32)
     with pytest.raises(BitstreamError, match="exact product"):
         decode(encode({"w": Factors(0, large, large, np.zeros(1, dtype=np.int32))}, like), like)
-
-
-_DECODE = """
-import sys, hashlib, torch
-from trainables.complexity import decode
-torch.set_num_threads(int(sys.argv[1]))
-like = {"w": torch.full((60, 90), float("nan")), "b": torch.full((90,), float("nan"))}
-decoded = decode(sys.stdin.buffer.read(), like)
-print(hashlib.sha256(decoded["w"].numpy().tobytes() + decoded["b"].numpy().tobytes()).hexdigest())
-"""
-
-
-def test_fresh_processes_decode_to_the_same_bits() -> None:
-    """With other numbers of threads, and without the vector instructions of this machine."""
-    generator = np.random.default_rng(0)
-    left, right = (generator.integers(-900, 900, (20, n)).astype(np.int32) for n in (60, 90))
-    codes: dict[str, Code] = {
-        "w": Factors(-77, left, right, generator.integers(0, 9, 20).astype(np.int32)),
-        "b": Direct(-33, generator.integers(-40, 40, 90).astype(np.int32)),
-    }
-    stream = encode(codes, {"w": torch.empty(60, 90), "b": torch.empty(90)})
-    answers = {
-        subprocess.run(
-            [sys.executable, "-c", _DECODE, threads],
-            input=stream,
-            env={"OMP_NUM_THREADS": threads, "ATEN_CPU_CAPABILITY": capability, "OPENBLAS_CORETYPE": core},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for threads, capability, core in (("1", "default", "Prescott"), ("2", "avx2", "Haswell"))
-    }
-    assert len(answers) == 1
