@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,8 @@ import torch
 from numpy._core._multiarray_umath import __cpu_dispatch__
 from torch import Tensor
 
-from tests.trainables.complexity.small import memorised, per_example_loss
+from tests.trainables.complexity.small import memorised, per_example_loss, same_bits
 from trainables.complexity import measure, pack
-from trainables.complexity.stream import encode_lossless
 from trainables.network_measurement import measure_network
 from trainables.networks import load_network
 
@@ -81,7 +81,15 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         (result,) = measure(memorised(dtype), per_example_loss, [0.25])
         keep(f"small, {dtype}", result.bitstream, result.decoded)
-    keep("lossless", encode_lossless(memorised()), memorised())
+    frozen = memorised()
+
+    def brittle(parameters: Mapping[str, Tensor]) -> Tensor:
+        same = all(torch.equal(parameters[name], frozen[name]) for name in frozen)
+        return torch.full((4,), 0.0 if same else 50.0)
+
+    (result,) = measure(frozen, brittle, [1.0])
+    assert same_bits(result.decoded, frozen)
+    keep("lossless", result.bitstream, result.decoded)
     return folder, digests
 
 
