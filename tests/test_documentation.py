@@ -1,0 +1,56 @@
+"""What docs/complexity.md shows is run: its Python in order, and its commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from sweep.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "complexity.md").read_text(encoding="utf-8")
+
+
+def test_the_digits_are_measured_as_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("sklearn")
+    namespace: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) == 3
+    training, measuring, other_loss = blocks
+    assert len(measuring.strip().splitlines()) <= 7  # an import, an empty line, five lines
+    exec(training, namespace)
+    exec(measuring, namespace)
+    printed = capsys.readouterr().out
+    found = re.findall(r"^([\d.]+) nats: ([\d,]+) bytes, (0\.\d+) right$", printed, re.MULTILINE)
+    assert [epsilon for epsilon, _, _ in found] == ["1", "0.125"]
+    loose, tight = (int(size.replace(",", "")) for _, size, _ in found)
+    assert 100 < loose < tight < 39_720 / 20
+    assert float(found[1][2]) > 0.8
+    exec(other_loss, namespace)
+    assert namespace["result"].loss_increase <= 0.05
+
+
+def test_the_commands_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "data").symlink_to(ROOT / "tests" / "data")
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^\$ sweep (.*)\n(.*)$", PAGE, re.MULTILINE)
+    assert [line.split()[0] for line, _ in commands] == [
+        "measure",
+        "measure",
+        "decompress",
+        "compress",
+        "decompress",
+    ]
+    for line, first_line in commands:
+        found = CliRunner().invoke(main, shlex.split(line), prog_name="sweep")
+        assert found.exit_code == 0, found.stderr
+        digits = re.compile(r"[\d,.]+")
+        assert digits.sub("0", found.stdout.splitlines()[0]) == digits.sub("0", first_line)
+    again, decoded = (Path(name).with_suffix(".safetensors").read_bytes() for name in ("again", "decoded"))
+    assert len(again) > len(decoded)  # it says what the network is, too
