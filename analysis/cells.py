@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.load import by_size
 from analysis.maps import CELL_COLUMNS, CENSORINGS, facets_of, grok_map, varying_settings
 from analysis.schema import SETTINGS
 
@@ -210,7 +211,7 @@ def ordered(values: pd.Series[Any]) -> tuple[Any, ...]:
     """Distinct values, numbers by size and words by the alphabet, missing ones last."""
     distinct = list(pd.unique(values.dropna()))
     tail = [None] if values.isna().any() else []
-    return (*sorted(distinct), *tail)
+    return (*sorted(distinct, key=by_size), *tail)
 
 
 #: Names that are not simply their column's with blanks.

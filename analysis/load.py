@@ -6,6 +6,7 @@ In every frame text is a category (but for sentences), and whole numbers that ma
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +157,7 @@ def _frame(table: Any, name: str) -> pd.DataFrame:
 def _sorted(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
     for name in frame.columns:
         if frame[name].dtype == "category":
-            frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
+            frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories, key=by_size))
     return frame.sort_values(order, kind="stable", ignore_index=True)
 
 
@@ -194,15 +195,25 @@ def _facts(folder: ResultsFolder) -> pd.DataFrame:
     return _typed_settings(facts)
 
 
+def by_size(value: Any) -> tuple[float, str]:
+    """The order of a setting's values: numbers by size, also those written as words, then other words."""
+    try:
+        return float(value), ""
+    except ValueError:
+        return math.inf, str(value)
+
+
 def _typed_settings(facts: pd.DataFrame) -> pd.DataFrame:
     """Settings as the schema types them: texts categories, numbers that may be empty or missing floats."""
+    import pandas as pd
     import pyarrow as pa
 
     from analysis.schema import SETTINGS
 
     for column in SETTINGS:
         if pa.types.is_dictionary(column.type):
-            facts[column.name] = facts[column.name].astype("category")
+            words = sorted(facts[column.name].dropna().unique(), key=by_size)
+            facts[column.name] = pd.Categorical(facts[column.name], categories=words)
         elif column.nullable or pa.types.is_floating(column.type):
             facts[column.name] = facts[column.name].astype("float64")
         else:

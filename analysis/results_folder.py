@@ -83,6 +83,10 @@ class CohortFile:
 _COLUMN_OF = {"task.family": "task_family", "model.kind": "model_kind", "steps": "budget_steps"}
 
 
+#: Fields that hold a number or a word; their column holds words.
+_WORDS = frozenset({"spectral_start"})
+
+
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """A trial's configuration (nested plain values) flattened to columns: the settings, and `budget_steps`.
 
@@ -95,7 +99,7 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
             for inner, inner_value in value.items():
                 flat[_COLUMN_OF.get(f"{name}.{inner}", str(inner))] = inner_value
         else:
-            flat[_COLUMN_OF.get(name, name)] = value
+            flat[_COLUMN_OF.get(name, name)] = str(value) if name in _WORDS else value
     return flat
 
 

@@ -44,6 +44,9 @@ SETTINGS: tuple[Column, ...] = (
     Column("spectral_entropy_weight", _FLOAT, "-", "lambda of the spectral penalty"),
     Column("spectral_floor", _FLOAT, "-", "floor tau on singular values in the penalty's gradient"),
     Column("spectral_every", _INT, "steps", "the penalty acts every so many steps, so many times as strong"),
+    Column(
+        "spectral_start", _ID, "step", "steps before the penalty acts, rounded up to blocks of 32, or at_decline"
+    ),
     Column("weight_noise", _FLOAT, "-", "standard deviation of the weight noise"),
     Column("learning_rate", _FLOAT, "-", "learning rate of AdamW"),
     Column("adam_beta1", _FLOAT, "-", "first beta of AdamW"),
@@ -119,6 +122,7 @@ TRIALS: tuple[Column, ...] = (
     Column("ended_because", _ID, "-", "grokked, budget, stopped, diverged or failed"),
     Column("ended_at_step", _INT, "step", "last evaluated step; 0 if it never reported"),
     Column("ended_reason", _TEXT, "-", "one sentence"),
+    Column("spectral_started_at_step", _INT, "step", "where the penalty began to act; empty if it never did", True),
     Column("stop_probability", _FLOAT, "share", "rule's probability of a later decline, for stopped trials", True),
     Column("audited", pa.bool_(), "-", "in the audit share: never stopped, only marked"),
     Column("marked_at_step", _INT, "step", "where the rule would have stopped an audited trial", True),

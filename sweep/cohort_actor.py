@@ -14,16 +14,14 @@ import torch
 from ray import tune
 
 from analysis.errors import AnalysisError
-from analysis.events import Thresholds
 from sweep.cohort import Cohort
 from sweep.errors import SweepError
 from sweep.store import RunContext, Store, is_kept
-from sweep.watch import TrialWatch
+from sweep.watch import TrialWatch, decline_seen, thresholds_of
 from trainables.errors import TrainablesError
 from trainables.lanes import LaneRun
 from trainables.measurement import Measurement
 from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
-from trainables.tasks import build_task
 
 STEP_BLOCKS = 2
 """Blocks trained between two results for the driver, which feed the progress display."""
@@ -145,9 +143,11 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         self._unreported_blocks = 0
         self._unreported: list[Measurement] = []
         self._whole = True
-        self._trial_watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds_of(cohort))
+        thresholds = thresholds_of(cohort.measuring, cohort.trials[0].task)
+        self._trial_watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds)
         how: dict[str, Any] = {
             "measuring": cohort.measuring,
+            "declined": decline_seen(thresholds),
             "watch": self._trial_watch,
             "device": cohort.device,
         }
@@ -215,9 +215,3 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         queued = self._cohort.trials[len(started) :]
         running = sum(trial.steps - ages[trial.trial_id] for trial in started if trial.trial_id in ages)
         return running + sum(trial.steps for trial in queued)
-
-
-def thresholds_of(cohort: Cohort) -> Thresholds:
-    """What counts as memorised and grokked in a cohort: what the specification says, or else its task."""
-    memorised_at, grokked_at = cohort.measuring.thresholds(build_task(cohort.trials[0].task))
-    return Thresholds(memorised_at=memorised_at, grokked_at=grokked_at)

@@ -14,7 +14,7 @@ from analysis.decline import rule_name
 from sweep.cohort import Cohort
 from sweep.config import SweepConfig, check_feasible
 from sweep.space import trials as trials_of
-from trainables.config import TrialConfig
+from trainables.config import AT_DECLINE, TrialConfig
 
 if TYPE_CHECKING:
     from sweep.store import Outcome, Store
@@ -66,7 +66,8 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     """Compare what is asked for with what there is. Writes nothing.
 
     A trial satisfies the request if it grokked (which it has done past its tail), diverged (it would again),
-    reached the requested budget, or was stopped under the same rule. One that has not ended goes on in the
+    reached the requested budget, or was stopped under the same rule; where its penalty starts at the decline of
+    complexity, only if that was measured in the same way. One that has not ended goes on in the
     cohort that holds it, if that one has the same budget, rule, way of measuring and device. All others run anew.
 
     Args:
@@ -87,6 +88,12 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     budgets = {(cohort.index, trial.trial_id): trial.steps for cohort in recorded for trial in cohort.trials}
     rule = stop_rule_of(config)
 
+    ways = {cohort.cohort_id: cohort.measuring for cohort in recorded}
+
+    def same_start(trial: TrialConfig, cohort_id: str) -> bool:
+        """Whether a penalty that waited for a decline would start where it did: if that was measured likewise."""
+        return trial.spectral_start != AT_DECLINE or ways[cohort_id] == config.measuring
+
     satisfied: list[str] = []
     failed: list[str] = []
     missing: list[TrialConfig] = []
@@ -94,7 +101,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     for trial in requested:
         outcome = outcomes.get(trial.trial_id)
         cohort = holder.get(trial.trial_id)
-        if outcome is not None and satisfies(outcome, trial.steps, rule):
+        if outcome is not None and satisfies(outcome, trial.steps, rule) and same_start(trial, outcome.cohort_id):
             satisfied.append(trial.trial_id)
             continue
         has_failed = outcome is not None and outcome.ended_because == "failed"

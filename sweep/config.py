@@ -20,7 +20,7 @@ from sweep.errors import Problem, SpecificationError
 from sweep.feasibility import impossible_values, infeasible_values
 from sweep.problems import mentions, nearest, place_before, problems_of, without
 from sweep.specification_file import Source, apply_override, find_file, preset_names, read_file
-from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.config import AT_DECLINE, ModelConfig, TaskConfig, TrialConfig
 from trainables.measuring import MeasuringConfig
 
 
@@ -32,6 +32,14 @@ def _auto_or_count(value: Any) -> Any:
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise ValueError(f"must be auto or a whole number of at least 1, got {value!r}")
+
+
+def _step_or_decline(value: Any) -> Any:
+    whole = int(value) if isinstance(value, float) and value.is_integer() else value
+    if value == AT_DECLINE or (isinstance(whole, int) and not isinstance(whole, bool)):
+        return whole
+    hint = nearest(value, [AT_DECLINE]) if isinstance(value, str) else ""
+    raise ValueError(f"must be a step (a whole number) or {AT_DECLINE}, got {value!r}{hint}")
 
 
 def _some_place(value: str) -> str:
@@ -95,6 +103,10 @@ class SweepConfig(_Part):
     """Floor on singular values in the penalty's gradient, as a share of the largest."""
     spectral_every: Axis[Whole] = _default(TrialConfig, "spectral_every")
     """The penalty acts at every so manyth step, so many times as strong; a divisor of 32."""
+    spectral_start: Axis[Annotated[Literal["at_decline"] | int, BeforeValidator(_step_or_decline)]] = _default(
+        TrialConfig, "spectral_start"
+    )
+    """Steps before the penalty acts, rounded up to blocks of 32; at_decline: until complexity has declined."""
     weight_noise: Axis[Number] = _default(TrialConfig, "weight_noise")
     """Standard deviation of the Gaussian noise at which the gradient is taken."""
     learning_rate: Axis[Number] = _default(TrialConfig, "learning_rate")

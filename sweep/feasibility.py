@@ -56,8 +56,12 @@ def impossible_values(config: SweepConfig) -> list[Problem]:
     for values in combinations(config.model):
         note("model", ModelConfig, values)
     for name, axis in trial_axes(config).items():
-        for value in axis:
+        for value in axis if name != "spectral_start" else ():
             note("", TrialConfig, {name: value})
+    # A start needs a penalty, of whichever weight, and must come before the end of each budget.
+    weight = max(values_of(config.spectral_entropy_weight))
+    for start, steps in itertools.product(values_of(config.spectral_start), values_of(config.steps)):
+        note("", TrialConfig, {"spectral_start": start, "steps": steps, "spectral_entropy_weight": weight})
     axes = [
         values_of(getattr(part, name)) for part in (config.task, config.model) for name in type(part).model_fields
     ]

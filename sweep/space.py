@@ -26,6 +26,8 @@ def trials(config: SweepConfig) -> list[TrialConfig]:
     found: dict[str, TrialConfig] = {}
     for seed, task, model, *values in itertools.product(config.seed_list, tasks, models, *axes.values()):
         settings = dict(zip(axes, values, strict=True))
+        if settings["spectral_entropy_weight"] == 0:
+            settings["spectral_start"] = 0  # nothing starts: where starts are an axis, one trial without a penalty
         try:
             trial = TrialConfig(task=task, model=model, seed=seed, **settings)
         except ConfigError as error:

@@ -447,6 +447,7 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
         "ended_because": end.ending.because,
         "ended_at_step": measurement.step,
         "ended_reason": end.ending.reason,
+        "spectral_started_at_step": end.spectral_started_at_step,
         "stop_probability": end.ending.probability,
         "audited": cohort.decline is not None and is_audited(trial.trial_id, cohort.audit_share),
         "marked_at_step": context.marked_at_step.get(trial.trial_id),

@@ -31,6 +31,7 @@ from sweep.config import SweepConfig, check_feasible
 from sweep.errors import Problem, SpecificationError
 from sweep.problems import nearest
 from sweep.space import trials
+from sweep.watch import decline_seen, thresholds_of
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun
 from trainables.measurement import Measurement
@@ -70,7 +71,10 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         self._trial, self._measuring = trial_of(config)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._waiting: deque[dict[str, Any]] = deque()
-        self._run = LaneRun([self._trial], measuring=self._measuring, lanes=1, device=self._device)
+        self._declined = decline_seen(thresholds_of(self._measuring, self._trial.task))
+        self._run = LaneRun(
+            [self._trial], measuring=self._measuring, declined=self._declined, lanes=1, device=self._device
+        )
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start another trial in this process (`reuse_actors=True`)."""
@@ -96,7 +100,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
             (folder / _NETWORK_FILE).read_bytes(),
             [self._trial],
             measuring=self._measuring,
-            watch=None,
+            declined=self._declined,
             device=self._device,
         )
         self._waiting = deque(json.loads((folder / _WAITING_FILE).read_text(encoding="utf-8")))

@@ -4,7 +4,29 @@ from __future__ import annotations
 
 from analysis.decline import DeclineParameters, decide, first_stop, is_audited
 from analysis.events import Thresholds, Trajectory, trajectory_events
-from trainables.measurement import Ending, TrialHistory
+from trainables.config import TaskConfig
+from trainables.measurement import Declined, Ending, TrialHistory
+from trainables.measuring import MeasuringConfig
+from trainables.tasks import build_task
+
+
+def thresholds_of(measuring: MeasuringConfig, task: TaskConfig) -> Thresholds:
+    """What counts as memorised and grokked: what the way of measuring says, or else the task."""
+    memorised_at, grokked_at = measuring.thresholds(build_task(task))
+    return Thresholds(memorised_at=memorised_at, grokked_at=grokked_at)
+
+
+def decline_seen(thresholds: Thresholds) -> Declined:
+    """What a lane run asks where a spectral penalty starts at the decline: whether its onset has been seen.
+
+    The onset is the first of two measurements that show the decline, so it is seen at the second of them.
+    """
+
+    def declined(history: TrialHistory) -> bool:
+        trajectory = Trajectory.from_measurements(history.measurements)
+        return trajectory_events(trajectory, thresholds).decline_onset_step is not None
+
+    return declined
 
 
 class TrialWatch:

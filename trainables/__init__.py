@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trainables.lanes import LaneRun, shape_key, train
     from trainables.measurement import (
         ComplexityMeasurement,
+        Declined,
         Ending,
         MatrixMeasurement,
         Measurement,
@@ -47,6 +48,7 @@ _MODULES = {
     "lanes": ("LaneRun", "shape_key", "train"),
     "measurement": (
         "ComplexityMeasurement",
+        "Declined",
         "Ending",
         "MatrixMeasurement",
         "Measurement",
@@ -81,6 +83,7 @@ __all__ = [  # noqa: RUF022 (grouped as imported above)
     "shape_key",
     "train",
     "ComplexityMeasurement",
+    "Declined",
     "Ending",
     "MatrixMeasurement",
     "Measurement",

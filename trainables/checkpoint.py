@@ -16,7 +16,7 @@ from torch import Tensor
 from trainables.errors import CheckpointError
 from trainables.measurement import ComplexityMeasurement, MatrixMeasurement, Measurement
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class LaneRecord:
     age: int
     train_wall_s: float
     measure_wall_s: float
+    penalised_from: int | None
+    """Step at which the spectral penalty begins to act; None if there is none, or that is not known yet."""
     history: list[Measurement]
 
 
@@ -64,6 +66,7 @@ def encode(record: RunRecord) -> bytes:
                 "age": lane.age,
                 "train_wall_s": lane.train_wall_s,
                 "measure_wall_s": lane.measure_wall_s,
+                "penalised_from": lane.penalised_from,
                 "history": [_measurement_as_dict(measurement) for measurement in lane.history],
             }
             for lane in record.running

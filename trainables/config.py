@@ -12,15 +12,19 @@ import json
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from trainables.errors import ConfigError
-from trainables.measuring import BLOCK_STEPS
+from trainables.measuring import BLOCK_STEPS, whole_blocks
 
 ModelKind = Literal["transformer", "mlp"]
 Attention = Literal["softmax", "sum"]
+SpectralStart = int | Literal["at_decline"]
 
 TRIAL_ID_CHARACTERS = 16
+
+#: The spectral penalty starts once complexity has declined, `TrialConfig.spectral_start`.
+AT_DECLINE: Final = "at_decline"
 
 #: What one row of `TrialConfig` may say without changing the weights at any step both runs reach.
 NOT_IN_THE_ID = frozenset({"steps"})
@@ -109,6 +113,9 @@ class TrialConfig:
     """tau: singular values enter the penalty's gradient as sqrt(s^2 + (tau s_max)^2); 0 is the paper's form."""
     spectral_every: int = 1
     """The penalty acts at every so manyth step, so many times as strong; a divisor of `BLOCK_STEPS`."""
+    spectral_start: SpectralStart = 0
+    """Steps before the penalty begins to act, rounded up to whole blocks; `at_decline`: until the first block
+    boundary at which complexity is known to have declined, which depends on how the trial is measured, too."""
     weight_noise: float = 0.0
     """Standard deviation of the Gaussian noise at which the gradient is taken, fresh each step."""
     learning_rate: float = 1e-3
@@ -138,6 +145,7 @@ class TrialConfig:
             f"spectral_every must divide {BLOCK_STEPS}, the steps of a block, got {self.spectral_every}; "
             "use 1, 2, 4, 8, 16 or 32",
         )
+        self._check_spectral_start()
         _require(
             math.isfinite(self.learning_rate) and self.learning_rate > 0,
             f"learning_rate must be finite and above 0, got {self.learning_rate}",
@@ -148,6 +156,34 @@ class TrialConfig:
         _require(self.batch_size is None or self.batch_size >= 0, f"batch_size must be >= 0, got {self.batch_size}")
         _require(0 <= self.seed < 2**63, f"seed must be a non-negative 63-bit integer, got {self.seed}")
         _require(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
+        _require(
+            (self.penalised_from or 0) < self.steps,
+            f"spectral_start must come before the end of the budget, rounded up to blocks of {BLOCK_STEPS} steps, "
+            f"got {self.spectral_start} for {self.steps} steps; start earlier or allow more steps",
+        )
+
+    def _check_spectral_start(self) -> None:
+        start = self.spectral_start
+        whole = isinstance(start, int) and not isinstance(start, bool)
+        _require(
+            start == AT_DECLINE or (whole and int(start) >= 0),
+            f"spectral_start must be a step, a whole number of at least 0, or {AT_DECLINE}, got {start!r}",
+        )
+        _require(
+            start == 0 or self.spectral_entropy_weight > 0,
+            f"spectral_start must be 0 where spectral_entropy_weight is 0, got {start!r}: there is no penalty to "
+            "start; give a weight above 0 or leave spectral_start out",
+        )
+
+    @property
+    def penalised_from(self) -> int | None:
+        """Steps done when the spectral penalty begins to act, a multiple of `BLOCK_STEPS`.
+
+        None without a penalty, and of one that starts at the decline: nobody knows beforehand.
+        """
+        if self.spectral_entropy_weight == 0 or not isinstance(self.spectral_start, int):
+            return None
+        return whole_blocks(self.spectral_start)
 
     @property
     def trial_id(self) -> str:

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from trainables import checkpoint, evaluate
 from trainables.allocator import keep_freed_memory
-from trainables.config import TrialConfig
+from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import ConfigError
 from trainables.gradient import loss_gradient, trains_one_by_one
 from trainables.graphs import StepGraph, capture_of
 from trainables.layout import Layout
-from trainables.measurement import Ending, Measurement, TrialEnd, TrialHistory, Watch
+from trainables.measurement import Declined, Ending, Measurement, TrialEnd, TrialHistory, Watch
 from trainables.measuring import (
     ACCURACY_MOVE,
     BLOCK_STEPS,
@@ -33,6 +33,7 @@ from trainables.measuring import (
     MeasuringConfig,
     evaluated_steps,
     measured_steps,
+    whole_blocks,
 )
 from trainables.models import initialise, parameter_shapes
 from trainables.optimiser import LaneSettings, adamw_step
@@ -111,6 +112,8 @@ class _Lane:
     evaluated: list[int]
     """Steps still to be evaluated, the next one last."""
     measured: frozenset[int]
+    penalised_from: int | None
+    """Step at which the spectral penalty begins to act; None if there is none, or that is not known yet."""
     age: int = 0
     """Steps done."""
     running: bool = True
@@ -124,6 +127,11 @@ class _Lane:
     @property
     def trial_id(self) -> str:
         return self.trial.trial_id
+
+    @property
+    def penalised(self) -> bool:
+        """Whether the spectral penalty acts in this block."""
+        return self.penalised_from is not None and self.age >= self.penalised_from
 
     def accuracy_moved(self, val_accuracy: float) -> bool:
         """Whether validation accuracy is far from where it was when complexity was last measured."""
@@ -167,12 +175,13 @@ class LaneRun:
         trials: the queue; all of one `shape_key`.
         measuring: when to evaluate and at which epsilons to measure.
         watch: asked after each evaluated step whether the trial ends there.
+        declined: asked, where `spectral_start` is `at_decline`, whether complexity has declined.
         lanes: trials trained at once, at most.
         device: a torch device, e.g. `cpu` or `cuda`.
 
     Raises:
-        ConfigError: trials of several shapes, no trials, no lanes, a device that is not there, or an epsilon that a
-            network which has learnt nothing would satisfy.
+        ConfigError: trials of several shapes, no trials, no lanes, a device that is not there, an epsilon that a
+            network which has learnt nothing would satisfy, or `at_decline` without a `declined` to ask.
     """
 
     def __init__(
@@ -181,21 +190,22 @@ class LaneRun:
         *,
         measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
         watch: Watch | None = None,
+        declined: Declined | None = None,
         lanes: int = DEFAULT_LANES,
         device: str = "cpu",
     ) -> None:
-        _check(trials, lanes, device)
+        _check(trials, lanes, device, declined)
         first = trials[0]
         self._trials = tuple(trials)
         self._measuring = measuring
         self._watch = watch
+        self._declined = declined
         self._wanted_lanes = lanes
         self._device = torch.device(device)
         self._task = build_task(first.task)
         _, self._grokked_at = measuring.thresholds(self._task)
         self._model = first.model
         self._batch_size = effective_batch_size(first)
-        self._penalised = first.spectral_entropy_weight > 0
         self._noisy = first.weight_noise > 0
         measuring.check_classes(self._task.classes)
         keep_freed_memory()
@@ -268,7 +278,7 @@ class LaneRun:
 
     def record(self) -> checkpoint.RunRecord:
         """The state between two calls of `advance`, a copy on the host."""
-        running = [place for place, lane in enumerate(self._lanes) if lane is not None and lane.running]
+        running = [place for place, _ in self._placed()]
         in_lanes = {name: tensor[running].cpu() for name, tensor in self._state().items()}
         return checkpoint.RunRecord(
             **self._identity(),
@@ -276,7 +286,12 @@ class LaneRun:
             next_trial=self._next_trial,
             running=[
                 checkpoint.LaneRecord(
-                    lane.trial_index, lane.age, lane.train_wall_s, lane.measure_wall_s, list(lane.history)
+                    lane.trial_index,
+                    lane.age,
+                    lane.train_wall_s,
+                    lane.measure_wall_s,
+                    lane.penalised_from,
+                    list(lane.history),
                 )
                 for lane in self._begun()
             ],
@@ -310,6 +325,7 @@ class LaneRun:
         *,
         measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
         watch: Watch | None = None,
+        declined: Declined | None = None,
         lanes: int | None = None,
         device: str = "cpu",
     ) -> LaneRun:
@@ -323,7 +339,7 @@ class LaneRun:
         """
         record = checkpoint.decode(data)
         lanes = record.lanes if lanes is None else lanes
-        run = cls(trials, measuring=measuring, watch=watch, lanes=lanes, device=device)
+        run = cls(trials, measuring=measuring, watch=watch, declined=declined, lanes=lanes, device=device)
         checkpoint.check_belongs(record, **run._identity())
         run.go_back(record, lanes)
         return run
@@ -360,6 +376,7 @@ class LaneRun:
         lane.age = saved.age
         lane.evaluated = [step for step in lane.evaluated if step > saved.age]
         lane.train_wall_s, lane.measure_wall_s = saved.train_wall_s, saved.measure_wall_s
+        lane.penalised_from = saved.penalised_from
         lane.history = list(saved.history)
         return lane
 
@@ -371,6 +388,7 @@ class LaneRun:
             split=split(self._task, trial.data_fraction, trial.label_noise, trial.seed),
             evaluated=list(reversed(evaluated_steps(self._measuring, trial.steps))),
             measured=frozenset(measured_steps(self._measuring, trial.steps)),
+            penalised_from=trial.penalised_from,
         )
 
     def _place(self, place: int, lane: _Lane, state: dict[str, Tensor]) -> None:
@@ -379,8 +397,12 @@ class LaneRun:
         for name, tensor in self._state().items():
             tensor[place] = state[name].to(self._device)
 
+    def _placed(self) -> list[tuple[int, _Lane]]:
+        """The running lanes with their places."""
+        return [(place, lane) for place, lane in enumerate(self._lanes) if lane is not None and lane.running]
+
     def _running(self) -> list[_Lane]:
-        return [lane for lane in self._lanes if lane is not None and lane.running]
+        return [lane for _, lane in self._placed()]
 
     def _begun(self) -> list[_Lane]:
         """The running trials and those that wait."""
@@ -420,45 +442,66 @@ class LaneRun:
         """The lanes in groups whose steps are batched: all in one, or every running one by itself."""
         if not self._one_by_one:
             return [slice(0, len(self._lanes))]
-        busy = [place for place, lane in enumerate(self._lanes) if lane is not None and lane.running]
-        return [slice(place, place + 1) for place in busy]
+        return [slice(place, place + 1) for place, _ in self._placed()]
 
     def _take_steps(self, places: slice, steps: int) -> None:
         """So many optimiser updates in the lanes at these places."""
         running = [lane for lane in self._lanes[places] if lane is not None and lane.running]
         settings = self._settings.of(places)
-        plain_step = partial(self._step, places, settings, penalised=False)
+        penalised = self._penalised(self._lanes[places])
+        plain_step = partial(self._step, places, settings, penalised=[])
         while steps:
             few = min(steps, self._ahead.steps)
             self._send_inputs(places, few)
             for step in range(running[0].age, running[0].age + few):  # the lanes' ages agree modulo a block
-                if self._penalised and step % self._trials[0].spectral_every == 0:
-                    self._step(places, settings, penalised=True)  # a decomposition cannot be captured
+                if penalised and step % self._trials[0].spectral_every == 0:
+                    self._step(places, settings, penalised=penalised)  # a decomposition cannot be captured
                 else:
                     self._graph.run(plain_step)
             for lane in running:
                 lane.age += few
             steps -= few
 
-    def _step(self, places: slice, settings: LaneSettings, *, penalised: bool) -> None:
-        """One optimiser update of these lanes, whose inputs have been sent; see `trainables.graphs`."""
+    def _penalised(self, lanes: list[_Lane | None]) -> list[int]:
+        """Where among these lanes the spectral penalty acts in this block; everywhere, if in all that run.
+
+        To take all is cheaper than to choose, and nobody looks at a free lane.
+        """
+        running = [row for row, lane in enumerate(lanes) if lane is not None and lane.running]
+        acting = [row for row in running if (lane := lanes[row]) is not None and lane.penalised]
+        return list(range(len(lanes))) if acting == running else acting
+
+    def _step(self, places: slice, settings: LaneSettings, *, penalised: list[int]) -> None:
+        """One optimiser update of these lanes, whose inputs have been sent; see `trainables.graphs`.
+
+        The spectral penalty acts in those of them, counted from the first, that are named.
+        """
         weights, batch = self._weights[places], self._ahead.batch
         at = weights + self._ahead.noise.mul_(settings.weight_noise) if self._noisy else weights
         targets = self._targets[places].gather(1, batch)
         gradient = loss_gradient(self._model, self._layout, at, self._inputs[batch], targets, self._question)
         if penalised:
-            self._add_penalty(gradient, at, settings)
+            self._add_penalty(gradient, at, settings, penalised)
         moments = self._first_moment[places], self._second_moment[places]
         adamw_step(weights, *moments, gradient, settings, self._ahead.updates)
         self._ahead.next_step()
 
-    def _add_penalty(self, gradient: Tensor, at: Tensor, settings: LaneSettings) -> None:
-        """Add the gradient of the spectral penalty at weights [L, P], which has a closed form."""
+    def _add_penalty(self, gradient: Tensor, at: Tensor, settings: LaneSettings, lanes: list[int]) -> None:
+        """Add the gradient of the spectral penalty at weights [L, P], which has a closed form, in these lanes.
+
+        The others are left out and not added zeros: -0 and +0 are different bits.
+        """
         every, floor = self._trials[0].spectral_every, self._trials[0].spectral_floor
         weight = every * settings.penalty_weight[..., None]
-        parts = self._layout.parameters(gradient)
+        some, all_lanes = gradient, len(lanes) == len(gradient)
+        if not all_lanes:
+            lanes = lanes * _FEWEST_LANES if len(lanes) < _FEWEST_LANES else lanes
+            some, at, weight = gradient[lanes], at[lanes], weight[lanes]
+        parts = self._layout.parameters(some)
         for name, penalty in penalty_gradient(self._layout.parameters(at), floor).items():
             parts[name].addcmul_(penalty, weight)
+        if not all_lanes:
+            gradient[lanes] = some
 
     def _send_inputs(self, places: slice, steps: int) -> None:
         """Batches and noise of so many steps; a free lane repeats the first example, without noise."""
@@ -477,11 +520,7 @@ class LaneRun:
     def _evaluate_due(self) -> list[Measurement]:
         """Evaluate the trials that are due at their age, measure those that should be, and ask the watch."""
         due = sorted(
-            (
-                (place, lane)
-                for place, lane in enumerate(self._lanes)
-                if lane is not None and lane.running and lane.evaluated[-1] == lane.age
-            ),
+            ((place, lane) for place, lane in self._placed() if lane.evaluated[-1] == lane.age),
             key=lambda placed: placed[1].trial_index,
         )
         if not due:
@@ -554,16 +593,24 @@ class LaneRun:
         lane.history.append(measurement)
         ending = self._ending(lane, finite)
         if ending is None:
+            self._start_penalty_at_decline(lane)
             return dataclasses.replace(measurement, network=network if measured else None)
         lane.running = False
+        has_started = lane.penalised_from is not None and lane.penalised_from < lane.age
         end = TrialEnd(
             ending=ending,
             bzip2_bytes=bzip2_bytes(network),
             parameters=self._layout.weights,
             training_examples=len(lane.split.train),
             validation_examples=len(lane.split.validation),
+            spectral_started_at_step=lane.penalised_from if has_started else None,
         )
         return dataclasses.replace(measurement, network=network, end=end)
+
+    def _start_penalty_at_decline(self, lane: _Lane) -> None:
+        waits = lane.trial.spectral_start == AT_DECLINE and lane.penalised_from is None
+        if waits and self._declined and self._declined(TrialHistory(lane.trial, tuple(lane.history))):
+            lane.penalised_from = whole_blocks(lane.age)
 
     def _ending(self, lane: _Lane, finite: bool) -> Ending | None:
         """Diverged, what the watch says, or the budget; at the last step a decision to stop comes too late."""
@@ -579,6 +626,7 @@ def train(
     trials: Sequence[TrialConfig],
     watch: Watch | None = None,
     *,
+    declined: Declined | None = None,
     measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
     lanes: int = DEFAULT_LANES,
     device: str = "cpu",
@@ -591,6 +639,7 @@ def train(
     Args:
         trials: of any shapes; those of one shape train together.
         watch: asked after each evaluated step whether the trial ends there.
+        declined: asked, where `spectral_start` is `at_decline`, whether complexity has declined.
         measuring: when to evaluate and at which epsilons to measure.
         lanes: trials trained at once, at most.
         device: a torch device.
@@ -603,7 +652,8 @@ def train(
     for trial in trials:
         groups.setdefault(shape_key(trial), []).append(trial)
     runs = [
-        LaneRun(group, measuring=measuring, watch=watch, lanes=lanes, device=device) for group in groups.values()
+        LaneRun(group, measuring=measuring, watch=watch, declined=declined, lanes=lanes, device=device)
+        for group in groups.values()
     ]
 
     def measurements() -> Iterator[Measurement]:
@@ -633,7 +683,7 @@ def _next_block(run: LaneRun) -> list[Measurement]:
         lanes = fewer
 
 
-def _check(trials: Sequence[TrialConfig], lanes: int, device: str) -> None:
+def _check(trials: Sequence[TrialConfig], lanes: int, device: str, declined: Declined | None) -> None:
     if not trials:
         raise ConfigError("a lane run needs at least one trial, got none")
     if lanes < 1:
@@ -643,6 +693,11 @@ def _check(trials: Sequence[TrialConfig], lanes: int, device: str) -> None:
         raise ConfigError(
             f"the trials of a lane run must have one shape, got {len(shapes)}: "
             f"{'; '.join(sorted(map(str, shapes)))}; group them by `shape_key`, or use `train`"
+        )
+    if declined is None and any(trial.spectral_start == AT_DECLINE for trial in trials):
+        raise ConfigError(
+            f"spectral_start {AT_DECLINE} needs a callable that says whether complexity has declined, got none; "
+            "pass declined=..., or give a step"
         )
     if torch.device(device).type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {device!r} needs a GPU that torch can use, and there is none; use 'cpu'")

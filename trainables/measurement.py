@@ -68,6 +68,8 @@ class TrialEnd:
     parameters: int
     training_examples: int
     validation_examples: int
+    spectral_started_at_step: int | None
+    """Steps done when the spectral penalty began to act, None if it never did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,3 +122,7 @@ class TrialHistory:
 
 Watch = Callable[[TrialHistory], Ending | None]
 """Called after each evaluated step; a returned `Ending` ends the trial there."""
+
+Declined = Callable[[TrialHistory], bool]
+"""Called after each evaluated step of a trial whose spectral penalty waits for the decline of complexity, until it
+says yes; the penalty then starts at that step, or at the next block boundary."""

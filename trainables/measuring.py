@@ -29,7 +29,10 @@ _PAPER_RATIO = 1.3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasuringConfig:
-    """How a trial is watched. None of it changes a weight, so none of it is in a trial's id."""
+    """How a trial is watched. None of it changes a weight, so none of it is in a trial's id.
+
+    The exception is a trial whose penalty starts at the decline of complexity: there it moves that start.
+    """
 
     epsilon: float = 1.0
     """Primary distortion bound, nats per example."""
@@ -87,6 +90,11 @@ class MeasuringConfig:
                 )
 
 
+def whole_blocks(steps: int) -> int:
+    """So many steps, rounded up to a multiple of `BLOCK_STEPS`."""
+    return -(-steps // BLOCK_STEPS) * BLOCK_STEPS
+
+
 def evaluated_steps(config: MeasuringConfig, budget_steps: int) -> tuple[int, ...]:
     """Steps at which losses and accuracies are taken, ascending; 0 and the budget are always among them."""
     if config.schedule == "paper":
@@ -109,7 +117,7 @@ def _grown_steps(first: int, ratio: float, budget_steps: int) -> set[int]:
     while exact < budget_steps:
         step = math.ceil(exact)
         if step > PROLOGUE_STEPS:
-            step = math.ceil(step / BLOCK_STEPS) * BLOCK_STEPS
+            step = whole_blocks(step)
         if step < budget_steps:
             steps.add(step)
         exact *= ratio

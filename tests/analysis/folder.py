@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.schema import SETTINGS, TABLES, arrow_schema
+from analysis.results_folder import settings_of
+from analysis.schema import TABLES, arrow_schema
 from trainables.config import TrialConfig
 
 METHOD = "method-1"
@@ -59,22 +60,11 @@ def measured(trial: TrialConfig, step: int, complexity_bytes: int = 100, **value
 
 def end(trial: TrialConfig, cohort_id: str, because: str = "budget", **values: Any) -> dict[str, Any]:
     """A row of `trials`."""
-    settings = {
-        "task_family": trial.task.family,
-        "modulus": trial.task.modulus,
-        "model_kind": trial.model.kind,
-        "width": trial.model.width,
-        "layers": trial.model.layers,
-        "heads": trial.model.heads,
-        "hidden_width": trial.model.hidden_width,
-        "attention": trial.model.attention,
-    }
-    settings |= {column.name: getattr(trial, column.name) for column in SETTINGS if column.name not in settings}
     return {
         "trial_id": trial.trial_id,
         "cohort_id": cohort_id,
-        **settings,
-        "budget_steps": trial.steps,
+        **settings_of(trial.as_dict()),
+        "spectral_started_at_step": trial.penalised_from,
         "ended_because": because,
         "ended_at_step": trial.steps,
         "ended_reason": f"It ended because of {because}.",

@@ -173,6 +173,8 @@ def trial_row(config: TrialConfig, fate: Fate, last: int) -> dict[str, Any]:
         "spectral_entropy_weight": config.spectral_entropy_weight,
         "spectral_floor": config.spectral_floor,
         "spectral_every": config.spectral_every,
+        "spectral_start": str(config.spectral_start),
+        "spectral_started_at_step": config.penalised_from,
         "weight_noise": config.weight_noise,
         "learning_rate": config.learning_rate,
         "adam_beta1": config.adam_beta1,

@@ -4,6 +4,7 @@ import json
 import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import analysis
+from analysis.cells import ordered
 from analysis.errors import AnalysisError, MixedMethods, ResultsNotFound
 from analysis.schema import ROWS, SETTINGS
 from tests.analysis.folder import METHOD, Folder, end, measured, row
@@ -67,6 +69,20 @@ def test_types_depend_on_the_schema_and_not_on_what_is_missing(folder: Folder) -
     assert kinds[0]["trial_id"] == kinds[0]["attention"] == kinds[0]["ended_because"] == "category"
     assert kinds[0]["complexity_bytes"] == kinds[0]["batch_size"] == "float64"
     assert list(full["complexity_bytes"].dropna()) == [7]
+
+
+def test_steps_written_as_words_are_listed_by_size_and_before_words(folder: Folder) -> None:
+    starts: tuple[Any, ...] = ("at_decline", 1000, 0, 64)
+    late = [TrialConfig(spectral_entropy_weight=0.1, spectral_start=start) for start in starts]
+    cohort = folder.cohort(0, late)
+    folder.report(cohort, 0, 0, rows=[row(t, 0) for t in late], trials=[end(t, cohort) for t in late])
+    folder.request(late)
+    for frame in (analysis.load(folder.path), analysis.trials(folder.path), analysis.status(folder.path)):
+        assert list(frame["spectral_start"].cat.categories) == ["0", "64", "1000", "at_decline"]
+    assert ordered(analysis.trials(folder.path)["spectral_start"]) == ("0", "64", "1000", "at_decline")
+    began = analysis.trials(folder.path).set_index("spectral_start")["spectral_started_at_step"]
+    assert began[["0", "64", "1000"]].tolist() == [0, 64, 1024]
+    assert math.isnan(began["at_decline"])
 
 
 def test_an_interrupted_trial_has_its_settings_and_no_ending(folder: Folder) -> None:

@@ -32,6 +32,7 @@ def measurement(
             parameters=100,
             training_examples=24,
             validation_examples=25,
+            spectral_started_at_step=None,
         )
     return Measurement(
         trial_id=trial.trial_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,17 +11,19 @@ from typing import Any
 
 import pytest
 
+import analysis
 from sweep.cohort import KeepNetworks
-from sweep.cohort_actor import STEP_BLOCKS, CohortTrainable, thresholds_of
+from sweep.cohort_actor import STEP_BLOCKS, CohortTrainable
 from sweep.cohorts import plan, record
 from sweep.config import SweepConfig
 from sweep.store import Store
-from sweep.watch import TrialWatch
+from sweep.watch import TrialWatch, thresholds_of
 from tests.sweep.tables import assert_same_tables, tables
 from tests.trainables.little_room import Room, of_torch
 from trainables import lanes
 from trainables.lanes import LaneRun, train
 from trainables.measurement import Measurement
+from trainables.measuring import whole_blocks
 
 REPORT_BLOCKS = 2 * STEP_BLOCKS
 
@@ -85,7 +88,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_rows_are_those_of_the_trials_trained_by_themselves(undisturbed: Path) -> None:
     [cohort] = Store(undisturbed).cohorts()
-    watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds_of(cohort))
+    thresholds = thresholds_of(cohort.measuring, cohort.trials[0].task)
+    watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds)
     expected = [m for trial in cohort.trials for m in train([trial], watch, measuring=cohort.measuring)]
     expected.sort(key=lambda m: (m.trial_id, m.step))
 
@@ -244,6 +248,48 @@ def test_out_of_memory_before_the_first_step(
     assert "with 2" in results[0]["note"]
     assert results[0]["trained_steps"] > 0
     assert_same_tables(tmp_path, undisturbed)
+
+
+def test_a_penalty_starts_where_the_analysis_sees_the_decline_whoever_dies(tmp_path: Path) -> None:
+    config = SweepConfig(
+        task={"modulus": 7},
+        model={"kind": "mlp", "width": 8, "layers": 1},
+        data_fraction=0.6,
+        learning_rate=0.06,
+        batch_size=8,
+        spectral_entropy_weight=0.1,
+        spectral_start=[100, "at_decline"],
+        seeds=[0, 1, 4],
+        steps=480,
+        measure_ratio=1.3,
+        memorised_at=0.5,
+        stop="none",
+        lanes=3,
+    )
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for results in (undisturbed, killed):
+        decided = plan(config, Store(results), parallel=1)
+        [cohort] = [dataclasses.replace(decided.new[0], trials=tuple(decided.trials))]
+        record(dataclasses.replace(decided, new=[cohort]), config, Store(results))
+        while results == killed:
+            dies = actor(results, cohort.cohort_id)
+            if any(dies.step()["done"] for _ in range(3)):
+                break
+        list(steps_of(actor(results, cohort.cohort_id)))
+    assert_same_tables(killed, undisturbed)
+
+    onset = analysis.events(analysis.load(undisturbed)).set_index("trial_id")["decline_onset_step"]
+    measured = analysis.complexity(undisturbed)
+    trials = analysis.trials(undisturbed)
+    began = trials.set_index("trial_id")["spectral_started_at_step"]
+    waited = trials.loc[trials["spectral_start"] == "at_decline", "trial_id"]
+    for trial_id in waited:
+        steps = measured.loc[measured["trial_id"] == trial_id, "step"]
+        second = steps[steps > onset[trial_id]].min()
+        late = math.isnan(onset[trial_id]) or second == config.steps
+        assert math.isnan(began[trial_id]) if late else began[trial_id] == whole_blocks(second)
+    assert began[waited].notna().any()
+    assert (began.drop(waited) == 128).all()
 
 
 @pytest.mark.parametrize("keep", ["none", "final", "measured"])

@@ -187,6 +187,19 @@ def test_another_epsilon_is_said_not_silent(store: Store) -> None:
     assert "measured at epsilon 1, not 0.5" in plan(tiny(epsilon=0.5), store).notes[0]
 
 
+def test_a_penalty_that_waited_for_a_decline_is_there_only_if_that_was_measured_likewise(store: Store) -> None:
+    """How it was measured moves its start, and with it the weights."""
+    late = {"spectral_entropy_weight": 0.1, "spectral_start": [64, "at_decline"]}
+    first = plan(tiny(**late), store)
+    record(first, tiny(**late), store)
+    for cohort in first.new:
+        end_trials(store, cohort, dict.fromkeys(cohort.trial_ids, "budget"))
+    assert plan(tiny(**late), store).to_run == []
+    again = plan(tiny(**late, epsilon=0.5), store)
+    assert [trial.spectral_start for trial in again.trials if trial.trial_id in again.to_run] == ["at_decline"]
+    assert again.resume == []
+
+
 def test_a_specification_made_in_python_is_checked_against_the_data(store: Store) -> None:
     with pytest.raises(SpecificationError, match="epsilon must be below"):
         plan(tiny(epsilon=3), store)

@@ -208,6 +208,35 @@ def axis(values: st.SearchStrategy[float]) -> st.SearchStrategy[object]:
         ),
         ({"model": {"width": "30"}}, "model.width must be a whole number, got '30'; leave out the quotes"),
         ({"lanes": True}, "lanes must be auto or a whole number of at least 1, got True"),
+        (
+            {"spectral_start": "at_declin", "spectral_entropy_weight": 0.1},
+            "spectral_start must be a step (a whole number) or at_decline, got 'at_declin'; did you mean "
+            "'at_decline'?",
+        ),
+        (
+            {"spectral_start": [0, 1.5], "spectral_entropy_weight": 0.1},
+            "spectral_start[1] must be a step (a whole number) or at_decline, got 1.5",
+        ),
+        (
+            {"spectral_start": "at_decline"},
+            "spectral_start must be 0 where spectral_entropy_weight is 0, got 'at_decline': there is no penalty to "
+            "start; give a weight above 0 or leave spectral_start out",
+        ),
+        (
+            {"spectral_start": [0, -5], "spectral_entropy_weight": [0, 0.1]},
+            "spectral_start must be a step, a whole number of at least 0, or at_decline, got -5",
+        ),
+        (
+            {"spectral_start": [0, 500], "spectral_entropy_weight": 0.1, "steps": [400, 512, 600]},
+            "spectral_start must come before the end of the budget, rounded up to blocks of 32 steps, got 500 for "
+            "400 steps; start earlier or allow more steps\n"
+            "spectral_start must come before the end of the budget, rounded up to blocks of 32 steps, got 500 for "
+            "512 steps; start earlier or allow more steps",
+        ),
+        (
+            {"spectral_start": 64, "spectral_entropy_weight": -1},
+            "spectral_entropy_weight must be finite and at least 0, got -1.0",
+        ),
         ({"epsilon": 2, "extra_epsilons": [2]}, "extra_epsilons repeats epsilon, 2; leave it out"),
     ],
 )
@@ -215,6 +244,17 @@ def test_one_mistake_is_one_message(values: dict[str, object], message: str) -> 
     with pytest.raises(SpecificationError) as caught:
         SweepConfig(**values)
     assert str(caught.value) == message
+
+
+def test_starts_of_a_penalty_are_an_axis_and_a_trial_without_one_stands_once() -> None:
+    starts = [0, 1e3, "at_decline"]
+    found = trials(SweepConfig(spectral_entropy_weight=[0, 0.1], spectral_start=starts))
+    assert [(trial.spectral_entropy_weight, trial.spectral_start) for trial in found] == [
+        (0, 0),
+        (0.1, 0),
+        (0.1, 1000),
+        (0.1, "at_decline"),
+    ]
 
 
 def test_a_table_too_large_for_memory_is_refused_before_it_is_built() -> None:

@@ -92,6 +92,11 @@ def test_a_setting_given_twice() -> None:
         trial_of({"modulus": 7, "task.modulus": 11})
 
 
+def test_a_penalty_that_waits_for_the_decline_has_someone_to_ask() -> None:
+    late = {**TINY, "spectral_entropy_weight": 0.1, "spectral_start": "at_decline", "steps": 40}
+    assert results_of(TrialTrainable(late))[-1]["ended_because"] == "budget"
+
+
 # One trial in this process
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from analysis.decline import DeclineParameters, first_stop, is_audited
 from analysis.events import Thresholds, Trajectory, trajectory_events
-from sweep.watch import TrialWatch
-from trainables.config import TrialConfig
+from sweep.watch import TrialWatch, decline_seen, thresholds_of
+from trainables.config import TaskConfig, TrialConfig
 from trainables.measurement import Ending, Measurement, TrialHistory, Watch
+from trainables.measuring import MeasuringConfig
 
 TRIAL = TrialConfig(steps=4096)
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -136,6 +138,40 @@ def test_online_is_offline(values: list[tuple[float, float, int | None]], share:
     assert (found and found[0]) == expected
     if found is not None:
         assert found[1].because == ("grokked" if expected == tail else "stopped")
+
+
+def declines_at(measurements: Sequence[Measurement], thresholds: Thresholds) -> int | None:
+    """The step at which the answer to a lane run turns to yes."""
+    asked = decline_seen(thresholds)
+    answers = (asked(TrialHistory(TRIAL, measurements[:n])) for n in range(1, len(measurements) + 1))
+    return next((m.step for m, yes in zip(measurements, answers, strict=True) if yes), None)
+
+
+def test_a_decline_is_seen_at_the_second_measurement_that_shows_it() -> None:
+    assert declines_at(run(8, 128, fall=0.5), Thresholds()) == 256
+    assert declines_at(run(8, 128, fall=0.05), Thresholds()) is None
+    assert declines_at(run(NEVER, 128, fall=0.5), Thresholds()) is None, "complexity counts from memorisation on"
+    assert declines_at(run(NEVER, 128, fall=0.5), Thresholds(memorised_at=1e-9)) is None
+    half = [dataclasses.replace(row, train_accuracy=0.5) for row in run(8, 128, fall=0.5)]
+    own = thresholds_of(MeasuringConfig(memorised_at=0.5), TaskConfig(modulus=7))
+    assert (own.memorised_at, own.grokked_at) == (0.5, 0.99)
+    assert declines_at(half, own) == 256
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.5, 1.0]), st.integers(500, 1500) | st.none()),
+        min_size=len(STEPS),
+        max_size=len(STEPS),
+    )
+)
+def test_a_decline_seen_online_is_an_onset_offline(values: list[tuple[float, int | None]]) -> None:
+    rows = zip(STEPS, values, strict=True)
+    measurements = [measurement(step, accuracy, 0.0, complexity) for step, (accuracy, complexity) in rows]
+    onset = trajectory_events(Trajectory.from_measurements(measurements)).decline_onset_step
+    seen = declines_at(measurements, Thresholds())
+    measured = [m.step for m in measurements if m.complexity_bytes is not None]
+    assert seen == (None if onset is None else measured[measured.index(onset) + 1])
 
 
 def test_an_audited_trial_is_marked_where_the_rule_would_have_stopped_it() -> None:

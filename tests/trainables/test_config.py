@@ -45,8 +45,21 @@ def test_a_default_spelled_out_is_the_default() -> None:
     "field", [f.name for f in dataclasses.fields(TrialConfig) if f.name not in ("steps", "task", "model")]
 )
 def test_every_other_field_is_in_the_id(field: str) -> None:
-    other: Any = {"batch_size": 7, "seed": 5, "spectral_every": 4}.get(field, 0.25)
-    assert dataclasses.replace(TrialConfig(), **{field: other}).trial_id != TrialConfig().trial_id
+    other: Any = {"batch_size": 7, "seed": 5, "spectral_every": 4, "spectral_start": 64}.get(field, 0.25)
+    penalised = TrialConfig(spectral_entropy_weight=0.1)
+    assert dataclasses.replace(penalised, **{field: other}).trial_id != penalised.trial_id
+
+
+def penalised(start: Any, **values: Any) -> TrialConfig:
+    return TrialConfig(spectral_entropy_weight=0.1, spectral_start=start, **values)
+
+
+def test_a_penalty_begins_to_act_at_a_block_boundary_within_the_budget() -> None:
+    assert [penalised(start).penalised_from for start in (0, 1, 32, 33)] == [0, 32, 32, 64]
+    assert penalised(96, steps=97).penalised_from == 96
+    assert penalised("at_decline").penalised_from is None
+    assert TrialConfig().penalised_from is None
+    assert trial_from_dict(penalised("at_decline").as_dict()) == penalised("at_decline")
 
 
 trials = st.builds(
@@ -90,6 +103,13 @@ def test_equal_ids_mean_equal_trials_but_for_the_budget(one: TrialConfig, other:
         (lambda: TrialConfig(learning_rate=0), "learning_rate"),
         (lambda: TrialConfig(steps=0), "steps must be at least 1"),
         (lambda: TrialConfig(spectral_every=3), "spectral_every must divide 32"),
+        (lambda: penalised(-1), "spectral_start must be a step, .* got -1"),
+        (lambda: penalised(1.5), "spectral_start must be a step, .* got 1.5"),
+        (lambda: penalised(True), "spectral_start must be a step, .* got True"),
+        (lambda: penalised("at_grok"), "or at_decline, got 'at_grok'"),
+        (lambda: penalised(97, steps=128), "must come before the end of the budget, .* got 97 for 128 steps"),
+        (lambda: TrialConfig(spectral_start=64), "must be 0 where spectral_entropy_weight is 0, got 64"),
+        (lambda: TrialConfig(spectral_start="at_decline"), "must be 0 where spectral_entropy_weight is 0"),
         (lambda: ModelConfig(heads=3), "heads must divide model.width, got 3 heads for width 128"),
         (lambda: TaskConfig(modulus=1), "modulus must be at least 2"),
     ],

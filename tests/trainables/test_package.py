@@ -11,6 +11,7 @@ PUBLIC = {
     "BitstreamError",
     "CheckpointError",
     "ComplexityMeasurement",
+    "Declined",
     "ComplexityResult",
     "ConfigError",
     "Ending",
