@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from trainables import by_hand
 from trainables.config import ModelConfig
 from trainables.layout import Layout
 from trainables.models import forward
@@ -20,7 +23,12 @@ def trains_one_by_one(config: ModelConfig, batch_size: int, device: torch.device
 
 
 def loss_gradient(
-    config: ModelConfig, layout: Layout, weights: Tensor, inputs: Tensor, targets: Tensor, question: int | None
+    config: ModelConfig,
+    layout: Layout,
+    weights: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    fixed: Sequence[int | None],
 ) -> Tensor:
     """Gradient [L, P] of each lane's mean cross-entropy, in nats per unit of weight.
 
@@ -30,10 +38,15 @@ def loss_gradient(
         weights: [L, P].
         inputs: tokens [L, B, T].
         targets: classes [L, B].
-        question: as for `forward`.
+        fixed: for each position the token that all examples have there, None where they differ.
     """
+    if len(weights) == 1 and trains_one_by_one(config, inputs.shape[1], weights.device):
+        gradient = torch.empty_like(weights)
+        network = by_hand.Network(config, layout.parameters(weights[0]), layout.parameters(gradient[0]))
+        by_hand.write_gradient(network, inputs[0], targets[0], fixed)
+        return gradient
     leaves = layout.leaves(weights)
-    logits = forward(config, leaves, inputs, question)
+    logits = forward(config, leaves, inputs, fixed[-1])
     # The gradient of the cross-entropy in closed form: softmax less one at the target.
     slope = logits.detach().softmax(-1)
     minus_one = slope.new_full((), -1.0).expand(*targets.shape, 1)

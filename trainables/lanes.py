@@ -212,7 +212,7 @@ class LaneRun:
 
         self._layout = Layout(parameter_shapes(self._task, self._model))
         self._inputs = self._task.inputs.to(self._device)
-        self._question = self._task.question
+        self._question, self._fixed_tokens = self._task.question, self._task.fixed_tokens
         self._next_trial = 0
         self._waiting: list[tuple[_Lane, dict[str, Tensor]]] = []
         """Trials that have begun and wait for a lane, the first one first, with their state on the host."""
@@ -479,7 +479,7 @@ class LaneRun:
         weights, batch = self._weights[places], self._ahead.batch
         at = weights + self._ahead.noise.mul_(settings.weight_noise) if self._noisy else weights
         targets = self._targets[places].gather(1, batch)
-        gradient = loss_gradient(self._model, self._layout, at, self._inputs[batch], targets, self._question)
+        gradient = loss_gradient(self._model, self._layout, at, self._inputs[batch], targets, self._fixed_tokens)
         if penalised:
             self._add_penalty(gradient, at, settings, penalised)
         moments = self._first_moment[places], self._second_moment[places]

@@ -99,18 +99,17 @@ class _Gelu(torch.autograd.Function):
 
 
 def gelu_into(x: Tensor, result: Tensor, slope: Tensor | None, z: Tensor, sigmoid: Tensor) -> None:
-    """Write GELU and, if asked for, its derivative; `z` and `sigmoid` are space of x's shape.
+    """Write GELU and, if asked for, its derivative; `z` and `sigmoid` are space of x's shape, `slope` may be x.
 
     The derivative is sigmoid(z) + sigmoid'(z) x z'(x), where x z'(x) = 3 z - 4 sqrt(2 / pi) x.
     """
-    torch.mul(x, x, out=z)
-    torch.addcmul(x, z, x, value=0.044715, out=z).mul_(_GELU_SCALE)
+    torch.addcmul(x.new_full((), _GELU_SCALE), x, x, value=0.044715 * _GELU_SCALE, out=z).mul_(x)
     torch.sigmoid(z, out=sigmoid)
     torch.mul(x, sigmoid, out=result)
     if slope is not None:
-        torch.addcmul(sigmoid, sigmoid, sigmoid, value=-1, out=slope)
         z.sub_(x, alpha=2 / 3 * _GELU_SCALE)
-        torch.addcmul(sigmoid, z, slope, value=3, out=slope)
+        torch.ops.aten.sigmoid_backward.grad_input(z, sigmoid, grad_input=z)
+        torch.add(sigmoid, z, alpha=3, out=slope)
 
 
 def layer_norm(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:

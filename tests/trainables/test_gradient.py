@@ -27,7 +27,7 @@ def test_each_lane_has_the_gradient_of_its_own_mean_cross_entropy(config: ModelC
     weights = torch.stack(rows).double()
     batches = torch.tensor([[3, 40, 11], [7, 7, 20]])
     inputs, targets = TASK.inputs[batches], TASK.targets[batches]
-    found = loss_gradient(config, layout, weights, inputs, targets, TASK.question)
+    found = loss_gradient(config, layout, weights, inputs, targets, TASK.fixed_tokens)
     leaf = weights.requires_grad_()
     logits = forward(config, layout.parameters(leaf), inputs)
     loss = sum(functional.cross_entropy(logits[lane], targets[lane]) for lane in range(2))

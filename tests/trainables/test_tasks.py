@@ -29,6 +29,7 @@ def test_every_row_is_a_true_statement(family: str, modulus: int) -> None:
     assert torch.all(MEANING[family](x, y, task.targets) % modulus == 0)
     assert torch.all(operation == modulus)
     assert torch.all(equals == modulus + 1)
+    assert (task.fixed_tokens[0], *task.fixed_tokens[1::2]) == (None, modulus, modulus + 1)
     assert task.classes == modulus
     assert task.vocabulary == modulus + 2
     assert int(task.targets.min()) >= 0

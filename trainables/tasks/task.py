@@ -26,10 +26,14 @@ class Task:
     """Validation accuracy that counts as grokked."""
 
     @property
+    def fixed_tokens(self) -> tuple[int | None, ...]:
+        """For each position the token that all sequences have there, None where they differ."""
+        return tuple(int(place[0]) if bool((place == place[0]).all()) else None for place in self.inputs.T)
+
+    @property
     def question(self) -> int | None:
         """The token that all sequences end in, None where they differ."""
-        last = self.inputs[:, -1]
-        return int(last[0]) if bool((last == last[0]).all()) else None
+        return self.fixed_tokens[-1]
 
     @property
     def examples(self) -> int:
