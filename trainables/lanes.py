@@ -40,7 +40,7 @@ from trainables.optimiser import LaneSettings, adamw_step
 from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
 from trainables.random import generator
 from trainables.sizes import bzip2_bytes
-from trainables.spectral import penalty_gradient
+from trainables.spectral import add_penalty_gradient
 from trainables.step_inputs import StepInputs
 from trainables.tasks import Split, build_task, split
 from trainables.tasks.split import training_size
@@ -492,14 +492,12 @@ class LaneRun:
         The others are left out and not added zeros: -0 and +0 are different bits.
         """
         every, floor = self._trials[0].spectral_every, self._trials[0].spectral_floor
-        weight = every * settings.penalty_weight[..., None]
+        weight = every * settings.penalty_weight
         some, all_lanes = gradient, len(lanes) == len(gradient)
         if not all_lanes:
             lanes = lanes * _FEWEST_LANES if len(lanes) < _FEWEST_LANES else lanes
             some, at, weight = gradient[lanes], at[lanes], weight[lanes]
-        parts = self._layout.parameters(some)
-        for name, penalty in penalty_gradient(self._layout.parameters(at), floor).items():
-            parts[name].addcmul_(penalty, weight)
+        add_penalty_gradient(self._layout.parameters(some), self._layout.parameters(at), floor, weight)
         if not all_lanes:
             gradient[lanes] = some
 

@@ -44,26 +44,31 @@ def entropy_gradient(matrices: Tensor, floor: float) -> Tensor:
     """
     if floor == 0:
         return _gradient_from_svd(matrices)
-    return _times(_operator(_gram(matrices), floor), matrices)
+    return torch.matmul(*_factors(_operator(_gram(matrices), floor), matrices))
 
 
-def _gram(matrices: Tensor) -> Tensor:
+def _gram(matrices: Tensor, out: Tensor | None = None) -> Tensor:
     """The smaller of the two Gram matrices of [..., R, C]: [..., K, K] with K = min(R, C)."""
     tall = matrices.shape[-2] > matrices.shape[-1]
-    return matrices.mT @ matrices if tall else matrices @ matrices.mT
+    left, right = (matrices.mT, matrices) if tall else (matrices, matrices.mT)
+    return torch.matmul(left, right, out=out)
 
 
-def _times(operator: Tensor, matrices: Tensor) -> Tensor:
-    """The operator [..., K, K] applied to matrices [..., R, C] from their smaller side."""
+def _factors(operator: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
+    """What to multiply for the operator [..., K, K] to act on matrices [..., R, C] from their smaller side."""
     tall = matrices.shape[-2] > matrices.shape[-1]
-    return matrices @ operator if tall else operator @ matrices
+    return (matrices, operator) if tall else (operator, matrices)
 
 
-def _operator(gram: Tensor, floor: float) -> Tensor:
-    """What `_times` makes the gradient of: U diag(d / s) U^T from Gram matrices U diag(s^2) U^T, [..., K, K]."""
+def _operator(gram: Tensor, floor: float, weight: Tensor | None = None) -> Tensor:
+    """What makes matrices their gradient: U diag(d / s) U^T from Gram matrices U diag(s^2) U^T, [..., K, K].
+
+    Times the weights [..., 1], if there are any.
+    """
     finite = torch.isfinite(gram.diagonal(dim1=-2, dim2=-1)).all(-1)[..., None]
-    safe = torch.where(finite[..., None], gram, torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device))
-    eigenvalues, left = torch.linalg.eigh(safe)
+    if not bool(finite.all()):
+        gram = torch.where(finite[..., None], gram, torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device))
+    eigenvalues, left = torch.linalg.eigh(gram)
     squares = eigenvalues.clamp_min(0)
     tiny = torch.finfo(squares.dtype).tiny
     values = (squares + floor**2 * squares[..., -1:]).clamp_min(tiny).sqrt()
@@ -71,6 +76,8 @@ def _operator(gram: Tensor, floor: float) -> Tensor:
     factors = _entropy_slope(values) / values
     factors[..., -1] += floor**2 * factors.sum(-1)
     factors = torch.where(finite, factors, torch.nan)
+    if weight is not None:
+        factors *= weight
     operator: Tensor = (left * factors[..., None, :]) @ left.mT
     return operator
 
@@ -90,21 +97,29 @@ def _entropy_slope(values: Tensor) -> Tensor:
     return -(logarithm + entropy) / total
 
 
-def penalty_gradient(parameters: Mapping[str, Tensor], floor: float) -> dict[str, Tensor]:
-    """Gradient of the mean of H over all matrices, lanes first: name -> [L, R, C].
+def add_penalty_gradient(
+    gradient: Mapping[str, Tensor], parameters: Mapping[str, Tensor], floor: float, weight: Tensor
+) -> None:
+    """Add the gradient of weight x mean of H over all matrices, in place.
 
     Args:
+        gradient: name -> [L, ...], as for the parameters.
         parameters: name -> [L, ...]; the entries with two further axes are the matrices.
         floor: tau, see `entropy_gradient`.
+        weight: lambda of each lane, [L, 1].
     """
     names = penalty_matrices({name: tensor.shape[1:] for name, tensor in parameters.items()})
+    weight = weight / len(names)
     if floor == 0:
-        return {name: entropy_gradient(parameters[name], 0) / len(names) for name in names}
+        for name in names:
+            gradient[name].addcmul_(entropy_gradient(parameters[name], 0), weight[..., None])
+        return
     by_size: dict[int, list[str]] = {}
     for name in names:
         by_size.setdefault(min(parameters[name].shape[1:]), []).append(name)
-    operators: dict[str, Tensor] = {}
-    for group in by_size.values():  # one decomposition for all matrices of equal smaller dimension
-        grams = torch.stack([_gram(parameters[name]) for name in group])
-        operators.update(zip(group, (_operator(grams, floor) / len(names)).unbind(), strict=True))
-    return {name: _times(operators[name], parameters[name]) for name in names}
+    for size, group in by_size.items():  # one decomposition for all matrices of equal smaller dimension
+        grams = weight.new_empty(len(group), len(weight), size, size)
+        for name, gram in zip(group, grams, strict=True):
+            _gram(parameters[name], out=gram)
+        for name, operator in zip(group, _operator(grams, floor, weight), strict=True):
+            gradient[name].baddbmm_(*_factors(operator, parameters[name]))

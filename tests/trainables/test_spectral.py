@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.spectral import entropy_gradient, penalty_gradient, penalty_matrices, spectrum
+from trainables.spectral import add_penalty_gradient, entropy_gradient, penalty_matrices, spectrum
 
 
 def entropy(matrix: Tensor, floor: float) -> Tensor:
@@ -82,8 +82,11 @@ def test_the_penalty_is_the_mean_over_all_matrices_embeddings_included() -> None
     }
     names = penalty_matrices({name: weight.shape[1:] for name, weight in parameters.items()})
     assert names == ["embedding/embedding", "a/kernel", "b/kernel"]
-    gradient = penalty_gradient(parameters, 1e-2)
-    assert list(gradient) == names
-    for name in names:
-        for lane in range(2):
-            assert error(gradient[name][lane], autograd(parameters[name][lane], 1e-2) / 3) < 1e-3
+    for floor in (0.0, 1e-2):
+        gradient = {name: torch.full_like(weight, 3.0) for name, weight in parameters.items()}
+        add_penalty_gradient(gradient, parameters, floor, torch.tensor([[1.0], [0.1]]))
+        assert torch.all(gradient["a/bias"] == 3)
+        for name in names:
+            for lane, weight in enumerate((1.0, 0.1)):
+                right = weight * autograd(parameters[name][lane], floor) / 3
+                assert error(gradient[name][lane] - 3, right) < 1e-3
