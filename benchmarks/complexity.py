@@ -1,45 +1,42 @@
-"""The complexity measure on known networks: bytes and seconds, and what rivals make of the same integers.
+"""The complexity measure: bytes and seconds beside its rivals, against size, over trajectories, for many epsilons.
 
-    python benchmarks/complexity.py [--json] [--steps N]
+    python benchmarks/complexity.py [--json] [--section NAME]... [--budget NAME]...
 
-Measured are the paper's two networks in tests/data and small ones trained here, modulo 23 as in the quickstart.
-Rivals are given the rounded integers that our stream holds, a byte each (four where one is large), and no
-header. Their lengths leave out steps, ranks and checksum, which ours includes.
+Sections: `networks` (the paper's two in tests/data and small ones trained here; bytes, seconds, rivals), `sizes`
+(perceptrons from 10^4 to 10^7 weights), `trajectory` (all of the paper's epsilons while a network trains; an
+inversion is a larger epsilon with more bytes), `epsilons` (seconds of seven epsilons over those of one). NNCodec
+takes part if it is installed (`pip install -r benchmarks/requirements.txt`). Seconds are those of the process, on
+one thread.
 """
 
 from __future__ import annotations
 
 import argparse
-import bz2
+import itertools
 import json
-import lzma
+import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as functional
-import zstandard
-from torch import Tensor
+from rivals import rivals
+from torch import Tensor, nn
 
-from trainables import ModelConfig, TaskConfig, TrialConfig, train
-from trainables.complexity import METHOD, decode, measure
-from trainables.complexity.codes import Code, Direct, Factors, Integers
-from trainables.complexity.entropy_coder import Encoder
-from trainables.complexity.network_coder import code_network
-from trainables.complexity.stream import ROUNDED, decode_codes
-from trainables.evaluate import table_outcomes
-from trainables.models import forward
-from trainables.networks import load_network
+from trainables import MeasuringConfig, ModelConfig, TaskConfig, TrialConfig, decode, measure, train
+from trainables.complexity import METHOD
+from trainables.network_measurement import measure_network, scores
+from trainables.networks import LoadedNetwork, load_network, trained_network
 from trainables.sizes import bzip2_bytes
-from trainables.tasks import build_task
-from trainables.tasks.split import split
 
 DATA = Path(__file__).parents[1] / "tests" / "data"
 EPSILONS = (1.0, 0.125)
+PAPERS_EPSILONS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 
 #: What the paper's public code finds, bytes, with its search of one to three minutes.
 PUBLIC_CODE = {
@@ -48,44 +45,90 @@ PUBLIC_CODE = {
     ("addition_memorised", 1.0): 107_385,
     ("addition_memorised", 0.125): 127_005,
 }
+GROKKED, MEMORISED = "addition_noise", "addition_memorised"
 
 #: Weight decay and data fraction of the small networks.
 SMALL = ((0.0, 0.5), (0.3, 0.7), (1.0, 0.7), (3.0, 0.5))
 
-Loss = Callable[[Mapping[str, Tensor]], Tensor]
+WIDTHS = (64, 200, 670, 2200)
+"""Hidden widths of perceptrons with about 10^4, 10^5, 10^6 and 10^7 weights."""
+LEARNT_LOSS, LONGEST_TRAINING = 0.05, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One network at one epsilon. Lengths in bytes, times in seconds of the process."""
+    """One network at one epsilon and budget. Lengths in bytes, times in seconds of the process."""
 
     network: str
+    parameters: int
     epsilon: float
+    budget: str
     complexity_bytes: int
     measure_s: float
-    encode_s: float
     decode_s: float
     evaluations: int
     loss_increase: float
-    entropy_bytes: float
-    """Order-0 entropy of every tensor's or factor's integers by itself, tables and headers free."""
-    lzma_bytes: int
-    zstd_bytes: int
-    bzip2_bytes: int
+    train_accuracy: float
+    val_accuracy: float
     public_code_bytes: int | None
     naive_bzip2_bytes: int
 
 
-def networks(steps: int) -> Iterator[tuple[str, dict[str, Tensor], Loss]]:
-    for name in ("addition_noise", "addition_memorised"):
-        loaded = load_network(DATA / f"{name}.npz")
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """What another method makes of the same network at the same epsilon."""
 
-        def loss(parameters: Mapping[str, Tensor], loaded: object = loaded) -> Tensor:
-            lanes = {key: tensor[None] for key, tensor in parameters.items()}
-            logits = forward(loaded.model, lanes, loaded.train[:, :-1])[0]  # type: ignore[attr-defined]
-            return functional.cross_entropy(logits, loaded.train[:, -1], reduction="none")  # type: ignore[attr-defined]
+    network: str
+    epsilon: float
+    rival: str
+    rival_bytes: int
+    cpu_s: float
+    over_ours: float
+    """Its bytes over ours, with the first budget."""
 
-        yield name, loaded.parameters, loss
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """One perceptron."""
+
+    parameters: int
+    budget: str
+    complexity_bytes: int
+    measure_s: float
+    microseconds_per_weight: float
+    loss_s: float
+    """One evaluation of the loss, for comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """All of the paper's epsilons at one step of a training run."""
+
+    step: int
+    val_accuracy: float
+    complexity_bytes: tuple[int, ...]
+    measure_s: float
+    inversions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """One network at one epsilon, and at seven in one call; seconds of the process."""
+
+    network: str
+    budget: str
+    one_s: float
+    seven_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Seven epsilons over one."""
+        return self.seven_s / self.one_s
+
+
+@cache
+def networks(steps: int) -> dict[str, LoadedNetwork]:
+    found = {name: load_network(DATA / f"{name}.npz") for name in (GROKKED, MEMORISED)}
     for weight_decay, data_fraction in SMALL:
         trial = TrialConfig(
             task=TaskConfig(modulus=23),
@@ -96,109 +139,268 @@ def networks(steps: int) -> Iterator[tuple[str, dict[str, Tensor], Loss]]:
             batch_size=128,
             steps=steps,
         )
-        task = build_task(trial.task)
-        examples = split(task, trial.data_fraction, trial.label_noise, trial.seed)
         *_, last = train([trial])
-        inputs, labels = task.inputs[examples.train], examples.targets[examples.train]
-
-        def small_loss(
-            parameters: Mapping[str, Tensor],
-            model: ModelConfig = trial.model,
-            inputs: Tensor = inputs,
-            labels: Tensor = labels,
-        ) -> Tensor:
-            lanes = {key: tensor[None] for key, tensor in parameters.items()}
-            return table_outcomes(model, lanes, inputs, labels[None])[0][0]
-
-        yield f"modulo 23, weight decay {weight_decay:g}", dict(last.network or {}), small_loss
-
-
-def integers(codes: Mapping[str, Code]) -> list[Integers]:
-    found = []
-    for name in sorted(codes):
-        code = codes[name]
-        if isinstance(code, Direct):
-            found.append(code.integers)
-        elif isinstance(code, Factors):
-            found += [code.exponents, code.left.reshape(-1), code.right.reshape(-1)]
+        found[f"modulo 23, weight decay {weight_decay:g}"] = trained_network(trial, dict(last.network or {}))
     return found
 
 
-def entropy_bytes(values: Integers) -> float:
-    counts = np.unique(values, return_counts=True)[1]
-    return float(-(counts * np.log2(counts / values.size)).sum()) / 8
+def network_rows(budgets: Sequence[str], steps: int) -> Iterator[Row]:
+    for (name, network), epsilon, budget in itertools.product(networks(steps).items(), EPSILONS, budgets):
+        started = time.process_time()
+        (entry,) = measure_network(network, [epsilon], budget)
+        measured = time.process_time() - started
+        result = entry.result
+        started = time.process_time()
+        decode(result.bitstream, result.decoded)
+        yield Row(
+            network=name,
+            parameters=sum(weight.numel() for weight in network.parameters.values()),
+            epsilon=epsilon,
+            budget=budget,
+            complexity_bytes=result.complexity_bytes,
+            measure_s=measured,
+            decode_s=time.process_time() - started,
+            evaluations=result.evaluations,
+            loss_increase=result.loss_increase,
+            train_accuracy=entry.scores.train_accuracy,
+            val_accuracy=entry.scores.val_accuracy,
+            public_code_bytes=PUBLIC_CODE.get((name, epsilon)),
+            naive_bzip2_bytes=bzip2_bytes(network.parameters),
+        )
 
 
-def plain_bytes(values: Integers) -> bytes:
-    return values.astype(np.int8 if np.abs(values).max(initial=0) < 128 else "<i4").tobytes()
+def rival_rows(rows: Sequence[Row], steps: int) -> Iterator[Rival]:
+    ours: dict[tuple[str, float], int] = {}
+    for row in rows:
+        ours.setdefault((row.network, row.epsilon), row.complexity_bytes)
+    for (name, epsilon), own in ours.items():
+        network = networks(steps)[name]
+        base = scores(network, network.parameters).train_loss
+
+        def fits(
+            decoded: Mapping[str, Tensor], network: LoadedNetwork = network, bound: float = base + epsilon
+        ) -> bool:
+            with torch.no_grad():
+                return float(network.outcomes(decoded, network.train)[0].double().mean()) <= bound
+
+        for rival in rivals(network.parameters, fits):
+            yield Rival(name, epsilon, rival.rival, rival.rival_bytes, rival.cpu_s, rival.rival_bytes / own)
 
 
-def row(name: str, parameters: dict[str, Tensor], loss: Loss, epsilon: float) -> Row:
-    started = time.process_time()
-    (result,) = measure(parameters, loss, [epsilon])
-    measured = time.process_time()
-    decode(result.bitstream, parameters)
-    decoded = time.process_time()
-    rounded = result.bitstream[0] == ROUNDED
-    codes = decode_codes(result.bitstream[1:-4], parameters) if rounded else {}
-    shapes = {key: tuple(tensor.shape) for key, tensor in parameters.items()}
-    encoding = time.process_time()
-    if rounded:
-        encoder = Encoder()
-        code_network(encoder, shapes, codes)
-        encoder.finish()
-    encoded = time.process_time()
-    lists = integers(codes)
-    plain = b"".join(plain_bytes(values) for values in lists)
-    raw_lzma = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
-    return Row(
-        network=name,
-        epsilon=epsilon,
-        complexity_bytes=result.complexity_bytes,
-        measure_s=measured - started,
-        encode_s=encoded - encoding,
-        decode_s=decoded - measured,
-        evaluations=result.evaluations,
-        loss_increase=result.loss_increase,
-        entropy_bytes=sum(entropy_bytes(values) for values in lists),
-        lzma_bytes=len(lzma.compress(plain, lzma.FORMAT_RAW, filters=raw_lzma)),
-        zstd_bytes=len(zstandard.ZstdCompressor(level=19).compress(plain)),
-        bzip2_bytes=len(bz2.compress(plain)),
-        public_code_bytes=PUBLIC_CODE.get((name, epsilon)),
-        naive_bzip2_bytes=bzip2_bytes(parameters),
+def perceptron(width: int) -> tuple[nn.Module, Tensor, Tensor]:
+    """About 2 x width^2 weights that have learnt 1,024 examples by heart."""
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(1024, 32), torch.randint(10, (1024,))
+    module = nn.Sequential(
+        nn.Linear(32, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+    ).append(nn.Linear(width, 10))
+    optimiser = torch.optim.Adam(module.parameters(), 1e-3)
+    for _ in range(LONGEST_TRAINING):
+        optimiser.zero_grad()
+        loss = functional.cross_entropy(module(inputs), targets)
+        loss.backward()
+        optimiser.step()
+        if loss.item() < LEARNT_LOSS:
+            break
+    return module, inputs, targets
+
+
+def size_rows(budgets: Sequence[str], largest: float) -> Iterator[Size]:
+    for width in WIDTHS:
+        module, inputs, targets = perceptron(width)
+        parameters = sum(weight.numel() for weight in module.parameters())
+        if parameters > 1.2 * largest:
+            return
+        with torch.no_grad():
+            started = time.process_time()
+            functional.cross_entropy(module(inputs), targets)
+            loss_s = time.process_time() - started
+        for budget in budgets:
+            started = time.process_time()
+            (result,) = measure(
+                module,
+                inputs=inputs,
+                targets=targets,
+                epsilons=[0.25],
+                budget=budget,  # type: ignore[arg-type]
+            )
+            spent = time.process_time() - started
+            yield Size(parameters, budget, result.complexity_bytes, spent, 1e6 * spent / parameters, loss_s)
+
+
+def trajectory_rows(budget: str, steps: int) -> Iterator[Step]:
+    """A network that groks, measured at all of the paper's epsilons below the loss of guessing."""
+    trial = TrialConfig(
+        task=TaskConfig(modulus=59), model=ModelConfig(width=64), data_fraction=0.5, weight_decay=1.0, steps=steps
+    )
+    for measurement in train([trial], measuring=MeasuringConfig(epsilon=1.0)):
+        if measurement.network is None or measurement.step == 0:
+            continue
+        network = trained_network(trial, dict(measurement.network))
+        started = time.process_time()
+        sizes = [entry.result.complexity_bytes for entry in measure_network(network, PAPERS_EPSILONS, budget)]
+        yield Step(
+            step=measurement.step,
+            val_accuracy=measurement.val_accuracy,
+            complexity_bytes=tuple(sizes),
+            measure_s=time.process_time() - started,
+            inversions=sum(larger > smaller for larger, smaller in itertools.combinations(sizes, 2)),
+        )
+
+
+def several_rows(budgets: Sequence[str], steps: int) -> Iterator[Several]:
+    for name, budget in itertools.product((GROKKED, MEMORISED), budgets):
+        spent = []
+        for epsilons in ([1.0], PAPERS_EPSILONS):
+            started = time.process_time()
+            measure_network(networks(steps)[name], epsilons, budget)
+            spent.append(time.process_time() - started)
+        yield Several(name, budget, *spent)
+
+
+def headlines(rows: Sequence[Row]) -> list[str]:
+    """The goals as sentences, for each budget."""
+    lines = []
+    for budget in dict.fromkeys(row.budget for row in rows):
+        of = {(row.network, row.epsilon): row for row in rows if row.budget == budget}
+        known = [row for row in of.values() if row.public_code_bytes is not None]
+        logs = [math.log(row.complexity_bytes / (row.public_code_bytes or 1)) for row in known]
+        seconds = sum(row.measure_s for row in known) / len(known)
+        ratios = ", ".join(
+            f"{of[MEMORISED, e].complexity_bytes / of[GROKKED, e].complexity_bytes:.1f} at {e:g}" for e in EPSILONS
+        )
+        lines.append(
+            f"{budget}: {math.exp(sum(logs) / len(logs)):.3f} of the public code's bytes (geometric mean of "
+            f"{len(logs)}), {seconds:.2f} CPU s an epsilon; memorised over grokked {ratios}"
+        )
+    return lines
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    bars = ["---"] * left + ["---:"] * (len(header) - left)
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, bars, *rows))
+
+
+def network_table(rows: Sequence[Row]) -> str:
+    header = (
+        "network", "epsilon", "budget", "bytes", "of public code", "bzip2 over ours", "train, val accuracy",
+        "evaluations", "measure s", "decode ms",
+    )  # fmt: skip
+    return markdown(
+        header,
+        [
+            (
+                r.network,
+                f"{r.epsilon:g}",
+                r.budget,
+                f"{r.complexity_bytes:,}",
+                f"{r.complexity_bytes / r.public_code_bytes:.3f}" if r.public_code_bytes else "",
+                f"{r.naive_bzip2_bytes / r.complexity_bytes:.0f}",
+                f"{r.train_accuracy:.2f}, {r.val_accuracy:.2f}",
+                str(r.evaluations),
+                f"{r.measure_s:.2f}",
+                f"{1000 * r.decode_s:.0f}",
+            )
+            for r in rows
+        ],
     )
 
 
-def table(rows: list[Row]) -> str:
-    lines = [
-        "| network | epsilon | ours | entropy | LZMA | zstd-19 | bzip2 | public code | raw weights, bzip2 "
-        "| measure s | encode ms | decode ms |",
-        "|---|" + "---:|" * 11,
-    ]
-    for r in rows:
-        public = f"{r.public_code_bytes:,}" if r.public_code_bytes else ""
-        lines.append(
-            f"| {r.network} | {r.epsilon:g} | {r.complexity_bytes:,} | {r.entropy_bytes:,.0f} | {r.lzma_bytes:,} "
-            f"| {r.zstd_bytes:,} | {r.bzip2_bytes:,} | {public} | {r.naive_bzip2_bytes:,} | {r.measure_s:.2f} "
-            f"| {1000 * r.encode_s:.0f} | {1000 * r.decode_s:.0f} |"
-        )
-    return "\n".join(lines)
+def rival_table(rows: Sequence[Rival]) -> str:
+    names = list(dict.fromkeys(row.rival for row in rows))
+    cells = {(r.network, r.epsilon, r.rival): f"{r.rival_bytes:,} ({r.over_ours:.1f}x)" for r in rows}
+    keys = dict.fromkeys((r.network, r.epsilon) for r in rows)
+    return markdown(
+        ("network", "epsilon", *(f"{name}, bytes (over ours)" for name in names)),
+        [(network, f"{epsilon:g}", *(cells[network, epsilon, n] for n in names)) for network, epsilon in keys],
+    )
+
+
+def size_table(rows: Sequence[Size]) -> str:
+    return markdown(
+        ("weights", "budget", "bytes", "measure s", "µs a weight", "one loss s"),
+        [
+            (
+                f"{r.parameters:,}",
+                r.budget,
+                f"{r.complexity_bytes:,}",
+                f"{r.measure_s:.2f}",
+                f"{r.microseconds_per_weight:.1f}",
+                f"{r.loss_s:.3f}",
+            )
+            for r in rows
+        ],
+    )
+
+
+def trajectory_table(rows: Sequence[Step]) -> str:
+    table = markdown(
+        ("step", "val accuracy", *(f"{epsilon:g}" for epsilon in PAPERS_EPSILONS), "inversions", "seconds"),
+        [
+            (
+                f"{r.step:,}",
+                f"{r.val_accuracy:.3f}",
+                *(f"{size:,}" for size in r.complexity_bytes),
+                str(r.inversions),
+                f"{r.measure_s:.2f}",
+            )
+            for r in rows
+        ],
+        left=0,
+    )
+    pairs = math.comb(len(PAPERS_EPSILONS), 2) * len(rows)
+    return f"{table}\n\n{sum(r.inversions for r in rows)} inversions among {pairs} pairs of epsilons"
+
+
+def several_table(rows: Sequence[Several]) -> str:
+    return markdown(
+        ("network", "budget", "one epsilon s", "seven s", "ratio"),
+        [(r.network, r.budget, f"{r.one_s:.2f}", f"{r.seven_s:.2f}", f"{r.ratio:.1f}") for r in rows],
+    )
+
+
+SECTIONS = ("networks", "sizes", "trajectory", "epsilons")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The complexity measure on known networks, beside its rivals.")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps of the small networks")
+    parser = argparse.ArgumentParser(description="The complexity measure beside its rivals.")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of tables")
+    parser.add_argument("--section", action="append", choices=SECTIONS, help="only these; by default all")
+    parser.add_argument("--budget", action="append", help="search budgets; by default fast")
+    parser.add_argument("--steps", type=int, default=1500, help="optimiser steps of the networks trained here")
+    parser.add_argument("--largest", type=float, default=1e7, help="weights of the largest perceptron")
     arguments = parser.parse_args()
+    budgets = arguments.budget or ["fast"]
+    sections = arguments.section or SECTIONS
     torch.set_num_threads(1)
-    rows = []
-    for name, parameters, loss in networks(arguments.steps):
-        rows += [row(name, parameters, loss, epsilon) for epsilon in EPSILONS]
+    # What the first measurement of a process imports and warms up is not part of any.
+    measure_network(networks(arguments.steps)[GROKKED], [1.0], budgets[0])
+
+    found: dict[str, Sequence[Any]] = {}
+    texts: list[str] = []
+    if "networks" in sections:
+        rows = list(network_rows(budgets, arguments.steps))
+        others = list(rival_rows(rows, arguments.steps))
+        found |= {"networks": rows, "rivals": others}
+        texts += [network_table(rows), "\n".join(headlines(rows)), rival_table(others)]
+    if "sizes" in sections:
+        sizes = list(size_rows(budgets, arguments.largest))
+        found["sizes"] = sizes
+        texts.append(size_table(sizes))
+    if "trajectory" in sections:
+        path = list(trajectory_rows(budgets[0], arguments.steps))
+        found["trajectory"] = path
+        texts.append(trajectory_table(path))
+    if "epsilons" in sections:
+        several = list(several_rows(budgets, arguments.steps))
+        found["epsilons"] = several
+        texts.append(several_table(several))
     if arguments.json:
         machine = {"python": platform.python_version(), "machine": platform.machine(), "threads": 1}
-        print(json.dumps({"method": METHOD, "machine": machine, "rows": [asdict(r) for r in rows]}, indent=2))
+        sections_found = {name: [asdict(row) for row in rows] for name, rows in found.items()}
+        print(json.dumps({"method": METHOD, "machine": machine, **sections_found}, indent=2))
     else:
-        print(table(rows))
+        print("\n\n".join(texts))
 
 
 if __name__ == "__main__":
