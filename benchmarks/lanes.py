@@ -130,6 +130,33 @@ def steps_table(lanes_list: Sequence[int], rounds: int, device: str) -> list[Row
     return rows
 
 
+def models_table(lanes: int, rounds: int, device: str) -> list[Row]:
+    """The other networks, each against its own plain torch version."""
+    models = {
+        "2 layers": ModelConfig(layers=2),
+        "attention sum": ModelConfig(attention="sum"),
+        "MLP": ModelConfig(kind="mlp"),
+    }
+    rows = []
+    for name, model in models.items():
+        trial = TrialConfig(model=model)
+        plain, batch = PlainTorch(build_task(trial.task), trial, device), effective_batch_size(trial)
+        times = milliseconds(
+            {
+                f"{name}: plain torch": (lambda steps, of=plain, batch=batch: of.train(steps, batch), 1),  # type: ignore[misc]
+                f"{name}: lanes, {lanes}": (lane_run({"model": model}, lanes, device)._train, lanes),
+            },
+            rounds,
+            device,
+        )
+        first = next(iter(times.values()))
+        rows += [
+            Row(what, value, "ms per lane-step", "plain torch / this", first / value)
+            for what, value in times.items()
+        ]
+    return rows
+
+
 def penalty_table(lanes: int, rounds: int, device: str) -> list[Row]:
     """What the spectral penalty adds to the step."""
     variants: dict[str, dict[str, Any]] = {
@@ -231,6 +258,7 @@ def main() -> None:
 
     rows = steps_table(arguments.lanes, arguments.rounds, arguments.device)
     step_ms = min(row.value for row in rows if row.what.startswith("lanes"))
+    rows += models_table(4, arguments.rounds, arguments.device)
     rows += penalty_table(4, arguments.rounds, arguments.device)
     rows += watching_table(4, step_ms, arguments.device)
     rows += refill_table()
