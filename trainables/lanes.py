@@ -536,9 +536,10 @@ class LaneRun:
     def _outcomes(self, places: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Losses [D, N], correctness [D, N] and weights [D, P] of D lanes: the host's one look at a segment."""
         losses, correct = [], []
-        for first in range(0, len(places), _EVALUATED_LANES):
-            some = places[first : first + _EVALUATED_LANES]
-            rows = some * _FEWEST_LANES if len(some) < _FEWEST_LANES else some
+        together = 1 if self._one_by_one else _EVALUATED_LANES
+        for first in range(0, len(places), together):
+            some = places[first : first + together]
+            rows = some * _FEWEST_LANES if len(some) < self._fewest_lanes else some
             parameters = self._layout.parameters(self._weights[rows])
             outcomes = evaluate.table_outcomes(
                 self._model, parameters, self._inputs, self._targets[rows], self._question

@@ -62,7 +62,7 @@ class _LayerTail(torch.autograd.Function):
         ctx.backs = []
         result = torch.empty_like(mixed)
         for lane, (entered, mix, *some) in enumerate(zip(residual, mixed, *parameters, strict=True)):
-            result[lane], back = tail_of_one(entered, mix, some)
+            result[lane], back = tail_of_one(entered, mix, some, differentiable=any(ctx.needs_input_grad))
             if any(ctx.needs_input_grad):
                 ctx.backs.append(back)
         return result
@@ -77,13 +77,16 @@ class _LayerTail(torch.autograd.Function):
         return of_residual, of_mixed, *of_parameters
 
 
-def tail_of_one(residual: Tensor, mixed: Tensor, parameters: Sequence[Tensor]) -> tuple[Tensor, Back]:
+def tail_of_one(
+    residual: Tensor, mixed: Tensor, parameters: Sequence[Tensor], *, differentiable: bool = True
+) -> tuple[Tensor, Back]:
     """One network's layer tail and the way back.
 
     Args:
         residual: what entered the layer, [rows, C].
         mixed: what attention made of it, [rows, C].
         parameters: see `PARAMETERS`, without lane axis.
+        differentiable: whether the way back is wanted; it costs a little.
 
     Returns:
         The layer's output [rows, C], and a function from its gradient and from where those of the parameters are to
@@ -97,7 +100,7 @@ def tail_of_one(residual: Tensor, mixed: Tensor, parameters: Sequence[Tensor]) -
     step = max(1, _GELU_ELEMENTS // slope.shape[1])
     space = slope.new_empty(2, step, slope.shape[1])
     for at, out in zip(chunks(slope, step), chunks(hidden, step), strict=True):
-        gelu_into(at.add_(bias1), out, at, *space[:, : len(at)])
+        gelu_into(at.add_(bias1), out, at if differentiable else None, *space[:, : len(at)])
     sum2 = torch.addmm(bias2, hidden, kernel2).add_(x)
     result, *moments2 = torch.native_layer_norm(sum2, sum2.shape[1:], scale2, shift2, LAYER_NORM_EPSILON)
 
