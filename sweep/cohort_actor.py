@@ -8,6 +8,7 @@ there.
 from __future__ import annotations
 
 import dataclasses
+import time
 from typing import Any
 
 import torch
@@ -24,7 +25,11 @@ from trainables.measurement import Measurement
 from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
 
 STEP_BLOCKS = 2
-"""Blocks trained between two results for the driver, which feed the progress display."""
+"""Blocks trained between two looks at the clock, and at whether a report is due."""
+
+RESULT_EVERY_S = 1.0
+"""A result for the driver, which feeds the progress display, comes after so many seconds at the soonest: each one
+costs the driver 3 ms, and tiny trials would send dozens a second."""
 
 REPORT_BLOCKS = 64
 """Blocks trained between two reports: what a fault costs at most. Counted from where the attempt began and never
@@ -36,9 +41,9 @@ NOT_CURED_BY_A_RETRY = (TrainablesError, SweepError, AnalysisError)
 class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     """Trains one cohort; its `config` is `{"cohort": cohort_id}` and nothing else.
 
-    A result, one each `STEP_BLOCKS` blocks, has:
+    A result, one about every `RESULT_EVERY_S` seconds, has:
 
-    - `ended`: trial id -> [why, at which step], of the trials that ended since the last result.
+    - `ended`: trial id -> (why, at which step), of the trials that ended since the last result.
     - `grokked`: ids of the trials that have grokked so far in this attempt, whether or not they have ended.
     - `running`: trials that have begun and not ended.
     - `trained_steps`: optimiser updates since the last result, summed over trials.
@@ -50,7 +55,9 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
     the old one has trained since is trained again, and counts once.
     """
 
-    def setup(self, config: dict[str, Any], *, results: str, threads: int, report_blocks: int) -> None:
+    def setup(
+        self, config: dict[str, Any], *, results: str, threads: int, report_blocks: int, result_every_s: float
+    ) -> None:
         """Take up a cohort.
 
         Args:
@@ -58,10 +65,12 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             results: the results folder; a local path is absolute.
             threads: CPU threads to train with.
             report_blocks: blocks trained between two reports, a multiple of `STEP_BLOCKS`.
+            result_every_s: seconds between two results, at least; 0 for one each `STEP_BLOCKS` blocks.
         """
         torch.set_num_threads(threads)
         self._threads = threads
         self._report_blocks = report_blocks
+        self._result_every_s = result_every_s
         self._store = Store(results)
         self.reset_config(config)
 
@@ -69,6 +78,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         """Take up another cohort in the same process (`reuse_actors=True`)."""
         self._failure: str | None = None
         self._note: str | None = None
+        self._ended: dict[str, tuple[str, int]] = {}
         try:
             self._take_up(self._store.cohort(new_config["cohort"]))
             return True
@@ -78,7 +88,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train a few blocks, and report where a report is due."""
+        """Train some blocks, and report where a report is due."""
         if self._failure is None:
             try:
                 return self._train()
@@ -87,7 +97,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             self._go_on_with_fewer_lanes()
         ages = {} if self._failure else self._run.ages
         return {
-            "ended": {},
+            "ended": self._pop_ended(),
             "grokked": [],
             "running": len(ages),
             "trained_steps": 0,
@@ -158,22 +168,16 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         self._lanes = self._run.lanes
 
     def _train(self) -> dict[str, Any]:
-        ages_before, self._lanes = self._run.ages, self._run.lanes
-        self._whole = False
-        measurements = self._run.advance(STEP_BLOCKS)
-        self._whole = True
-        self._unreported_blocks += STEP_BLOCKS
-        # Networks come with every measured step; those nobody keeps need not wait in memory for the report.
-        keep = self._cohort.keep_networks
-        self._unreported += [m if is_kept(keep, m) else dataclasses.replace(m, network=None) for m in measurements]
-        if self._run.finished or self._unreported_blocks >= self._report_blocks:
-            self._write_report()
+        began = time.monotonic()
+        ages_before = self._run.ages
+        self._advance()
+        while not self._run.finished and time.monotonic() - began < self._result_every_s:
+            self._advance()
 
-        ages = self._run.ages
-        ended = {m.trial_id: m for m in measurements if m.end is not None}
-        reached = {**ages, **{trial_id: last.step for trial_id, last in ended.items()}}
+        ages, ended = self._run.ages, self._pop_ended()
+        reached = {**ages, **{trial_id: step for trial_id, (_, step) in ended.items()}}
         return {
-            "ended": {trial_id: [m.end.ending.because, m.step] for trial_id, m in ended.items() if m.end},
+            "ended": ended,
             "grokked": sorted(self._trial_watch.grokked),
             "running": len(ages),
             "trained_steps": sum(step - ages_before.get(trial_id, 0) for trial_id, step in reached.items()),
@@ -182,6 +186,25 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             "failure": None,
             "done": self._run.finished,
         }
+
+    def _advance(self) -> None:
+        """Train a few blocks, and report where a report is due."""
+        self._lanes = self._run.lanes
+        self._whole = False
+        measurements = self._run.advance(STEP_BLOCKS)
+        self._whole = True
+        self._ended |= {m.trial_id: (m.end.ending.because, m.step) for m in measurements if m.end is not None}
+        self._unreported_blocks += STEP_BLOCKS
+        # Networks come with every measured step; those nobody keeps need not wait in memory for the report.
+        keep = self._cohort.keep_networks
+        self._unreported += [m if is_kept(keep, m) else dataclasses.replace(m, network=None) for m in measurements]
+        if self._run.finished or self._unreported_blocks >= self._report_blocks:
+            self._write_report()
+
+    def _pop_ended(self) -> dict[str, tuple[str, int]]:
+        """Trials that have ended since this was asked last: trial id -> why, at which step."""
+        ended, self._ended = self._ended, {}
+        return ended
 
     def _pop_note(self) -> str | None:
         """What is to be said, once."""

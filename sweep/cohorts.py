@@ -23,7 +23,11 @@ NO_RULE = "none"
 """What `stop_rule` says where no trial is stopped by us."""
 
 QUEUE_PER_LANE = 4
-"""A cohort holds at most this many trials a lane: a bound on what its end delays and on what one fault costs."""
+"""A cohort holds at most this many trials a lane: a bound on what its end delays and on what one fault costs ..."""
+
+SHORT_COHORT_FLOPS = 1e12
+"""... unless that makes less work than this (see `sweep.sizing`), about 20 seconds of a core: each cohort costs Ray
+a twentieth of a second of a core, and readers a file in each table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +179,10 @@ def group(
     queues: list[tuple[float, list[TrialConfig], int]] = []
     for key, members in shapes.items():
         lanes = lanes_for(members[0], config.lanes, config.device, parallel)
-        count = _number_of_cohorts(len(members), lanes, parallel * work[key] / total)
+        short = int(SHORT_COHORT_FLOPS * len(members) / work[key])
+        count = _number_of_cohorts(
+            len(members), lanes, parallel * work[key] / total, longest=max(QUEUE_PER_LANE * lanes, short)
+        )
         for queue in _deal(members, count):
             width = lanes if config.lanes != "auto" else _even_lanes(len(queue), lanes)
             queues.append((work[key] * len(queue) / len(members), queue, width))
@@ -228,13 +235,13 @@ def _notes(config: SweepConfig, satisfied: Iterable[str], outcomes: dict[str, Ou
     ]
 
 
-def _number_of_cohorts(members: int, lanes: int, cores: float) -> int:
+def _number_of_cohorts(members: int, lanes: int, cores: float, longest: int) -> int:
     """How many cohorts for so many trials of a shape whose fair share of the machines is so many cores.
 
     One for each of these cores, or two where the lanes are full even so, which evens out the ends; more where the
-    queues would be long; at most one for two trials, as a lane never trains alone.
+    queues would be longer than `longest`; at most one for two trials, as a lane never trains alone.
     """
-    fewest = -(-members // (lanes * QUEUE_PER_LANE))
+    fewest = -(-members // longest)
     wanted = max(round(cores), min(round(2 * cores), members // lanes))
     return max(1, fewest, min(wanted, members // 2))
 

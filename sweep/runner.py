@@ -267,11 +267,15 @@ class _Run:
     def _tuner(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> tune.Tuner:
         from ray import tune
 
-        from sweep.cohort_actor import REPORT_BLOCKS, CohortTrainable
+        from sweep.cohort_actor import REPORT_BLOCKS, RESULT_EVERY_S, CohortTrainable
 
         needed = {"cpu": CPUS_PER_COHORT, "gpu": 1 if self._config.device == "cuda" else 0}
         trainable = tune.with_parameters(
-            CohortTrainable, results=self._store.path, threads=CPUS_PER_COHORT, report_blocks=REPORT_BLOCKS
+            CohortTrainable,
+            results=self._store.path,
+            threads=CPUS_PER_COHORT,
+            report_blocks=REPORT_BLOCKS,
+            result_every_s=RESULT_EVERY_S,
         )
         return tune.Tuner(
             tune.with_resources(trainable, needed),

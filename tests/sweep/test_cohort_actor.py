@@ -63,10 +63,16 @@ def recorded(results: Path, cohorts: int = 1, lanes: int = 2) -> list[str]:
     return [cohort.cohort_id for cohort in new]
 
 
-def actor(results: Path, cohort_id: str) -> CohortTrainable:
+def actor(results: Path, cohort_id: str, result_every_s: float = 0) -> CohortTrainable:
     """The trainable as Tune makes it, less Tune's own folders."""
     trainable = CohortTrainable.__new__(CohortTrainable)
-    trainable.setup({"cohort": cohort_id}, results=str(results), threads=1, report_blocks=REPORT_BLOCKS)
+    trainable.setup(
+        {"cohort": cohort_id},
+        results=str(results),
+        threads=1,
+        report_blocks=REPORT_BLOCKS,
+        result_every_s=result_every_s,
+    )
     return trainable
 
 
@@ -128,6 +134,20 @@ def test_results_for_the_driver_add_up(tmp_path: Path) -> None:
     assert (remaining[-1], results[-1]["running"]) == (0, 0)
     assert max(result["running"] for result in results) == cohort.lanes
     assert {result["failure"] for result in results} == {None}
+
+
+def test_results_may_be_rarer_than_reports(undisturbed: Path, tmp_path: Path) -> None:
+    [cohort_id] = recorded(tmp_path)
+    [result] = steps_of(actor(tmp_path, cohort_id, result_every_s=1000))
+
+    ended = tables(undisturbed)["trials"]
+    reasons = zip(ended["ended_because"], ended["ended_at_step"].tolist(), strict=True)
+    assert result["ended"] == dict(zip(ended["trial_id"], reasons, strict=True))
+    assert result["trained_steps"] == ended["ended_at_step"].sum()
+    assert (result["running"], result["remaining_steps"]) == (0, 0)
+    assert_same_tables(tmp_path, undisturbed)
+    names = [{path.name for path in (results / "tables" / "rows").iterdir()} for results in (undisturbed, tmp_path)]
+    assert names[0] == names[1]
 
 
 def test_reports_are_counted_and_never_timed(undisturbed: Path, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.cohort import cohort_from_dict
-from sweep.cohorts import QUEUE_PER_LANE, group, parallel_of, plan, record
+from sweep.cohorts import QUEUE_PER_LANE, SHORT_COHORT_FLOPS, group, parallel_of, plan, record
 from sweep.config import SweepConfig
 from sweep.errors import SpecificationError
+from sweep.sizing import trial_flops
 from sweep.space import trials
 from sweep.store import Store
 from tests.sweep.made_up import end_trials
@@ -38,12 +39,18 @@ def store(tmp_path: Path) -> Store:
     seeds=st.integers(1, 12),
     parallel=st.integers(1, 9),
     lanes=st.sampled_from(["auto", 1, 3, 8]),
+    steps=st.sampled_from([100, 100_000]),
 )
 def test_every_trial_is_in_one_cohort_of_its_shape(
-    decays: int, penalties: list[float], seeds: int, parallel: int, lanes: object
+    decays: int, penalties: list[float], seeds: int, parallel: int, lanes: object, steps: int
 ) -> None:
     config = tiny(
-        weight_decay=[*range(decays)], spectral_entropy_weight=penalties, seeds=seeds, lanes=lanes, batch_size=4
+        weight_decay=[*range(decays)],
+        spectral_entropy_weight=penalties,
+        seeds=seeds,
+        lanes=lanes,
+        batch_size=4,
+        steps=steps,
     )
     wanted = trials(config)
     cohorts = group(wanted, config, parallel=parallel, first_index=5)
@@ -53,7 +60,8 @@ def test_every_trial_is_in_one_cohort_of_its_shape(
     for cohort in cohorts:
         assert len({shape_key(trial) for trial in cohort.trials}) == 1
         assert cohort.lanes >= 1
-        assert len(cohort.trials) <= cohort.lanes * QUEUE_PER_LANE
+        work = sum(trial_flops(trial, cohort.measuring) for trial in cohort.trials)
+        assert len(cohort.trials) <= cohort.lanes * QUEUE_PER_LANE or work <= 1.01 * SHORT_COHORT_FLOPS
         assert cohort_from_dict(json.loads(json.dumps(cohort.as_dict()))) == cohort
 
 
@@ -61,6 +69,16 @@ def test_one_shape_is_spread_evenly_over_the_cores() -> None:
     config = tiny(seeds=32)
     assert [len(cohort.trials) for cohort in group(trials(config), config, parallel=4)] == [8, 8, 8, 8]
     assert [len(cohort.trials) for cohort in group(trials(tiny(seeds=3)), config, parallel=4)] == [3]
+
+
+def test_tiny_trials_do_not_make_tiny_cohorts() -> None:
+    config = tiny(seeds=1000)
+    cohorts = group(trials(config), config, parallel=1)
+    work = [sum(trial_flops(trial, config.measuring) for trial in cohort.trials) for cohort in cohorts]
+    assert 0.5 * SHORT_COHORT_FLOPS < min(work) <= max(work) <= SHORT_COHORT_FLOPS
+    assert {cohort.lanes for cohort in cohorts} == {8}
+    # All machines have their share even so.
+    assert len(group(trials(config), config, parallel=40)) >= 40
 
 
 def test_a_specification_says_how_many_processes_the_cluster_has(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ SETTINGS: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def frequent_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cohort_actor, "REPORT_BLOCKS", REPORT_BLOCKS)
+    monkeypatch.setattr(cohort_actor, "RESULT_EVERY_S", 0)
 
 
 def specification(results: Path, **changes: Any) -> SweepConfig:
@@ -102,6 +103,7 @@ def undisturbed(
     recorder = Recorder()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cohort_actor, "REPORT_BLOCKS", REPORT_BLOCKS)
+        patch.setattr(cohort_actor, "RESULT_EVERY_S", 0)
         summary = run(specification(results), progress=recorder)
     return results, summary, recorder
 
@@ -209,6 +211,7 @@ class ActsOnce(NoProgress):
 if {act!r}:
     from sweep import cohort_actor
     cohort_actor.REPORT_BLOCKS = 2 * cohort_actor.STEP_BLOCKS
+    cohort_actor.RESULT_EVERY_S = 0
 summary = run(SweepConfig(**{settings}), progress=ActsOnce())
 print(summary)
 print("ray was imported:", "ray" in sys.modules)
