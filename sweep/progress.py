@@ -86,8 +86,10 @@ class Tally:
     ) -> None:
         self._requested = set(requested)
         self._ended = {trial_id: why for trial_id, why in ended.items() if trial_id in self._requested}
+        self._stopped = list(self._ended.values()).count("stopped")
         self._grokked = self._requested & set(grokked)
         self._budgets = {trial.trial_id: trial.steps for cohort in cohorts for trial in cohort.trials}
+        self._mean_budget = sum(self._budgets.values()) / max(len(self._budgets), 1)
         self._remaining = {
             cohort.cohort_id: sum(trial.steps for trial in cohort.trials if trial.trial_id not in ended)
             for cohort in cohorts
@@ -96,15 +98,23 @@ class Tally:
         self._failed: set[str] = set()
         self._clock = clock
         self._trained_steps = 0
-        self._ended_here: dict[str, int] = {}
+        self._ended_here: set[str] = set()
+        self._used = 0
+        """Steps that the trials ended here have trained; and of these trials"""
+        self._budget = 0
+        """the budgets."""
         self._past = deque([(clock(), 0, 0)])
 
     def result(self, cohort_id: str, result: Mapping[str, Any]) -> None:
         """Take in a result of `CohortTrainable`."""
         for trial_id, (because, step) in result["ended"].items():
             if trial_id in self._requested:
+                self._stopped += (because == "stopped") - (self._ended.get(trial_id) == "stopped")
                 self._ended[trial_id] = because
-            self._ended_here[trial_id] = step
+            if trial_id not in self._ended_here and trial_id in self._budgets:
+                self._used += step
+                self._budget += self._budgets[trial_id]
+            self._ended_here.add(trial_id)
         self._grokked |= self._requested & set(result["grokked"])
         self._running[cohort_id] = result["running"]
         self._remaining[cohort_id] = result["remaining_steps"]
@@ -124,19 +134,18 @@ class Tally:
         self._failed.add(cohort_id)
 
     def snapshot(self) -> Snapshot:
-        """Where the sweep stands now."""
+        """Where the sweep stands now. Asked for ten times a second: it takes no longer if there are more trials."""
         (then, steps_then, ended_then), now = self._past[0], self._clock()
         elapsed_s = now - then
         steps = self._trained_steps - steps_then
         steps_per_s = steps / elapsed_s if steps and elapsed_s > 0 else None
         ended = len(self._ended_here) - ended_then
-        reasons = list(self._ended.values())
         return Snapshot(
             trials=len(self._requested),
             done=len(self._ended),
             running=sum(self._running.values()),
             grokked=len(self._grokked),
-            stopped=reasons.count("stopped"),
+            stopped=self._stopped,
             failed_cohorts=len(self._failed),
             trials_per_minute=60 * ended / elapsed_s if ended and elapsed_s > 0 else None,
             steps_per_s=steps_per_s,
@@ -145,10 +154,8 @@ class Tally:
 
     def _expected_steps(self) -> float:
         """Remaining budget, times the share of theirs that trials have used so far."""
-        used = sum(self._ended_here.values())
-        budget = sum(self._budgets[trial_id] for trial_id in self._ended_here if trial_id in self._budgets)
-        prior = FULL_BUDGET_PRIOR * sum(self._budgets.values()) / max(len(self._budgets), 1)
-        return sum(self._remaining.values()) * (used + prior) / max(budget + prior, 1)
+        prior = FULL_BUDGET_PRIOR * self._mean_budget
+        return sum(self._remaining.values()) * (self._used + prior) / max(self._budget + prior, 1)
 
 
 class Progress(Protocol):

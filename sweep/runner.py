@@ -38,6 +38,8 @@ TUNE_ENVIRONMENT = {
     # Tune's own files and tables; ours are the results.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # Its state, rewritten whole every ten seconds, is not looked at. Once, at the end, it writes it all the same.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     # Ctrl-C and SIGTERM are handled here, alike.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
