@@ -111,6 +111,8 @@ def _started(folder: Path, cpus: int | None) -> Iterator[RaySession]:
         "RAY_enable_metrics_collection": "0",
         "RAY_task_events_report_interval_ms": "0",
         "REPORTER_UPDATE_INTERVAL_MS": "3600000",
+        # Python's own default; `ray.init` changes it, and would leave it changed.
+        "PYTHONBREAKPOINT": os.environ.get("PYTHONBREAKPOINT", "sys.breakpointhook"),
     }
     with (
         _reread_at_the_end(),
