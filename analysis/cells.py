@@ -207,6 +207,25 @@ def panels(map_frame: pd.DataFrame, axes: Axes) -> list[Panel]:
     return grids
 
 
+def some_panels(map_frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
+    """A map of at most so many panels, spread evenly over all of them, and how many there are.
+
+    Args:
+        map_frame: What `grok_map` gives, not empty.
+        most: Panels to keep.
+    """
+    facets = list(Axes.of(map_frame).facets)
+    if not facets:
+        return map_frame, 1
+    every = map_frame[facets].drop_duplicates()
+    return map_frame.merge(every.iloc[evenly(len(every), most)], on=facets), len(every)
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most so many of the indexes below `count`, spread evenly."""
+    return [index * count // most for index in range(most)] if count > most else list(range(count))
+
+
 def ordered(values: pd.Series[Any]) -> tuple[Any, ...]:
     """Distinct values, numbers by size and words by the alphabet, missing ones last."""
     distinct = list(pd.unique(values.dropna()))

@@ -24,6 +24,7 @@ from analysis.cells import (
     ordered,
     setting_name,
     setting_text,
+    some_panels,
     sweep_map,
     value_text,
 )
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 #: Rows of a table in the report; the rest is in the files beside it, and the table says so.
 ROWS_SHOWN = 100
+#: Panels of the map in the report, spread evenly over all; every cell is in the file beside it.
+PANELS_SHOWN = 12
 #: A larger SVG is replaced by its pixels, so that the page stays below 3 MB.
 INLINE_CHARACTERS = 900_000
 #: Failed trials listed by name.
@@ -206,13 +209,18 @@ def _map_picture(grid: pd.DataFrame, out: _Output) -> _Picture:
 
     if grid.empty:
         return _Picture(missing=_NO_ROWS)
-    names = Axes.of(grid)
+    shown, count = some_panels(grid, PANELS_SHOWN)
+    names = Axes.of(shown)
     facets = f", a panel for each {listed([setting_name(facet) for facet in names.facets])}" if names.facets else ""
     caption = (
         f"{setting_name(names.x).capitalize()} across, {setting_name(names.y)} upwards{facets}. "
         "Point at a cell for how its trials ended. Darker is sooner, and more of the trials."
     )
-    return _draw("map", map_figure(grid), caption, out, titles=cell_titles(grid))
+    if count > PANELS_SHOWN:
+        caption = (
+            f"Showing {PANELS_SHOWN} of {count:,} panels, spread evenly; all cells are in cells.csv. {caption}"
+        )
+    return _draw("map", map_figure(shown), caption, out, titles=cell_titles(shown))
 
 
 def _trajectories_picture(rows: pd.DataFrame, events: pd.DataFrame, out: _Output) -> _Picture:

@@ -13,6 +13,7 @@ from analysis.cells import (
     Kind,
     Panel,
     counted,
+    evenly,
     listed,
     panels,
     setting_name,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Characters in a line of the terminal's map; more columns continue below.
 TERMINAL_COLUMNS = 100
+#: Lines of the map in the terminal; of a larger one some panels are shown, spread evenly.
+TERMINAL_LINES = 120
 
 
 # ------------------------------------------------------------------------------------------------ the sentence
@@ -167,8 +170,16 @@ def text_map(
     names = Axes.of(map_frame, x, y)
     grids = panels(map_frame, names)
     lines = ["Median grok step (trials grokked / trials)"]
-    for grid in grids:
-        lines += ["", *([grid.label] if grid.label else []), *_grid_lines(grid, names, width)]
+    blocks = [["", *([grid.label] if grid.label else []), *_grid_lines(grid, names, width)] for grid in grids]
+    fitting = TERMINAL_LINES // len(blocks[0])
+    if not fitting:
+        return f"The map has {len(map_frame):,} cells, too many for a terminal; see its picture, or cells.csv."
+    chosen = evenly(len(blocks), fitting)
+    for index in chosen:
+        lines += blocks[index]
+    if len(chosen) < len(grids):
+        lines += ["", f"Shown are {len(chosen)} of {len(grids):,} panels; all cells are in cells.csv."]
+        grids = [grids[index] for index in chosen]
     kinds = {cell.kind for grid in grids for row in grid.cells for cell in row}
     lines += ["", *(LEGEND[kind] for kind in LEGEND if kind in kinds and kind is not Kind.MEDIAN)]
     if any(cell.unfinished for grid in grids for row in grid.cells for cell in row):

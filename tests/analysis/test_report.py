@@ -106,8 +106,10 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 def test_long_tables_are_cut_and_say_so(usual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "ROWS_SHOWN", 5)
     monkeypatch.setattr(report, "INLINE_CHARACTERS", 1_000)
+    monkeypatch.setattr(report, "PANELS_SHOWN", 1)
     page = Path(write_report(usual, tmp_path).report).read_text()
     assert "Showing 5 of 12 cells; all are in cells.csv." in page
+    assert "Showing 1 of 2 panels, spread evenly; all cells are in cells.csv." in page
     assert "data:image/png;base64," in page
 
 

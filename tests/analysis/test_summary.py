@@ -10,11 +10,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.cells import EMPTY_CELL, LEGEND, Axes, Kind, cell, panels, sweep_map, usual_axes, value_text
+from analysis.cells import (
+    EMPTY_CELL,
+    LEGEND,
+    Axes,
+    Kind,
+    cell,
+    panels,
+    some_panels,
+    sweep_map,
+    usual_axes,
+    value_text,
+)
 from analysis.events import events
 from analysis.load import load, status
 from analysis.maps import CENSORINGS, grok_map
-from analysis.summary import compute, result_sentence, text_map
+from analysis.summary import TERMINAL_LINES, compute, result_sentence, text_map
 from tests.analysis.made_up import Fate, grid, trial, usual_fate, write_sweep
 
 
@@ -116,6 +127,40 @@ def test_a_wide_map_continues_below() -> None:
     text = text_map(grok_map(frame, "weight_decay", "data_fraction"), width=60)
     assert text.count("1,000 (1/1)") == 30
     assert max(len(line) for line in text.splitlines()) <= 60
+
+
+def many_panels(weights: int, decays: int = 2) -> pd.DataFrame:
+    """A map with a cell for each decay in each of so many panels."""
+    settings = [(float(weight), float(decay)) for weight in range(weights) for decay in range(decays)]
+    frame = ended([1_000.0] * len(settings), ["grokked"] * len(settings), [2_000.0] * len(settings))
+    frame = frame.assign(
+        spectral_entropy_weight=[weight for weight, _ in settings],
+        weight_decay=[decay for _, decay in settings],
+    )
+    return grok_map(frame, "weight_decay", "data_fraction")
+
+
+def test_of_a_map_of_many_panels_some_are_shown_and_it_says_so() -> None:
+    text = text_map(many_panels(100))
+    shown = text.count("spectral entropy weight")
+    assert 10 <= shown < 100
+    assert f"Shown are {shown} of 100 panels; all cells are in cells.csv." in text
+    assert len(text.splitlines()) <= TERMINAL_LINES + 10
+    assert "spectral entropy weight 0\n" in text
+    assert "Shown are" not in text_map(many_panels(3))
+
+
+def test_a_map_of_too_many_cells_is_left_to_the_picture() -> None:
+    assert text_map(many_panels(2, decays=2_000)).startswith("The map has 4,000 cells, too many for a terminal")
+
+
+def test_panels_are_chosen_evenly() -> None:
+    whole = many_panels(10)
+    some, count = some_panels(whole, 4)
+    assert (sorted(set(some["spectral_entropy_weight"])), count) == ([0, 2, 5, 7], 10)
+    assert len(some) == 8
+    assert list(some.columns) == list(whole.columns)
+    assert some_panels(whole, 10)[0].equals(whole)
 
 
 def test_cells_without_a_report_are_in_the_map_of_a_sweep(tmp_path: Path) -> None:
