@@ -37,7 +37,14 @@ if TYPE_CHECKING:
     from trainables.measuring import MeasuringConfig
     from trainables.memory import lane_bytes
     from trainables.models import forward, initialise
-    from trainables.networks import LoadedNetwork, from_safetensors, load_network, save_network, to_safetensors
+    from trainables.networks import (
+        LoadedNetwork,
+        from_safetensors,
+        load_network,
+        save_network,
+        to_safetensors,
+        trained_network,
+    )
     from trainables.spectral import spectrum
     from trainables.tasks import FAMILIES, Split, Task, build_task, split
 
@@ -59,7 +66,14 @@ _MODULES = {
     "measuring": ("MeasuringConfig",),
     "memory": ("lane_bytes",),
     "models": ("forward", "initialise"),
-    "networks": ("LoadedNetwork", "from_safetensors", "load_network", "save_network", "to_safetensors"),
+    "networks": (
+        "LoadedNetwork",
+        "from_safetensors",
+        "load_network",
+        "save_network",
+        "to_safetensors",
+        "trained_network",
+    ),
     "spectral": ("spectrum",),
     "tasks": ("FAMILIES", "Split", "Task", "build_task", "split"),
 }
@@ -99,6 +113,7 @@ __all__ = [  # noqa: RUF022 (grouped as imported above)
     "load_network",
     "save_network",
     "to_safetensors",
+    "trained_network",
     "spectrum",
     "FAMILIES",
     "Split",

@@ -46,6 +46,7 @@ PUBLIC = {
     "split",
     "to_safetensors",
     "train",
+    "trained_network",
     "trial_from_dict",
 }
 

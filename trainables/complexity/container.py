@@ -29,7 +29,7 @@ from trainables.errors import BitstreamError
 MAGIC = b"GROKNET1"
 
 #: Weights of a file, in bytes, unless the caller allows more: streams of zeros cost nothing, memory does.
-LARGEST_DECODED_BYTES = 2**30
+LARGEST_DECODED_BYTES = 2**28
 
 _LENGTH_AND_CHECKSUM = struct.Struct("<II")
 _LARGEST_HEADER = 2**24

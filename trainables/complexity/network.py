@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from trainables.errors import MeasurementError
 
@@ -21,12 +22,22 @@ def tensors(network: Network) -> dict[str, Tensor]:
     Of a module these are its parameters, tied ones once; buffers are not part of its complexity.
 
     Raises:
-        MeasurementError: nothing to measure, or a tensor whose dtype is not a floating-point one.
+        MeasurementError: nothing to measure, a value that is no tensor in memory, or one whose dtype is not a
+            floating-point one.
     """
     named = dict(network.named_parameters()) if isinstance(network, nn.Module) else dict(network)
     if not named:
         raise MeasurementError("a network must have at least one tensor, got none; pass its named parameters")
     for name, tensor in named.items():
+        if not isinstance(tensor, Tensor) or isinstance(tensor, UninitializedParameter):
+            raise MeasurementError(
+                f"every value must be a tensor with values, got {type(tensor).__name__} for {name!r}; "
+                "convert arrays, and run a lazy module once"
+            )
+        if tensor.layout != torch.strided or tensor.device.type == "meta":
+            raise MeasurementError(
+                f"every tensor must be dense and in memory, got {tensor.layout} on {tensor.device} for {name!r}"
+            )
         if tensor.dtype not in DTYPES:
             raise MeasurementError(
                 f"every tensor must be float16, bfloat16, float32 or float64, got {tensor.dtype} for {name!r}; "
