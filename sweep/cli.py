@@ -136,16 +136,12 @@ def plan(spec: str, overrides: tuple[str, ...], results: str | None, as_json: bo
     Nothing is run and nothing is written.
     """
     config = _load(spec, overrides, results)
-    from sweep.cohorts import parallel_of
     from sweep.cohorts import plan as plan_of
     from sweep.estimate import estimate
     from sweep.store import Store
 
     store = Store(config.results_path)
-    parallel = parallel_of(config)
-    found = estimate(
-        plan_of(config, store, parallel=parallel), store, parallel=parallel, price_per_hour=config.price_per_hour
-    )
+    found = estimate(plan_of(config, store), store, price_per_hour=config.price_per_hour)
     if as_json:
         _print_json({"name": config.name, "results": config.results_path, **dataclasses.asdict(found)})
     else:
@@ -343,7 +339,7 @@ def _plan_text(config: SweepConfig, found: Estimate) -> str:
             f", {found.resumed_cohorts:,} of them going on from where they are" if found.resumed_cohorts else ""
         )
         lines += [
-            f"cohorts   {found.cohorts:,} of {lanes} lanes, {found.parallel:,} at a time{resumed}",
+            f"cohorts   {found.cohorts:,} of {lanes} lanes, {found.sharing}{resumed}",
             f"time      at most {duration(found.wall_s)} here, {duration(found.process_s)} of all processes "
             f"together; by {found.basis}",
         ]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.decline import rule_name
 from sweep.cohort import Cohort
@@ -17,6 +16,7 @@ from sweep.space import trials as trials_of
 from trainables.config import AT_DECLINE, TrialConfig
 
 if TYPE_CHECKING:
+    from sweep.sharing import Sharing
     from sweep.store import Outcome, Store
 
 NO_RULE = "none"
@@ -44,6 +44,8 @@ class Plan:
     """Ids of trials whose results are there already."""
     failed: list[str]
     """Ids of trials that failed before and are tried again."""
+    sharing: Sharing
+    """How the cohorts share the machines."""
     notes: list[str] = field(default_factory=list)
     """Sentences for people about what may surprise them."""
 
@@ -78,7 +80,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
         config: What is asked for.
         store: What there is.
         retry_failed: Only trials that have failed.
-        parallel: Cohorts that run at once; by default what the specification says, see `parallel_of`.
+        parallel: Cohorts that run at once; by default what the specification says, see `sweep.sharing`.
 
     Raises:
         SpecificationError: the specification cannot be run.
@@ -124,22 +126,29 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
         else:
             missing.append(trial)
 
+    sharing = _sharing(missing or requested, config, parallel or config.processes)
     first_index = max((cohort.index for cohort in recorded), default=-1) + 1
     return Plan(
         trials=requested,
         resume=[resume[index] for index in sorted(resume)],
-        new=group(missing, config, parallel=parallel or parallel_of(config), first_index=first_index),
+        new=group(missing, config, parallel=sharing.at_once, first_index=first_index),
         satisfied=satisfied,
         failed=failed,
+        sharing=sharing,
         notes=_notes(config, satisfied, outcomes),
     )
 
 
-def parallel_of(config: SweepConfig) -> int:
-    """Cohorts to train at once: as many as are asked for, or one a core that this process may use."""
-    if config.processes != "auto":
-        return config.processes
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _sharing(trials: Sequence[TrialConfig], config: SweepConfig, processes: int | Literal["auto"]) -> Sharing:
+    from sweep.sharing import share, this_node
+
+    def kind(trial: TrialConfig) -> tuple[object, ...]:
+        """Less than a shape, but quickly told."""
+        penalised, noisy = trial.spectral_entropy_weight > 0, trial.weight_noise > 0
+        return trial.task, trial.model, trial.batch_size, trial.data_fraction, penalised, noisy
+
+    one_of_each = list({kind(trial): trial for trial in trials}.values())
+    return share(one_of_each, config.measuring, device=config.device, processes=processes, node=this_node())
 
 
 def record(decided: Plan, config: SweepConfig, store: Store) -> None:
@@ -176,9 +185,10 @@ def group(
     work = {key: sum(trial_flops(trial, config.measuring) for trial in members) for key, members in shapes.items()}
     total = sum(work.values())
 
+    memory_bytes = _sharing(trials, config, parallel).memory_bytes
     queues: list[tuple[float, list[TrialConfig], int]] = []
     for key, members in shapes.items():
-        lanes = lanes_for(members[0], config.lanes, config.device, parallel)
+        lanes = lanes_for(members[0], config.lanes, config.device, memory_bytes)
         short = int(SHORT_COHORT_FLOPS * len(members) / work[key])
         count = _number_of_cohorts(
             len(members), lanes, parallel * work[key] / total, longest=max(QUEUE_PER_LANE * lanes, short)
@@ -225,13 +235,17 @@ def satisfies(outcome: Outcome, steps: int, rule: str) -> bool:
 
 
 def _notes(config: SweepConfig, satisfied: Iterable[str], outcomes: dict[str, Outcome]) -> list[str]:
+    from sweep.sharing import NO_GPU_HERE, there_is_a_gpu
+
+    notes = [NO_GPU_HERE] if config.device == "cuda" and not there_is_a_gpu() else []
     other = {outcomes[trial_id].epsilon for trial_id in satisfied} - {config.epsilon}
     if not other:
-        return []
+        return notes
     measured = ", ".join(f"{epsilon:g}" for epsilon in sorted(epsilon for epsilon in other if epsilon is not None))
     return [
+        *notes,
         f"some trials that are there were measured at epsilon {measured}, not {config.epsilon:g}, and do not run "
-        "again; use another results folder to have both"
+        "again; use another results folder to have both",
     ]
 
 

@@ -37,6 +37,8 @@ class Estimate:
     """Different numbers of lanes that the cohorts have."""
     parallel: int
     """Cohorts at once."""
+    sharing: str
+    """How they share the machines, in words."""
     wall_s: float
     """Until the last cohort ends, s."""
     process_s: float
@@ -48,13 +50,12 @@ class Estimate:
     notes: tuple[str, ...]
 
 
-def estimate(plan: Plan, store: Store, *, parallel: int, price_per_hour: float | None) -> Estimate:
+def estimate(plan: Plan, store: Store, *, price_per_hour: float | None) -> Estimate:
     """Estimate the time and the cost of a plan.
 
     Args:
         plan: What is to be run.
         store: Where it goes; the seconds that trials took there are used if there are any.
-        parallel: Cohorts that run at once.
         price_per_hour: Of what one cohort occupies.
     """
     outcomes = store.outcomes()
@@ -92,8 +93,9 @@ def estimate(plan: Plan, store: Store, *, parallel: int, price_per_hour: float |
         cohorts=len(plan.cohorts),
         resumed_cohorts=len(plan.resume),
         lanes=tuple(sorted({cohort.lanes for cohort in plan.cohorts})),
-        parallel=parallel,
-        wall_s=_makespan(cohort_s, parallel),
+        parallel=plan.sharing.at_once,
+        sharing=str(plan.sharing),
+        wall_s=_makespan(cohort_s, plan.sharing.at_once),
         process_s=process_s,
         cost=None if price_per_hour is None else process_s / 3600 * price_per_hour,
         basis=basis,

@@ -271,7 +271,8 @@ class _Run:
 
         from sweep.cohort_actor import REPORT_BLOCKS, RESULT_EVERY_S, CohortTrainable
 
-        needed = {"cpu": CPUS_PER_COHORT, "gpu": 1 if self._config.device == "cuda" else 0}
+        on_a_gpu = self._plan.sharing.on_a_gpu
+        needed = {"cpu": CPUS_PER_COHORT, "gpu": 1 / on_a_gpu if on_a_gpu else 0}
         trainable = tune.with_parameters(
             CohortTrainable,
             results=self._store.path,
@@ -303,9 +304,9 @@ class _Run:
 
 def _require_gpu() -> None:
     """On this machine, before Ray is started."""
-    import torch
+    from sweep.sharing import there_is_a_gpu
 
-    if not torch.cuda.is_available():
+    if not there_is_a_gpu():
         raise RayUnusable("device: cuda needs a GPU that torch can use, and this machine has none; use device: cpu")
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         Watch,
     )
     from trainables.measuring import MeasuringConfig
-    from trainables.memory import lane_bytes
+    from trainables.memory import lanes_within, run_bytes
     from trainables.models import forward, initialise
     from trainables.networks import (
         LoadedNetwork,
@@ -51,7 +51,14 @@ if TYPE_CHECKING:
 _MODULES = {
     "complexity": ("METHOD", "ComplexityResult", "decode", "measure"),
     "config": ("ModelConfig", "TaskConfig", "TrialConfig", "trial_from_dict"),
-    "errors": ("BitstreamError", "CheckpointError", "ConfigError", "MeasurementError", "TrainablesError"),
+    "errors": (
+        "BitstreamError",
+        "CheckpointError",
+        "ConfigError",
+        "MeasurementError",
+        "OutOfMemory",
+        "TrainablesError",
+    ),
     "lanes": ("LaneRun", "shape_key", "train"),
     "measurement": (
         "ComplexityMeasurement",
@@ -64,7 +71,7 @@ _MODULES = {
         "Watch",
     ),
     "measuring": ("MeasuringConfig",),
-    "memory": ("lane_bytes",),
+    "memory": ("lanes_within", "run_bytes"),
     "models": ("forward", "initialise"),
     "networks": (
         "LoadedNetwork",
@@ -92,6 +99,7 @@ __all__ = [  # noqa: RUF022 (grouped as imported above)
     "CheckpointError",
     "ConfigError",
     "MeasurementError",
+    "OutOfMemory",
     "TrainablesError",
     "LaneRun",
     "shape_key",
@@ -105,7 +113,8 @@ __all__ = [  # noqa: RUF022 (grouped as imported above)
     "TrialHistory",
     "Watch",
     "MeasuringConfig",
-    "lane_bytes",
+    "lanes_within",
+    "run_bytes",
     "forward",
     "initialise",
     "LoadedNetwork",

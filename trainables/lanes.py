@@ -70,7 +70,7 @@ def effective_batch_size(trial: TrialConfig) -> int:
     return trial.batch_size or examples
 
 
-_EVALUATED_LANES = 16
+EVALUATED_LANES = 16
 """Lanes evaluated at once, a bound on memory."""
 
 ShapeKey = tuple[object, ...]
@@ -536,7 +536,7 @@ class LaneRun:
     def _outcomes(self, places: list[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Losses [D, N], correctness [D, N] and weights [D, P] of D lanes: the host's one look at a segment."""
         losses, correct = [], []
-        together = 1 if self._one_by_one else _EVALUATED_LANES
+        together = 1 if self._one_by_one else EVALUATED_LANES
         for first in range(0, len(places), together):
             some = places[first : first + together]
             rows = some * _FEWEST_LANES if len(some) < self._fewest_lanes else some
@@ -698,5 +698,18 @@ def _check(trials: Sequence[TrialConfig], lanes: int, device: str, declined: Dec
             f"spectral_start {AT_DECLINE} needs a callable that says whether complexity has declined, got none; "
             "pass declined=..., or give a step"
         )
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+    _check_device(device)
+
+
+def _check_device(device: str) -> None:
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"device must be a device of torch, got {device!r}; use 'cpu' or 'cuda'") from None
+    if wanted.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {device!r} needs a GPU that torch can use, and there is none; use 'cpu'")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {device!r} must be one of the {torch.cuda.device_count()} GPUs that torch can use; "
+            "they are counted from 'cuda:0'"
+        )

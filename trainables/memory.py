@@ -1,41 +1,99 @@
-"""How much memory a lane takes, so that a caller can bound the number of lanes before training starts."""
+"""How much memory a lane run takes, so that a caller can bound the number of lanes before training starts.
+
+The estimates are from above, by up to a factor of 3: `benchmarks/memory.py` compares them with what processes
+take on a CPU. For a GPU they follow from the same counts.
+"""
 
 from __future__ import annotations
 
 import math
 
-from trainables.config import TrialConfig
-from trainables.evaluate import CHUNK_EXAMPLES
-from trainables.lanes import effective_batch_size
-from trainables.models import parameter_shapes
-from trainables.tasks import build_task
+import torch
 
+from trainables.config import ModelConfig, TrialConfig
+from trainables.evaluate import CHUNK_EXAMPLES
+from trainables.gradient import trains_one_by_one
+from trainables.lanes import EVALUATED_LANES, effective_batch_size
+from trainables.models import parameter_shapes
+from trainables.step_inputs import held_steps
+from trainables.tasks import Task, build_task
+from trainables.tasks.split import training_size
+
+PROCESS_BYTES = 300 * 2**20
+"""A process before it trains anything: Python and its libraries."""
+
+_FIRST_USE_BYTES = 72 * 2**20
+"""What libraries take for themselves on the host when they are first used."""
 _FLOAT_BYTES = 4
-_COPIES_OF_WEIGHTS = 10
-"""Weights, two moments, gradient and its parts, temporaries of the step, noisy weights, a copy for evaluating."""
+_COPIES_OF_WEIGHTS = 9
+"""Weights, two moments, gradient and its parts, temporaries of the step, copies for evaluating and for reports."""
 _COPIES_WITH_PENALTY = 6
 """Stacked matrices, their products and gradients; Gram matrices and eigenvectors are no larger."""
+_COPIES_WITH_NOISE = 2
+"""The noise of a step, and the weights with it."""
+_BACKWARD = 2.0
+"""Memory at the height of a step, in units of what forward keeps for backward."""
 
 
-def lane_bytes(trial: TrialConfig) -> int:
-    """Estimate, from above, of the bytes one lane of a trial's shape takes while training and evaluating.
+def run_bytes(trial: TrialConfig, lanes: int, device: str = "cpu") -> int:
+    """Estimate, from above, of the bytes that a lane run of a trial's shape takes on its device.
+
+    Args:
+        trial: one of the shape.
+        lanes: trials trained at once.
+        device: `cpu`, where this is beside `PROCESS_BYTES`, or `cuda`.
 
     Raises:
         ConfigError: the trial cannot be trained.
     """
-    task, model = build_task(trial.task), trial.model
-    shapes = parameter_shapes(task, model)
-    weights = sum(math.prod(shape) for shape in shapes.values())
-    copies = _COPIES_OF_WEIGHTS + (_COPIES_WITH_PENALTY if trial.spectral_entropy_weight > 0 else 0)
+    task, batch_size = build_task(trial.task), effective_batch_size(trial)
+    on_cpu = device == "cpu"
+    together = 1 if trains_one_by_one(trial.model, batch_size, torch.device(device)) else lanes
+    weights = sum(math.prod(shape) for shape in parameter_shapes(task, trial.model).values())
+    copies = _COPIES_OF_WEIGHTS
+    copies += _COPIES_WITH_PENALTY if trial.spectral_entropy_weight > 0 else 0
+    copies += _COPIES_WITH_NOISE if trial.weight_noise > 0 else 0
+    noise = together * weights * held_steps(together * weights) if trial.weight_noise > 0 else 0
 
-    # Floats kept per example: forward keeps each layer's activations for backward, which needs as many again.
-    if model.kind == "transformer":
-        per_position = (task.positions * 8 * model.width) * model.depth + task.positions * 2 * model.width
-        per_example = per_position + model.depth * (8 * model.width + 3 * model.hidden)
-        per_example += (model.depth - 1) * (task.positions - 1) * (8 * model.width + 3 * model.hidden)
-    else:
-        per_example = 2 * task.positions * model.width + 3 * model.depth * model.hidden
-    per_example += 3 * task.classes
-    training = 2 * per_example * effective_batch_size(trial)
-    evaluating = per_example * min(CHUNK_EXAMPLES, task.examples) + 4 * task.examples
-    return _FLOAT_BYTES * (copies * weights + max(training, evaluating) + 2 * task.examples)
+    kept = _kept_floats(task, trial.model)
+    training = _BACKWARD * kept * batch_size * together
+    evaluating = kept * min(CHUNK_EXAMPLES, task.examples) * min(together, EVALUATED_LANES)
+    # Complexity is measured on the CPU, one network at a time and on its whole training set.
+    measuring = _BACKWARD * kept * training_size(task.examples, trial.data_fraction)
+    # A GPU's graph keeps the memory of a step for itself.
+    at_once = max(training, evaluating, measuring) if on_cpu else training + evaluating
+    # Targets, outcomes, the split and its permutations.
+    tables = lanes * 14 * task.examples
+    floats = lanes * copies * weights + noise + at_once + tables
+    return (_FIRST_USE_BYTES if on_cpu else 0) + round(_FLOAT_BYTES * floats)
+
+
+def lanes_within(trial: TrialConfig, memory_bytes: float, device: str = "cpu") -> int:
+    """Most lanes of a trial's shape that are sure to fit; 0 if not even one does.
+
+    Raises:
+        ConfigError: the trial cannot be trained.
+    """
+    fits, too_many = 0, 1
+    while run_bytes(trial, too_many, device) <= memory_bytes:
+        fits, too_many = too_many, 2 * too_many
+    while too_many - fits > 1:
+        middle = (fits + too_many) // 2
+        fits, too_many = (middle, too_many) if run_bytes(trial, middle, device) <= memory_bytes else (fits, middle)
+    return fits
+
+
+def _kept_floats(task: Task, model: ModelConfig) -> int:
+    """Floats for each example that a pass forward keeps for the one backward."""
+    positions, width, hidden = task.positions, model.width, model.hidden
+    if model.kind == "mlp":
+        return 2 * positions * width + 3 * model.depth * hidden + 3 * task.classes
+    floats = 3 * task.classes
+    for layer in range(model.depth):
+        queried = 1 if layer == model.depth - 1 else positions
+        floats += queried * (10 * width + 4 * hidden)
+        if model.depth == 1 and task.question is not None and model.attention == "softmax":
+            floats += width + 6 * model.heads * positions
+        else:
+            floats += (4 + 2 * queried) * positions * width
+    return floats

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweep.cohort import cohort_from_dict
-from sweep.cohorts import QUEUE_PER_LANE, SHORT_COHORT_FLOPS, group, parallel_of, plan, record
+from sweep.cohorts import QUEUE_PER_LANE, SHORT_COHORT_FLOPS, group, plan, record
 from sweep.config import SweepConfig
 from sweep.errors import SpecificationError
 from sweep.sizing import trial_flops
@@ -83,7 +83,7 @@ def test_tiny_trials_do_not_make_tiny_cohorts() -> None:
 
 def test_a_specification_says_how_many_processes_the_cluster_has(tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
-    assert parallel_of(tiny()) == parallel_of(tiny(processes="auto")) >= 1
+    assert plan(tiny(), store).sharing == plan(tiny(processes="auto"), store).sharing
     as_said = plan(tiny(seeds=32, processes=4), store)
     assert len(as_said.new) == len(plan(tiny(seeds=32), store, parallel=4).new) == 4
     with pytest.raises(SpecificationError, match="processes must be auto or a whole number of at least 1, got 0"):

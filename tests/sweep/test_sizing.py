@@ -7,10 +7,9 @@ import dataclasses
 import pytest
 
 from sweep.errors import SweepError
-from sweep.sizing import lanes_for, trial_flops
+from sweep.sizing import LANES_ON_A_GPU, lanes_for, trial_flops, watching_flops
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.measuring import MeasuringConfig
-from trainables.memory import lane_bytes
 
 
 @pytest.mark.parametrize(
@@ -31,16 +30,26 @@ def test_more_of_anything_takes_more_work(more: dict[str, object]) -> None:
     )
 
 
+def test_watching_is_a_part_of_the_whole() -> None:
+    trial = TrialConfig(task=TaskConfig(modulus=17), model=ModelConfig(width=32), steps=1000)
+    whole, watching = trial_flops(trial, MeasuringConfig()), watching_flops(trial, MeasuringConfig())
+    assert 0 < watching < whole
+    often = MeasuringConfig(measure_ratio=1.1)
+    assert trial_flops(trial, often) - whole == watching_flops(trial, often) - watching > 0
+
+
 def test_lanes_are_bounded_by_memory() -> None:
     small = TrialConfig(task=TaskConfig(modulus=17), model=ModelConfig(width=32))
     large = TrialConfig(model=ModelConfig(width=4096, layers=8))
-    assert lane_bytes(small) < 2**26 < 2**30 < lane_bytes(large)
-    assert lanes_for(small, "auto", "cpu", 2) == 8
-    assert lanes_for(small, 3, "cpu", 2) == 3
-    with pytest.raises(SweepError, match=r"lanes: 1 of this network need .*; choose a smaller one"):
-        lanes_for(large, "auto", "cpu", 10_000)
-    assert lanes_for(small, "auto", "cuda", 1) > 8
+    assert lanes_for(small, "auto", "cpu", 2**30) == 8
+    assert lanes_for(small, 3, "cpu", 2**30) == 3
+    assert lanes_for(small, "auto", "cuda", 2**34) == LANES_ON_A_GPU
+    assert 8 < lanes_for(small, "auto", "cuda", 2**26) < LANES_ON_A_GPU
+    with pytest.raises(
+        SweepError, match=r"lanes: 1 of this network need .*; choose a smaller one, or fewer processes"
+    ):
+        lanes_for(large, "auto", "cpu", 2**30)
     with pytest.raises(
         SweepError, match=r"lanes: 1,000,000 of this network need .* choose at most [\d,]+, or leave"
     ):
-        lanes_for(small, 1_000_000, "cpu", 1)
+        lanes_for(small, 1_000_000, "cpu", 2**30)

@@ -271,6 +271,7 @@ def test_what_cannot_be_trained_is_refused_before_training() -> None:
     for trials, options, message in (
         ([], {}, "at least one trial"),
         ([trial()], {"lanes": 0}, "lanes must be"),
+        ([trial()], {"device": "gpu"}, "device must be a device of torch, got 'gpu'; use 'cpu' or 'cuda'"),
         ([trial(), trial(batch_size=3)], {}, "one shape"),
         ([trial()], {"measuring": MeasuringConfig(epsilon=3.0)}, "loss of guessing"),
     ):
