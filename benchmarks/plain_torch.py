@@ -80,6 +80,9 @@ class Perceptron(nn.Sequential):
 class PlainTorch:
     """Trains one network; `step` is forward, loss, backward, AdamW."""
 
+    capturable = False
+    """Whether the optimiser keeps the number of the step on the device."""
+
     def __init__(self, task: Task, trial: TrialConfig, device: str) -> None:
         torch.manual_seed(trial.seed)
         network = Transformer if trial.model.kind == "transformer" else Perceptron
@@ -90,6 +93,7 @@ class PlainTorch:
             betas=(trial.adam_beta1, trial.adam_beta2),
             eps=trial.adam_epsilon,
             weight_decay=trial.weight_decay,
+            capturable=self.capturable,
         )
         self.inputs, self.targets = task.inputs.to(device), task.targets.to(device)
 
@@ -101,3 +105,25 @@ class PlainTorch:
             self.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
+
+
+class GraphedPlainTorch(PlainTorch):
+    """The same on a GPU, its step captured as a CUDA graph: what a user could write who knows of it."""
+
+    capturable = True
+    graph: torch.cuda.CUDAGraph | None = None
+
+    def train(self, steps: int, batch_size: int) -> None:
+        """So many steps on random batches, three more the first time."""
+        if self.graph is None:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                super().train(3, batch_size)
+            torch.cuda.current_stream().wait_stream(stream)
+            self.optimiser.zero_grad()
+            self.graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.graph):
+                super().train(1, batch_size)
+        for _ in range(steps):
+            self.graph.replay()
