@@ -79,7 +79,8 @@ def _operator(gram: Tensor, floor: float, weight: Tensor | None = None) -> Tenso
     Times the weights [..., 1], if there are any.
     """
     finite = torch.isfinite(gram.diagonal(dim1=-2, dim2=-1)).all(-1)[..., None]
-    if not bool(finite.all()):
+    # Elsewhere than on a CPU looking would mean waiting.
+    if gram.device.type != "cpu" or not bool(finite.all()):
         gram = torch.where(finite[..., None], gram, torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device))
     eigenvalues, left = torch.linalg.eigh(gram)
     squares = eigenvalues.clamp_min(0)
