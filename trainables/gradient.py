@@ -42,8 +42,9 @@ def loss_gradient(
     """
     if len(weights) == 1 and trains_one_by_one(config, inputs.shape[1], weights.device):
         gradient = torch.empty_like(weights)
-        network = by_hand.Network(config, layout.parameters(weights[0]), layout.parameters(gradient[0]))
-        by_hand.write_gradient(network, inputs[0], targets[0], fixed)
+        with torch.inference_mode():  # nothing to differentiate: a tenth of a millisecond less
+            network = by_hand.Network(config, layout.parameters(weights[0]), layout.parameters(gradient[0]))
+            by_hand.write_gradient(network, inputs[0], targets[0], fixed)
         return gradient
     leaves = layout.leaves(weights)
     logits = forward(config, leaves, inputs, fixed[-1])
