@@ -131,7 +131,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     return Plan(
         trials=requested,
         resume=[resume[index] for index in sorted(resume)],
-        new=group(missing, config, parallel=sharing.at_once, first_index=first_index),
+        new=group(missing, config, sharing=sharing, first_index=first_index),
         satisfied=satisfied,
         failed=failed,
         sharing=sharing,
@@ -160,9 +160,9 @@ def record(decided: Plan, config: SweepConfig, store: Store) -> None:
 
 
 def group(
-    trials: Sequence[TrialConfig], config: SweepConfig, *, parallel: int, first_index: int = 0
+    trials: Sequence[TrialConfig], config: SweepConfig, *, sharing: Sharing, first_index: int = 0
 ) -> list[Cohort]:
-    """Put trials into cohorts: one shape each, so many that `parallel` processes are busy equally long.
+    """Put trials into cohorts: one shape each, so many that all processes are busy equally long.
 
     Which trials of a shape go together is decided by their ids, which are hashes: so every cohort has its share
     of the settings that take long.
@@ -170,7 +170,7 @@ def group(
     Args:
         trials: What to train; each once.
         config: How many lanes, how to measure and when to stop.
-        parallel: Cohorts that run at once.
+        sharing: How many run at once, and what memory each may take.
         first_index: Index of the first cohort.
 
     Returns:
@@ -178,6 +178,7 @@ def group(
     """
     from sweep.sizing import lanes_for, trial_flops
     from trainables.lanes import shape_key
+    from trainables.memory import lanes_within
 
     shapes: dict[Any, list[TrialConfig]] = defaultdict(list)
     for trial in trials:
@@ -185,16 +186,16 @@ def group(
     work = {key: sum(trial_flops(trial, config.measuring) for trial in members) for key, members in shapes.items()}
     total = sum(work.values())
 
-    memory_bytes = _sharing(trials, config, parallel).memory_bytes
     queues: list[tuple[float, list[TrialConfig], int]] = []
     for key, members in shapes.items():
-        lanes = lanes_for(members[0], config.lanes, config.device, memory_bytes)
+        lanes = lanes_for(members[0], config.lanes, config.device, sharing.memory_bytes)
+        fitting = lanes_within(members[0], sharing.memory_bytes, config.device)
         short = int(SHORT_COHORT_FLOPS * len(members) / work[key])
         count = _number_of_cohorts(
-            len(members), lanes, parallel * work[key] / total, longest=max(QUEUE_PER_LANE * lanes, short)
+            len(members), lanes, sharing.at_once * work[key] / total, longest=max(QUEUE_PER_LANE * lanes, short)
         )
         for queue in _deal(members, count):
-            width = lanes if config.lanes != "auto" else _even_lanes(len(queue), lanes)
+            width = lanes if config.lanes != "auto" else min(_even_lanes(len(queue), lanes), fitting)
             queues.append((work[key] * len(queue) / len(members), queue, width))
     queues.sort(key=lambda entry: -entry[0])
 

@@ -145,9 +145,9 @@ class SweepConfig(_Part):
     """Share of trials that the rule never stops, only marks: what makes estimates honest."""
 
     lanes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
-    """Networks that one process trains at once."""
+    """Networks that one process trains at once; auto: as many as fill a core or a GPU, and fit."""
     processes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
-    """Cohorts to train at once: as many as the cluster's workers hold; auto: one a core of this machine."""
+    """Cohorts to train at once: as many as the cluster's workers hold; auto: what suits this machine."""
     keep_networks: Literal["none", "final", "measured"] = "final"
     """Which weights to keep in the table `networks`."""
     results: Annotated[Text, AfterValidator(_some_place)] | None = None

@@ -95,8 +95,8 @@ def share(
 ) -> Sharing:
     """Decide how cohorts share the nodes.
 
-    On cores there is a cohort on each, fewer where memory would not do for one lane in each. A GPU has one cohort,
-    or several where measuring, for which the GPU waits, takes longer than training.
+    On cores there is a cohort on each, fewer where memory would not do for one lane in each. A GPU has one cohort;
+    left to itself also several, where measuring, for which the GPU waits, takes longer than training.
 
     Args:
         trials: One of each shape.
@@ -113,10 +113,10 @@ def share(
         at_once = min(node.cores, room) if processes == "auto" else processes
         here = min(at_once, node.cores)
         return Sharing(at_once, 0, MEMORY_SHARE * node.memory_bytes / here - PROCESS_BYTES)
-    training = sum(trial_flops(trial, measuring) for trial in trials)
+    if processes != "auto":
+        return Sharing(processes, 1, MEMORY_SHARE * node.gpu_bytes)
     watching = sum(watching_flops(trial, measuring) for trial in trials)
-    wanted = 1 + round(watching / max((training - watching) / GPU_CORES, 1.0))
+    training = sum(trial_flops(trial, measuring) for trial in trials) - watching
+    wanted = 1 + round(watching / max(training / GPU_CORES, 1.0))
     on_a_gpu = max(1, min(wanted, node.cores // node.gpus, room // node.gpus, MOST_ON_A_GPU))
-    at_once = node.gpus * on_a_gpu if processes == "auto" else processes
-    on_a_gpu = min(on_a_gpu, at_once)
-    return Sharing(at_once, on_a_gpu, MEMORY_SHARE * node.gpu_bytes / on_a_gpu)
+    return Sharing(node.gpus * on_a_gpu, on_a_gpu, MEMORY_SHARE * node.gpu_bytes / on_a_gpu)

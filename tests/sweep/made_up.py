@@ -7,6 +7,7 @@ import math
 import torch
 
 from sweep.cohort import Cohort
+from sweep.sharing import Sharing
 from sweep.store import RunContext, Store
 from trainables.complexity import METHOD
 from trainables.config import TrialConfig
@@ -94,3 +95,8 @@ def end_trials(
     context = RunContext(cohort=cohort, device="cpu", threads=1)
     store.write_report(cohort.cohort_id, attempt.number, attempt.next_report, rows, context)
     store.write_checkpoint(cohort.cohort_id, attempt.number, attempt.next_report, b"state")
+
+
+def on_cores(count: int) -> Sharing:
+    """So many cohorts at once, with plenty of memory for each."""
+    return Sharing(at_once=count, on_a_gpu=0, memory_bytes=2**34)

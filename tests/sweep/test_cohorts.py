@@ -16,7 +16,7 @@ from sweep.errors import SpecificationError
 from sweep.sizing import trial_flops
 from sweep.space import trials
 from sweep.store import Store
-from tests.sweep.made_up import end_trials
+from tests.sweep.made_up import end_trials, on_cores
 from trainables.lanes import shape_key
 from trainables.measurement import EndedBecause
 
@@ -53,7 +53,7 @@ def test_every_trial_is_in_one_cohort_of_its_shape(
         steps=steps,
     )
     wanted = trials(config)
-    cohorts = group(wanted, config, parallel=parallel, first_index=5)
+    cohorts = group(wanted, config, sharing=on_cores(parallel), first_index=5)
     assert sorted(i for cohort in cohorts for i in cohort.trial_ids) == sorted(trial.trial_id for trial in wanted)
     assert [cohort.index for cohort in cohorts] == [*range(5, 5 + len(cohorts))]
     assert len({cohort.cohort_id for cohort in cohorts}) == len(cohorts)
@@ -67,18 +67,18 @@ def test_every_trial_is_in_one_cohort_of_its_shape(
 
 def test_one_shape_is_spread_evenly_over_the_cores() -> None:
     config = tiny(seeds=32)
-    assert [len(cohort.trials) for cohort in group(trials(config), config, parallel=4)] == [8, 8, 8, 8]
-    assert [len(cohort.trials) for cohort in group(trials(tiny(seeds=3)), config, parallel=4)] == [3]
+    assert [len(cohort.trials) for cohort in group(trials(config), config, sharing=on_cores(4))] == [8, 8, 8, 8]
+    assert [len(cohort.trials) for cohort in group(trials(tiny(seeds=3)), config, sharing=on_cores(4))] == [3]
 
 
 def test_tiny_trials_do_not_make_tiny_cohorts() -> None:
     config = tiny(seeds=1000)
-    cohorts = group(trials(config), config, parallel=1)
+    cohorts = group(trials(config), config, sharing=on_cores(1))
     work = [sum(trial_flops(trial, config.measuring) for trial in cohort.trials) for cohort in cohorts]
     assert 0.5 * SHORT_COHORT_FLOPS < min(work) <= max(work) <= SHORT_COHORT_FLOPS
     assert {cohort.lanes for cohort in cohorts} == {8}
     # All machines have their share even so.
-    assert len(group(trials(config), config, parallel=40)) >= 40
+    assert len(group(trials(config), config, sharing=on_cores(40))) >= 40
 
 
 def test_a_specification_says_how_many_processes_the_cluster_has(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_specification_says_how_many_processes_the_cluster_has(tmp_path: Path)
 
 def test_nine_trials_do_not_wait_for_eight_lanes() -> None:
     config = tiny(seeds=9)
-    assert [cohort.lanes for cohort in group(trials(config), config, parallel=1)] == [9]
+    assert [cohort.lanes for cohort in group(trials(config), config, sharing=on_cores(1))] == [9]
 
 
 def test_a_plan_writes_nothing_and_a_record_all(store: Store) -> None:

@@ -14,6 +14,7 @@ from sweep.cohorts import group
 from sweep.config import SweepConfig
 from sweep.progress import PLAIN_EVERY_S, NoProgress, Snapshot, SteadyConsole, Tally, TerminalProgress, duration
 from sweep.space import trials
+from tests.sweep.made_up import on_cores
 
 
 class Clock:
@@ -31,7 +32,7 @@ def cohorts() -> list[Cohort]:
     config = SweepConfig(
         task={"modulus": 7}, model={"kind": "mlp", "width": 4}, weight_decay=[0.0, 1.0], seeds=2, steps=1000
     )
-    [template, *_] = group(trials(config), config, parallel=1)
+    [template, *_] = group(trials(config), config, sharing=on_cores(1))
     everything = trials(config)
     return [
         dataclasses.replace(template, cohort_id=f"c{index}", index=index, trials=tuple(everything[2 * index :][:2]))

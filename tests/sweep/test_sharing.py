@@ -57,7 +57,8 @@ def test_a_gpu_has_more_cohorts_the_longer_it_would_wait_for_measurements() -> N
     assert str(shared) == "32 at a time, 4 on a GPU, which trains some while others are measured"
     few_cores = Node(cores=8, memory_bytes=64 * GIB, gpus=4, gpu_bytes=GIB)
     assert sharing("cuda", few_cores).on_a_gpu == 2
-    assert sharing("cuda", SERVER, processes=1).on_a_gpu == 1
+    asked = sharing("cuda", SERVER, processes=100)
+    assert (asked.at_once, asked.on_a_gpu, asked.memory_bytes) == (100, 1, alone.memory_bytes)
 
 
 def test_this_machine() -> None:
@@ -71,3 +72,15 @@ def test_this_machine() -> None:
 def test_a_plan_for_a_gpu_that_is_not_here_says_so(tmp_path: Path) -> None:
     config = SweepConfig(task={"modulus": 7}, model={"width": 8}, data_fraction=0.5, device="cuda")
     assert plan(config, Store(tmp_path)).notes == [NO_GPU_HERE]
+
+
+def test_cohorts_that_share_a_gpu_share_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "sweep.sharing.this_node", lambda: Node(cores=8, memory_bytes=64 * GIB, gpus=1, gpu_bytes=GIB)
+    )
+    config = SweepConfig(task={"modulus": 17}, model={"width": 64}, device="cuda", seeds=300)
+    decided = plan(config, Store(tmp_path))
+    assert decided.sharing.on_a_gpu > 1
+    widest = max(cohort.lanes for cohort in decided.new)
+    assert decided.sharing.on_a_gpu * run_bytes(decided.trials[0], widest, "cuda") <= MEMORY_SHARE * GIB
+    assert widest > 2
