@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from trainables.complexity import METHOD
-from trainables.complexity.shares import bytes_by_tensor
 from trainables.network_measurement import DecodedNetwork, scores
 from trainables.networks import LoadedNetwork
 from trainables.sizes import bzip2_bytes
@@ -80,5 +79,5 @@ def _measurement(entry: DecodedNetwork, file: str | None) -> dict[str, Any]:
         "val_accuracy": entry.scores.val_accuracy,
         "evaluations": result.evaluations,
         "wall_s": result.wall_s,
-        "bytes_by_tensor": bytes_by_tensor(result.bitstream, result.decoded),
+        "bytes_by_tensor": dict(result.bytes_by_tensor),
     }

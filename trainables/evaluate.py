@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from trainables.complexity import METHOD, ComplexityResult, measure
+from trainables.complexity.measuring import measure_lanes
+from trainables.complexity.objective import ClassificationObjective
+from trainables.complexity.result import METHOD, ComplexityResult
 from trainables.config import ModelConfig, TrialConfig
 from trainables.measurement import ComplexityMeasurement, MatrixMeasurement
 from trainables.measuring import MeasuringConfig
@@ -110,16 +112,16 @@ def complexities(
 ) -> tuple[ComplexityMeasurement, ...]:
     """Complexity at every epsilon, primary first, with the accuracies of the decoded networks.
 
-    The distortion is that of the full training set with the labels trained on, noisy ones included. Its gradient is
-    left on: the measure rounds finely what the loss feels.
+    The distortion is that of the full training set with the labels trained on, noisy ones included.
     """
+
+    def logits(candidates: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        return forward(trial.model, candidates, inputs, task.question)
+
     inputs, labels = task.inputs[split.train], split.targets[split.train]
-
-    def training_losses(candidate: Mapping[str, Tensor]) -> Tensor:
-        one_lane = {name: weight[None] for name, weight in candidate.items()}
-        return table_outcomes(trial.model, one_lane, inputs, labels[None], task.question)[0][0]
-
-    results = measure(network, training_losses, measuring.epsilons)
+    objective = ClassificationObjective(logits, inputs, labels[None])
+    lanes = {name: weight[None] for name, weight in network.items()}
+    results = [one_lane[0] for one_lane in measure_lanes(lanes, objective, measuring.epsilons)]
     return tuple(_complexity(trial, task, split, result) for result in results)
 
 

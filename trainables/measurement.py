@@ -42,7 +42,7 @@ class ComplexityMeasurement:
     evaluations: int
     """Candidates whose training loss was computed: the search budget spent."""
     method: str
-    """Name and version of the method, e.g. `svd-round-2`; numbers of different methods are never compared."""
+    """Name and version of the method, e.g. `feedback-1`; numbers of different methods are never compared."""
     wall_s: float
 
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.complexity import ComplexityResult, measure
+from trainables.complexity.measuring import measure_lanes
+from trainables.complexity.objective import ClassificationObjective
+from trainables.complexity.result import ComplexityResult
 from trainables.evaluate import Scores
+from trainables.models import forward
 from trainables.networks import LoadedNetwork
 
 
@@ -47,12 +50,15 @@ def measure_network(
         MeasurementError: a network or epsilon for which complexity is not defined.
     """
 
-    def loss(parameters: Mapping[str, Tensor]) -> Tensor:
-        return network.outcomes(_without_prefix(network, parameters), network.train)[0]
+    question = network.table().question
 
-    named = {network.prefix + name: weight for name, weight in network.parameters.items()}
+    def logits(parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        return forward(network.model, _without_prefix(network, parameters), inputs, question)
+
+    objective = ClassificationObjective(logits, network.train[:, :-1], network.train[None, :, -1])
+    lanes = {network.prefix + name: weight[None] for name, weight in network.parameters.items()}
     chosen = {} if budget is None else {"budget": budget}
-    results = measure(named, loss, epsilons, **chosen)  # type: ignore[arg-type]
+    results = [lane for (lane,) in measure_lanes(lanes, objective, epsilons, **chosen)]  # type: ignore[arg-type]
     return [DecodedNetwork(result, scores(network, _without_prefix(network, result.decoded))) for result in results]
 
 

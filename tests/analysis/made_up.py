@@ -193,7 +193,7 @@ def trial_row(config: TrialConfig, fate: Fate, last: int) -> dict[str, Any]:
         "memorised_at": 0.99,
         "grokked_at": 0.99,
         "epsilon": 1.0,
-        "complexity_method": "svd-round-2",
+        "complexity_method": "feedback-1",
         "parameters": 60_000,
         "training_examples": int(config.data_fraction * 3_481),
         "validation_examples": 3_481 - int(config.data_fraction * 3_481),
@@ -261,7 +261,7 @@ def _write_cohort(folder: Path, cohort: str, index: int, fates: list[tuple[Trial
             "train_accuracy": row["train_accuracy"],
             "val_accuracy": row["val_accuracy"],
             "evaluations": 20,
-            "method": "svd-round-2",
+            "method": "feedback-1",
             "wall_s": 0.2,
         }
         for row in rows

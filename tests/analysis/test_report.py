@@ -65,7 +65,7 @@ def test_the_page_answers_the_questions(files: ReportFiles) -> None:
         assert f'id="{section}"' in page
     for expected in (
         "trials grokked (", "budget ended", "comprehension", "too few to say", "lane-seconds", "2.13.0",
-        "svd-round-2", "spectral entropy weight", "of 36 trials", "<svg",
+        "feedback-1", "spectral entropy weight", "of 36 trials", "<svg",
     ):  # fmt: skip
         assert expected in page
 

@@ -1,111 +1,198 @@
-"""The integers that stand for one tensor, and the exact arithmetic that turns them into weights.
+"""The integers that stand for one piece of a network, and the exact arithmetic that turns them into weights.
 
 Reconstruction is part of the decoder, so it must give the same bits on every machine. Every product and
 sum below is over integers (times powers of two) small enough to be exact in float64: then neither the order
-of a sum nor the number of threads can matter, and a fast matrix product may be used. Only the last product,
-with the step, rounds, once per weight, and so does the conversion to the tensor's dtype.
+of a sum nor the number of threads can matter, and a fast matrix product may be used. Only the last product, with
+the scale, and the last sum, with the mean, round, once per weight, and so does the conversion to the
+tensor's dtype.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainables.complexity.transform import SCALE_BITS, integer_matrix
+
 Integers = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
-#: Steps are 2^(k/16) for an integer k; the sixteen fractions are written out since `pow` differs by machine.
-STEPS_PER_OCTAVE = 16
-_FRACTIONS = tuple(
-    float.fromhex(text)
-    for text in (
-        "0x1.0000000000000p+0",
-        "0x1.0b5586cf9890fp+0",
-        "0x1.172b83c7d517bp+0",
-        "0x1.2387a6e756238p+0",
-        "0x1.306fe0a31b715p+0",
-        "0x1.3dea64c123422p+0",
-        "0x1.4bfdad5362a27p+0",
-        "0x1.5ab07dd485429p+0",
-        "0x1.6a09e667f3bcdp+0",
-        "0x1.7a11473eb0187p+0",
-        "0x1.8ace5422aa0dbp+0",
-        "0x1.9c49182a3f090p+0",
-        "0x1.ae89f995ad3adp+0",
-        "0x1.c199bdd85529cp+0",
-        "0x1.d5818dcfba487p+0",
-        "0x1.ea4afa2a490dap+0",
-    )
-)
+#: Integers of larger magnitude are not coded: rounding that finely is no compression.
+LARGEST_INTEGER = 2**24
+
+#: Scales are 2^(k / 128) for an integer k.
+SCALES_PER_OCTAVE = 128
+LARGEST_SCALE = 128 * SCALES_PER_OCTAVE
+
+#: Row scales are 2^(k / 2) for an integer k from the smallest to the largest, as integers times 2^12.
+SMALLEST_ROW_SCALE = -4
+LARGEST_ROW_SCALE = 8
+_ROW_SCALE_BITS = 12
+_ROW_SCALES = (1024, 1448, 2048, 2896, 4096, 5793, 8192, 11585, 16384, 23170, 32768, 46341, 65536)
+
+#: Means are float32 without their last bits: sign, exponent and eleven bits of precision.
+MEAN_BITS = 19
 
 #: Float64 holds all integers up to here.
 EXACT = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
+class Transform:
+    """A Fourier transform that the decoder undoes, see `trainables.complexity.transform`."""
+
+    axis: int
+    """1: of every column, along the rows' numbers; 2: of every row, along the columns'."""
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Zeros:
-    """A tensor the loss does not see, or that is zero."""
+    """A piece whose entries are all equal: to its mean."""
+
+    mean: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """Weights rounded one by one: weight = step x integer."""
+    """Weights rounded one by one: weight = scale x row scale x integer + mean, transformed back."""
 
-    step: int
-    """The step is 2^(step / 16)."""
+    scale: int
     integers: Integers
-    """[number of weights]"""
+    """[rows, columns] of the piece."""
+    exponents: Integers = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
+    """[rows]: row scales are 2^(exponent / 2); empty where all are 1."""
+    transform: Transform | None = None
+    mean: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """A matrix as two rounded factors: weights = step x left diag(2^-exponents) right."""
+    """A matrix as two rounded factors: weights = scale x left^T diag(2^-e) right, transformed back.
 
-    step: int
+    The exponent e of a component is about the binary logarithm of the norm of its row of the left factor.
+    """
+
+    scale: int
     left: Integers
-    """[rank, rows]: component k's column of the left factor, U_k s_k / step rounded."""
+    """[rank, rows]"""
     right: Integers
-    """[rank, columns]: s_k V_k / step rounded."""
-    exponents: Integers
-    """[rank]: log2(s_k / step) rounded, so that the product is in the scale of the matrix again."""
+    """[rank, columns]"""
+    transform: Transform | None = None
 
-
-#: Integers of larger magnitude are not coded: rounding that finely is no compression.
-LARGEST_INTEGER = 2**30
 
 Code = Zeros | Direct | Factors
 
 
-def step_size(step: int) -> float:
-    """2^(step / 16), the same float64 on every machine."""
-    octave, fraction = divmod(step, STEPS_PER_OCTAVE)
-    return math.ldexp(_FRACTIONS[fraction], octave)
+@cache
+def _fractions() -> tuple[float, ...]:
+    """2^(k / 128) for k from 0 to 127, in integer arithmetic since `pow` differs by machine."""
+    bits = 120
+    root = 1 << (2 * bits)  # the root of 2^(2 bits) is 1 with so many fractional bits
+    roots = []
+    power = 2 << bits
+    for _ in range(SCALES_PER_OCTAVE.bit_length() - 1):
+        power = math.isqrt(power << bits)
+        roots.append(power)  # 2^(1/2), 2^(1/4), ...
+    found = []
+    for k in range(SCALES_PER_OCTAVE):
+        value = math.isqrt(root)
+        for place, factor in enumerate(roots):
+            if k >> (len(roots) - 1 - place) & 1:
+                value = value * factor >> bits
+        found.append(math.ldexp(value >> (bits - 60), -60))
+    return tuple(found)
 
 
-def is_exact(code: Factors) -> bool:
-    """Whether the product of these factors is exact in float64 in whatever order it is summed."""
-    if code.exponents.size == 0:
-        return True
-    largest = int(code.exponents.max())
-    reach = np.abs(code.left).max(axis=1).astype(np.float64) * np.abs(code.right).max(axis=1).astype(np.float64)
-    return bool(np.sum(np.ldexp(reach, largest - code.exponents)) < EXACT)
+def scale_size(scale: int) -> float:
+    """2^(scale / 128), the same float64 on every machine."""
+    octave, fraction = divmod(scale, SCALES_PER_OCTAVE)
+    return math.ldexp(_fractions()[fraction], octave)
 
 
-def weights(code: Code, size: int) -> Floats:
-    """The weights as float64 [size], row by row; the caller has checked that the code belongs to that size."""
+def nearest_scale(size: float) -> int:
+    """The scale whose size is nearest, within the limits."""
+    return min(max(round(SCALES_PER_OCTAVE * math.log2(size)), -LARGEST_SCALE), LARGEST_SCALE)
+
+
+def row_scales(exponents: Tensor) -> Tensor:
+    """The row scales that exponents [...] (floats with integer values) stand for."""
+    table = torch.tensor(_ROW_SCALES, dtype=exponents.dtype, device=exponents.device) / 2.0**_ROW_SCALE_BITS
+    return table[exponents.long() - SMALLEST_ROW_SCALE]
+
+
+def mean_bits(mean: float) -> int:
+    """The bits a mean is sent in."""
+    dropped = 32 - MEAN_BITS
+    return (int(np.float32(mean).view(np.uint32)) + (1 << dropped - 1)) >> dropped
+
+
+def mean_from_bits(bits: int) -> float:
+    """The mean that bits stand for; infinite or NaN for bits that no mean has."""
+    return float(np.uint32(bits << (32 - MEAN_BITS)).view(np.float32))
+
+
+def exponents_of(left: Integers) -> npt.NDArray[np.int64]:
+    """[rank] floor of the binary logarithm of the Euclidean norm of each row of a left factor; 0 of a zero row."""
+    squares = (left.astype(np.float64) ** 2).sum(axis=1)
+    return np.asarray((np.frexp(np.maximum(squares, 1.0))[1] - 1) // 2, dtype=np.int64)
+
+
+def is_exact(code: Code) -> bool:
+    """Whether every sum of the reconstruction is exact in float64 in whatever order it is summed."""
     if isinstance(code, Zeros):
-        return np.zeros(size)
+        return True
     if isinstance(code, Direct):
-        return code.integers.astype(np.float64) * step_size(code.step)
-    scaled = np.ldexp(code.left.astype(np.float64), -code.exponents[:, None])
-    return np.asarray((scaled.T @ code.right.astype(np.float64)) * step_size(code.step)).reshape(-1)
+        reach = float(np.abs(code.integers).max(initial=0))
+        if code.exponents.size:
+            reach *= _ROW_SCALES[-1]
+    else:
+        # The squares of the left factor are summed, too.
+        if float(np.abs(code.left).max(initial=0)) ** 2 * code.left.shape[1] >= EXACT:
+            return False
+        exponents = exponents_of(code.left)
+        largest = int(exponents.max(initial=0))
+        product = np.abs(code.left).max(axis=1, initial=0).astype(np.float64) * np.abs(code.right).max(
+            axis=1, initial=0
+        )
+        reach = float(np.sum(np.ldexp(product, largest - exponents)))
+    if code.transform is not None:
+        # A column of the orthogonal matrix has no more than the square root of its length as sum of magnitudes.
+        reach *= 2.0**SCALE_BITS * (math.sqrt(code.transform.length) + 1)
+    return reach < EXACT
 
 
-def reconstruct(code: Code, like: Tensor) -> Tensor:
-    """The weights as a tensor with the shape, dtype and device of `like`, whose values are not used."""
-    return torch.from_numpy(weights(code, like.numel())).to(like.dtype).reshape(like.shape).to(like.device)
+def reconstruct(code: Code, rows: int, columns: int) -> Floats:
+    """The weights [rows, columns] of a piece."""
+    if isinstance(code, Zeros):
+        return np.full((rows, columns), code.mean)
+    shift = 0
+    if isinstance(code, Direct):
+        whole = code.integers.astype(np.float64)
+        if code.exponents.size:
+            table = np.array(_ROW_SCALES, dtype=np.float64)
+            whole = whole * table[code.exponents - SMALLEST_ROW_SCALE][:, None]
+            shift = _ROW_SCALE_BITS
+    else:
+        exponents = exponents_of(code.left)
+        shift = int(exponents.max(initial=0))
+        whole = np.ldexp(code.left.astype(np.float64), (shift - exponents)[:, None]).T @ code.right.astype(
+            np.float64
+        )
+    if code.transform is not None:
+        whole, shift = _transformed_back(whole, code.transform), shift + SCALE_BITS
+    weights = np.asarray(np.ldexp(whole, -shift) * scale_size(code.scale))
+    # Adding 0 makes a negative zero, which not every machine finds, a positive one.
+    return weights + (code.mean if isinstance(code, Direct) else 0.0)
+
+
+def _transformed_back(whole: Floats, transform: Transform) -> Floats:
+    along = whole.shape[0] if transform.axis == 1 else whole.shape[1]
+    matrix = integer_matrix(transform.length, along).astype(np.float64)
+    return np.asarray(matrix.T @ whole if transform.axis == 1 else whole @ matrix)

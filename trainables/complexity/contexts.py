@@ -104,6 +104,18 @@ class Table:
             self._counts = (self._counts + 1) // 2
         return coded
 
+    def code_in_blocks(self, coder: Coder, values: Integers | None, count: int) -> Wide:
+        """Code that many values, each block by the counts of those before it; blocks grow."""
+        parts = [np.zeros(0, dtype=np.int64)]
+        done, block = 0, 8
+        while done < count:
+            block = min(block, count - done)
+            part = None if values is None else values[done : done + block]
+            parts.append(self.code(coder, part, block).astype(np.int64))
+            done += block
+            block = max(8, done)
+        return np.concatenate(parts)
+
 
 class NumberTable:
     """Adaptive code of integers from 0 to 2^31: how many bits, by a table, then the bits."""

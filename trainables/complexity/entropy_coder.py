@@ -49,12 +49,17 @@ class Coder(Protocol):
         """Code integers of equal probability, value i from 0 to below 2^widths[i]; None when decoding."""
         ...
 
+    def begin(self, name: str) -> None:
+        """Say what all that follows belongs to, until the next call."""
+        ...
+
 
 class Encoder:
     """Collects symbols; `finish` gives the bytes."""
 
     def __init__(self) -> None:
         self._collected: list[tuple[Integers, npt.NDArray[np.float32] | None, Indices | Integers]] = []
+        self._owners: list[tuple[str, int]] = []
 
     def symbols(self, values: Integers | None, frequencies: Frequencies, rows: Indices) -> Integers:
         """See `Coder`."""
@@ -70,6 +75,19 @@ class Encoder:
             pieces = (values[chosen] >> shift) & (sizes - 1)
             self._collected.append((pieces.astype(np.int32), None, sizes))
         return values
+
+    def begin(self, name: str) -> None:
+        """See `Coder`."""
+        self._owners.append((name, len(self._collected)))
+
+    def bits_by_owner(self) -> dict[str, float]:
+        """The ideal code length, in bits, of the symbols that belong to each name."""
+        found: dict[str, float] = {}
+        ends = [first for _, first in self._owners[1:]] + [len(self._collected)]
+        for (name, first), end in zip(self._owners, ends, strict=True):
+            bits = sum(_code_length(*one) for one in self._collected[first:end])
+            found[name] = found.get(name, 0.0) + bits
+        return found
 
     def finish(self) -> bytes:
         """The stream: no header, no padding."""
@@ -111,10 +129,21 @@ class Decoder:
             decoded[chosen] |= self._coder.decode(_UNIFORM, sizes).astype(np.int64) << shift
         return decoded
 
+    def begin(self, name: str) -> None:
+        """See `Coder`; nothing to a decoder."""
+
     def finish(self) -> None:
         """Raise BitstreamError unless the stream ends here."""
         if not self._coder.is_empty():
             raise BitstreamError("coded integers must end with the last tensor; the stream is damaged")
+
+
+def _code_length(values: Integers, frequencies: npt.NDArray[np.float32] | None, rows: Indices | Integers) -> float:
+    """Bits of one collected part."""
+    if frequencies is None:
+        return float(np.log2(rows).sum())
+    chosen = frequencies[rows, values] / frequencies.sum(axis=1)[rows]
+    return float(-np.log2(chosen).sum())
 
 
 def _pieces(widths: Integers) -> list[tuple[int, npt.NDArray[np.int64], Integers]]:

@@ -1,29 +1,30 @@
-"""What a network is measured against: every form of the arguments as one function from tensors to losses [n]."""
+"""What a network is measured against: every form of the arguments of `measure` as an objective."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from trainables.complexity.network import Network
+from trainables.complexity.objective import ClassificationObjective, FunctionObjective, Objective
 from trainables.errors import MeasurementError
 
 Loss = Callable[[Mapping[str, Tensor]], Tensor]
 
+#: What a module is checked on before anything is searched.
+_CHECKED_EXAMPLES = 256
+
 #: Two evaluations of one network may differ by this share of 1 + loss; more is another loss each time.
 DETERMINISM = 1e-6
 
-#: Examples that a module is run on at once, so that memory does not grow with the training set.
-CHUNK_EXAMPLES = 2048
 
-
-def training_loss(network: Network, loss: Loss | None, inputs: Tensor | None, targets: Tensor | None) -> Loss:
-    """The loss that the arguments of `measure` mean.
+def training_objective(
+    network: Network, loss: Loss | None, inputs: Tensor | None, targets: Tensor | None
+) -> Objective:
+    """The objective that the arguments of `measure` mean.
 
     Args:
         network: the network to measure.
@@ -32,7 +33,7 @@ def training_loss(network: Network, loss: Loss | None, inputs: Tensor | None, ta
         targets: [n] classes, or [n, ...] where the module answers with [n, classes, ...].
 
     Returns:
-        From tensors to losses [n] in nats; a scalar loss comes out as one example.
+        An objective with one lane; a scalar loss comes out as one example.
 
     Raises:
         MeasurementError: arguments that do not belong together, or a module that does not answer the inputs
@@ -48,7 +49,7 @@ def training_loss(network: Network, loss: Loss | None, inputs: Tensor | None, ta
                 f"loss must be a function from tensors to losses, got {type(loss).__name__}; "
                 "name the distortion bounds, epsilons=[1.0]"
             )
-        return _checked(loss)
+        return FunctionObjective(_checked(loss))
     if inputs is None or targets is None:
         got = "neither" if inputs is targets else "inputs only" if targets is None else "targets only"
         raise MeasurementError(f"give a loss, or both inputs= and targets=, got {got}")
@@ -60,26 +61,32 @@ def training_loss(network: Network, loss: Loss | None, inputs: Tensor | None, ta
     return _cross_entropy(network, inputs, targets)
 
 
-def base_loss(loss: Loss, parameters: Mapping[str, Tensor]) -> float:
-    """Mean loss of the network itself, nats per example, checked to be one.
+def base_losses(objective: Objective, parameters: Mapping[str, Tensor]) -> Tensor:
+    """[L] mean losses of networks [L, ...] themselves, nats per example, checked to be some.
 
     Raises:
-        MeasurementError: it is not finite, or not the same twice.
+        MeasurementError: one is not finite, or not the same twice.
     """
-    values = []
-    for _ in range(2):
-        with torch.no_grad():
-            values.append(float(loss(parameters).double().mean()))
-    if not math.isfinite(values[0]):
+    with torch.no_grad():
+        losses = objective.losses(parameters).double()
+        again = objective.losses(parameters, _CHECKED_EXAMPLES).double()
+    found, first, second = losses.mean(1), losses[:, : again.shape[1]].mean(1), again.mean(1)
+    if not bool(found.isfinite().all()):
         raise MeasurementError(
-            f"the network's own loss must be finite, got {values[0]}; a diverged network has none"
+            f"the network's own loss must be finite, got {_some(found[~found.isfinite()])}; "
+            "a diverged network has none"
         )
-    if not abs(values[0] - values[1]) <= DETERMINISM * (1 + abs(values[0])):
+    same = (first - second).abs() <= DETERMINISM * (1 + first.abs())
+    if not bool(same.all()):
         raise MeasurementError(
-            f"loss must be deterministic, got {values[0]} and then {values[1]} for the same weights; "
-            "switch dropout and sampling off, and use the whole training set"
+            f"loss must be deterministic, got {_some(first[~same])} and then {_some(second[~same])} for the same "
+            "weights; switch dropout and sampling off, and use the whole training set"
         )
-    return values[0]
+    return found
+
+
+def _some(values: Tensor) -> float:
+    return float(values[0])
 
 
 def _checked(loss: Loss) -> Loss:
@@ -96,8 +103,7 @@ def _checked(loss: Loss) -> Loss:
     return losses
 
 
-def _cross_entropy(module: nn.Module, inputs: Tensor, targets: Tensor) -> Loss:
-    """Every prediction counts as an example: a module with logits [n, classes, T] has n T of them."""
+def _cross_entropy(module: nn.Module, inputs: Tensor, targets: Tensor) -> Objective:
     if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
         raise MeasurementError(
             f"inputs and targets must be tensors, got {type(inputs).__name__} and {type(targets).__name__}; "
@@ -111,25 +117,19 @@ def _cross_entropy(module: nn.Module, inputs: Tensor, targets: Tensor) -> Loss:
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
         raise MeasurementError(f"targets must be the numbers of classes, got {targets.dtype}; use targets.long()")
     _check_answer(module, inputs, targets)
-    classes = targets.long()
 
-    def losses(parameters: Mapping[str, Tensor]) -> Tensor:
-        found = []
+    def logits(parameters: Mapping[str, Tensor], some: Tensor) -> Tensor:
+        network = {name: tensor[0] for name, tensor in parameters.items()}
         with _evaluating(module):
-            for first in range(0, len(inputs), CHUNK_EXAMPLES):
-                part = slice(first, first + CHUNK_EXAMPLES)
-                logits = torch.func.functional_call(module, dict(parameters), (inputs[part],))
-                # Half-precision losses would hide what a small epsilon asks for.
-                logits = logits if logits.dtype == torch.float64 else logits.float()
-                found.append(functional.cross_entropy(logits, classes[part], reduction="none").reshape(-1))
-        return torch.cat(found)
+            found: Tensor = torch.func.functional_call(module, network, (some,))
+        return found[None]
 
-    return losses
+    return ClassificationObjective(logits, inputs, targets.long()[None])
 
 
 def _check_answer(module: nn.Module, inputs: Tensor, targets: Tensor) -> None:
     """Run the module once on a few examples, so that what does not fit is said before anything is searched."""
-    few = inputs[:CHUNK_EXAMPLES]
+    few = inputs[:_CHECKED_EXAMPLES]
     with torch.no_grad(), _evaluating(module):
         try:
             logits = module(few)

@@ -1,7 +1,7 @@
 """Integer matrices by adaptive contexts: what is zero, how large rows are, then blocks of rows.
 
-An entry's class follows from its row's mean magnitude, which is sent first (or follows from what the decoder
-knows), times how its column has turned out so far. A block of rows is coded at once by the counts and the
+An entry's class follows from its row's mean magnitude, which is sent first, times how its column has turned
+out so far. A block of rows is coded at once by the counts and the
 columns of the blocks before.
 """
 
@@ -19,15 +19,12 @@ from trainables.complexity.contexts import (
     FRACTION_BITS,
     ONE,
     Magnitudes,
-    NumberTable,
     Table,
     Wide,
     class_means,
     classes_of,
 )
 from trainables.complexity.entropy_coder import Coder
-from trainables.complexity.estimate import geometric_bits
-from trainables.errors import BitstreamError
 
 #: Symbols of the first block; a later one may be this part of what is coded already. Fewer blocks are faster.
 _FIRST_BLOCK = 128
@@ -54,30 +51,12 @@ class MatrixCoder:
         self._levels = Table([1 + (64 >> min(abs(k - 16) // 4, 6)) for k in range(CLASSES)])
         self._alike = Table([32, 32])
         self._any_dead = Table([32, 32])
-        self._has_offset = Table([32, 32])
-        self._offsets = NumberTable(4)
-
-    def vector(self, values: Wide | None, size: int) -> Wide:
-        """Code a vector [size]: what its values are about, where that helps, and the differences."""
-        offset = None if values is None else _useful_offset(values)
-        has_offset = None if offset is None else np.array([int(offset != 0)], dtype=np.int32)
-        if self._has_offset.code(self._coder, has_offset, 1)[0]:
-            offset = self._offsets.code_signed(self._coder, offset)
-        else:
-            offset = 0
-        differences = None if values is None else (values - offset)[None, :]
-        coded: Wide = self.matrix(differences, 1, size, largest=2 * LARGEST_INTEGER)[0] + offset
-        if values is None and int(np.abs(coded).max()) > LARGEST_INTEGER:
-            raise BitstreamError(f"integers must be at most {LARGEST_INTEGER} in magnitude, got a larger one")
-        return coded
 
     def matrix(
         self,
         values: Wide | None,
         rows: int,
         columns: int,
-        norms: Wide | None = None,
-        largest: int = LARGEST_INTEGER,
     ) -> Wide:
         """Code a matrix.
 
@@ -85,9 +64,6 @@ class MatrixCoder:
             values: [rows, columns]; None when decoding.
             rows: its rows.
             columns: its columns.
-            norms: [rows] about the Euclidean norm of each row, where the decoder knows it; otherwise the mean
-                magnitude of every row is coded.
-            largest: no magnitude is above this.
 
         Raises:
             BitstreamError: decoding gives an integer that is too large.
@@ -101,12 +77,8 @@ class MatrixCoder:
         if not (live_rows.size and live_columns.size):
             return decoded
         inside = None if values is None else values[np.ix_(live_rows, live_columns)]
-        if norms is None:
-            means = self._row_means(inside, live_rows.size)
-        else:
-            # The mean magnitude of a Gaussian is 4/5 of its root mean square.
-            means = norms[live_rows] * (ONE * 4 // 5) * 16 // math.isqrt(256 * live_columns.size)
-        decoded[np.ix_(live_rows, live_columns)] = self._entries(inside, means, live_columns.size, largest)
+        means = self._row_means(inside, live_rows.size)
+        decoded[np.ix_(live_rows, live_columns)] = self._entries(inside, means, live_columns.size)
         return decoded
 
     def _live(self, live: npt.NDArray[np.bool_] | None, count: int) -> Wide:
@@ -115,7 +87,7 @@ class MatrixCoder:
         if not self._any_dead.code(self._coder, any_dead, 1)[0]:
             return np.arange(count)
         symbols = None if live is None else live.astype(np.int32)
-        return np.flatnonzero(self._in_blocks(Table([16, 16]), symbols, count))
+        return np.flatnonzero(Table([16, 16]).code_in_blocks(self._coder, symbols, count))
 
     def _row_means(self, values: Wide | None, rows: int) -> Wide:
         """Mean magnitudes [rows] in fixed point, rounded to half octaves; one for all where rows are alike."""
@@ -131,24 +103,13 @@ class MatrixCoder:
         if rows == 1 or self._alike.code(self._coder, alike, 1)[0]:
             return np.full(rows, class_means()[first], dtype=np.int64)
         near = Table([1 + (64 >> min(2 * abs(k - first), 8)) for k in range(CLASSES)])
-        rest = self._in_blocks(near, None if levels is None else levels[1:], rows - 1)
+        rest = near.code_in_blocks(self._coder, None if levels is None else levels[1:], rows - 1)
         return np.asarray(class_means()[np.concatenate([[first], rest])])
 
-    def _in_blocks(self, table: Table, symbols: Integers | None, count: int) -> Wide:
-        parts = [np.zeros(0, dtype=np.int64)]
-        done, block = 0, 8
-        while done < count:
-            block = min(block, count - done)
-            part = None if symbols is None else symbols[done : done + block]
-            parts.append(table.code(self._coder, part, block).astype(np.int64))
-            done += block
-            block = max(8, done)
-        return np.concatenate(parts)
-
-    def _entries(self, values: Wide | None, means: Wide, columns: int, largest: int) -> Wide:
+    def _entries(self, values: Wide | None, means: Wide, columns: int) -> Wide:
         self._magnitudes.new_matrix()
         if means.size == 1:
-            return self._row(values, int(means[0]), columns, largest)
+            return self._row(values, int(means[0]), columns)
         rows = means.size
         counted_means = np.minimum(means, _LARGEST_COUNTED * ONE)
         prior = _PRIOR_UNITS * ONE + _PRIOR_ROWS * int(counted_means.sum()) // rows
@@ -160,18 +121,18 @@ class MatrixCoder:
             ratios = (column_sums + (prior * overall >> FRACTION_BITS)) * ONE // (expected_sum + prior)
             classes = classes_of(means[part, None] * np.minimum(ratios, _LARGEST_RATIO) >> FRACTION_BITS)
             given = None if values is None else values[part].reshape(-1)
-            found = self._magnitudes.code(self._coder, given, classes.reshape(-1), largest)
+            found = self._magnitudes.code(self._coder, given, classes.reshape(-1), LARGEST_INTEGER)
             decoded[part] = found.reshape(-1, columns)
             column_sums += np.minimum(np.abs(decoded[part]), _LARGEST_COUNTED).sum(axis=0) << FRACTION_BITS
             expected_sum += int(counted_means[part].sum())
         return decoded
 
-    def _row(self, values: Wide | None, mean: int, columns: int, largest: int) -> Wide:
+    def _row(self, values: Wide | None, mean: int, columns: int) -> Wide:
         decoded = np.zeros((1, columns), dtype=np.int64)
         expected = classes_of(np.full(columns, mean))
         for part in _blocks(columns, _FIRST_BLOCK // 2):
             given = None if values is None else values[0, part]
-            decoded[0, part] = self._magnitudes.code(self._coder, given, expected[part], largest)
+            decoded[0, part] = self._magnitudes.code(self._coder, given, expected[part], LARGEST_INTEGER)
         return decoded
 
 
@@ -184,18 +145,18 @@ def _blocks(count: int, first: int) -> Iterator[slice]:
         done += size
 
 
-def _useful_offset(values: Wide) -> int:
-    """What the values are about, or 0 where they are about 0 or as far from it as from anything else."""
-    median = int(np.sort(values)[values.size // 2])
-    return median if 2 * int(np.abs(values - median).sum()) < int(np.abs(values).sum()) else 0
-
-
 def _alike(magnitudes: Wide) -> int:
     """Whether telling rows apart saves fewer bits than it costs."""
     means = magnitudes.mean(axis=1)
-    apart = sum(geometric_bits(mean) for mean in means.tolist())
-    saved = magnitudes.shape[1] * (means.size * geometric_bits(float(means.mean())) - apart)
+    apart = sum(_geometric_bits(mean) for mean in means.tolist())
+    saved = magnitudes.shape[1] * (means.size * _geometric_bits(float(means.mean())) - apart)
     return int(saved < _ROW_BITS * means.size)
+
+
+def _geometric_bits(mean: float) -> float:
+    """Bits of an integer with a two-sided geometric distribution of this mean magnitude, above 0."""
+    theta = (math.sqrt(1 + mean * mean) - 1) / mean
+    return math.log2((1 + theta) / (1 - theta)) - mean * math.log2(theta)
 
 
 def _one(value: int) -> Integers:

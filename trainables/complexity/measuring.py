@@ -7,18 +7,22 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from trainables.complexity.losses import Loss, base_loss, training_loss
+from trainables.complexity.curvature import increases
+from trainables.complexity.losses import Loss, base_losses, training_objective
 from trainables.complexity.network import Network, check_measurable, tensors
+from trainables.complexity.objective import Objective
 from trainables.complexity.result import ComplexityResult
-from trainables.complexity.search import Candidate, Search
+from trainables.complexity.search import BUDGETS, Budget, Found, Search
 from trainables.complexity.stream import decode, encode, encode_lossless
 from trainables.errors import MeasurementError
 
-#: Per search budget, one bisection for each of these: how many times its price a bit is taken to be worth.
-#: Above 1, since fewer components cost the loss less than their squared error says.
-BUDGETS: dict[str, tuple[float, ...]] = {"fast": (1.4,)}
+BudgetName = Literal["fast", "thorough"]
+
+#: Candidates that are really coded for one stream.
+_CODED = 1
 
 
 def measure(
@@ -28,14 +32,15 @@ def measure(
     *,
     inputs: Tensor | None = None,
     targets: Tensor | None = None,
-    budget: Literal["fast"] = "fast",
+    budget: BudgetName = "fast",
 ) -> list[ComplexityResult]:
     """Measure complexity: bytes of the smallest decodable stream found within a distortion bound.
 
-    C_eps of the paper (arXiv 2412.09810, section 3): each matrix rounded, directly or as two factors cut by
-    SVD at a share of its nuclear norm, with one bin size for the network in units of what the loss feels, and an
-    adaptive entropy coder made for integer matrices. Every feasible candidate was evaluated as it decodes, the
-    winner is decoded and evaluated once more, and where nothing else holds the weights themselves are coded.
+    C_eps of the paper (arXiv 2412.09810, section 3), with a tighter code: curvature of the loss along both sides of
+    every matrix, rounding that corrects later weights for the errors of earlier ones, low rank where that is
+    cheaper, and an adaptive entropy coder. No weight moves except by rounding; a scale for each tensor and a
+    mean for each vector are sent anyway, and may be fitted. Every feasible candidate was evaluated, the winner is
+    decoded and evaluated once more, and where nothing else holds the weights themselves are coded.
 
     Args:
         network: named tensors of any floating dtype and rank, or a module (its parameters, tied ones once).
@@ -48,7 +53,8 @@ def measure(
             buffers as they are, and left in the mode it was in.
         targets: with inputs, the right classes [n] (or [n, ...]) for the module's logits [n, classes] (or
             [n, classes, ...]). The loss is then their cross-entropy.
-        budget: how much to search, counted in evaluations of the loss: `fast` is about twenty.
+        budget: how much to search, counted in evaluations, see `trainables.complexity.search.BUDGETS`.
+            `thorough` fits scales and means of every candidate and takes three times as long.
 
     Returns:
         A result for every epsilon, in their order.
@@ -56,7 +62,122 @@ def measure(
     Raises:
         MeasurementError: a network, loss or epsilon for which complexity is not defined.
     """
+    _check(epsilons, budget)
+    parameters = tensors(network)
+    check_measurable(parameters)
+    objective = training_objective(network, loss, inputs, targets)
+    lanes = {name: tensor[None].contiguous() for name, tensor in parameters.items()}
+    return [results[0] for results in measure_lanes(lanes, objective, epsilons, budget=budget)]
+
+
+def measure_lanes(
+    parameters: Mapping[str, Tensor],
+    objective: Objective,
+    epsilons: Sequence[float],
+    *,
+    budget: BudgetName = "fast",
+) -> list[list[ComplexityResult]]:
+    """Measure many networks, on the device where they are.
+
+    On a CPU one after the other: then the stream of each is bit for bit the one it has alone, whereas batches of
+    one and of several take other kernels. On a GPU all together.
+
+    Args:
+        parameters: name -> [L, ...].
+        objective: the loss of all lanes.
+        epsilons: as for `measure`.
+        budget: as for `measure`.
+
+    Returns:
+        For every epsilon, a result for each lane.
+
+    Raises:
+        MeasurementError: as for `measure`.
+    """
+    _check(epsilons, budget)
+    check_measurable(parameters)
+    first = next(iter(parameters.values()))
+    if first.device.type != "cpu":
+        return measure_together(parameters, objective, epsilons, BUDGETS[budget])
+    alone = []
+    for lane in range(len(first)):
+        one = {name: tensor[lane : lane + 1].contiguous() for name, tensor in parameters.items()}
+        alone.append(measure_together(one, objective.pick(torch.tensor([lane])), epsilons, BUDGETS[budget]))
+    return [[results[place][0] for results in alone] for place in range(len(epsilons))]
+
+
+def measure_together(
+    parameters: Mapping[str, Tensor], objective: Objective, epsilons: Sequence[float], budget: Budget
+) -> list[list[ComplexityResult]]:
+    """The same as one batch, on any device."""
     started = time.perf_counter()
+    base = base_losses(objective, parameters)
+    search = Search(objective, parameters, base, budget)
+    results = []
+    for epsilon in epsilons:
+        found = search.best(epsilon)
+        certified = _certified(objective, parameters, base, found, epsilon)
+        wall_s = (time.perf_counter() - started) / len(found)
+        results.append(
+            [
+                ComplexityResult(
+                    epsilon=epsilon,
+                    complexity_bytes=len(lane.bitstream),
+                    bitstream=lane.bitstream,
+                    bytes_by_tensor=lane.bytes_by_tensor,
+                    loss_increase=increase,
+                    evaluations=one.evaluations,
+                    wall_s=wall_s,
+                    decoded=lane.decoded,
+                )
+                for (lane, increase), one in zip(certified, found, strict=True)
+            ]
+        )
+        started = time.perf_counter()
+    return results
+
+
+class _Lane:
+    """One network's feasible candidates as streams, the shortest first and its weights as they are at last."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], found: Found) -> None:
+        self._parameters = parameters
+        best = sorted(found.feasible, key=lambda one: one.bits)
+        # Estimates are good to a few percent: of the best, the coder has the last word.
+        coded = sorted((encode(one.codes, parameters) for one in best[:_CODED]), key=lambda one: len(one[0]))
+        raw_bytes = sum(tensor.numel() * tensor.element_size() for tensor in parameters.values())
+        # Weights as they are hardly shrink: coding them is only tried where it might win.
+        if coded and len(coded[0][0]) > raw_bytes / 2:
+            coded = sorted([*coded, encode_lossless(parameters)], key=lambda one: len(one[0]))
+        self._streams = coded
+        self.next()
+
+    def next(self) -> None:
+        """Go on to the next stream, since the last one has not kept the bound as it decodes."""
+        self.bitstream, self.bytes_by_tensor = (
+            self._streams.pop(0) if self._streams else encode_lossless(self._parameters)
+        )
+        self.decoded = decode(self.bitstream, self._parameters)
+
+
+def _certified(
+    objective: Objective, parameters: Mapping[str, Tensor], base: Tensor, found: Sequence[Found], epsilon: float
+) -> list[tuple[_Lane, float]]:
+    """For each network the shortest stream that keeps the bound as it decodes, and its loss increase."""
+    lanes = [
+        _Lane({name: tensor[place] for name, tensor in parameters.items()}, one) for place, one in enumerate(found)
+    ]
+    while True:
+        decoded = {name: torch.stack([lane.decoded[name] for lane in lanes]) for name in parameters}
+        lost = increases(objective, decoded, base).tolist()
+        failed = [lane for lane, increase in zip(lanes, lost, strict=True) if not increase <= epsilon]
+        if not failed:
+            return list(zip(lanes, lost, strict=True))
+        for lane in failed:
+            lane.next()
+
+
+def _check(epsilons: Sequence[float], budget: str) -> None:
     if budget not in BUDGETS:
         raise MeasurementError(f"budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
     if isinstance(epsilons, float | int) or not len(epsilons):
@@ -64,51 +185,3 @@ def measure(
     for epsilon in epsilons:
         if not (math.isfinite(epsilon) and epsilon > 0):
             raise MeasurementError(f"epsilon must be finite and above 0 nats, got {epsilon}")
-    parameters = tensors(network)
-    check_measurable(parameters)
-    losses = training_loss(network, loss, inputs, targets)
-    search = Search(losses, parameters, base_loss(losses, parameters))
-    results = []
-    for epsilon in epsilons:
-        results.append(_measure_one(search, parameters, epsilon, BUDGETS[budget], started))
-        started = time.perf_counter()
-    return results
-
-
-def _measure_one(
-    search: Search, parameters: Mapping[str, Tensor], epsilon: float, thrifts: tuple[float, ...], started: float
-) -> ComplexityResult:
-    finalists: list[bytes] = []
-    evaluations = 2 + search.preparing_evaluations
-    for thrift in thrifts:
-        feasible, asked = search.feasible(epsilon, thrift)
-        evaluations += asked
-        if feasible:
-            finalists.append(_encoded(search, min(feasible, key=lambda candidate: candidate.bits), parameters))
-    raw_bytes = sum(tensor.numel() * tensor.element_size() for tensor in parameters.values())
-    finalists.sort(key=len)
-    # Weights as they are hardly shrink: coding them is only tried where it might win.
-    if not finalists or len(finalists[0]) > raw_bytes / 2:
-        finalists = sorted([*finalists, encode_lossless(parameters)], key=len)
-    while True:
-        bitstream = finalists.pop(0) if finalists else encode_lossless(parameters)
-        decoded = decode(bitstream, parameters)
-        increase = search.increase(decoded)
-        evaluations += 1
-        if increase <= epsilon:
-            break
-    return ComplexityResult(
-        epsilon=epsilon,
-        complexity_bytes=len(bitstream),
-        bitstream=bitstream,
-        loss_increase=increase,
-        evaluations=evaluations,
-        wall_s=time.perf_counter() - started,
-        decoded=decoded,
-    )
-
-
-def _encoded(search: Search, candidate: Candidate, parameters: Mapping[str, Tensor]) -> bytes:
-    rounded = search.rounded(candidate)
-    assert rounded is not None, "a feasible candidate has been rounded before"
-    return encode(rounded.codes, parameters)

@@ -61,16 +61,6 @@ def check_measurable(parameters: Mapping[str, Tensor]) -> None:
             )
 
 
-def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Rows and columns of a tensor as a matrix (all dimensions but the first as columns), None for a vector."""
-    if len(shape) < 2:
-        return None
-    columns = 1
-    for size in shape[1:]:
-        columns *= size
-    return shape[0], columns
-
-
 def signature(parameters: Mapping[str, Tensor]) -> bytes:
     """Names, shapes and dtypes as text: what a bitstream is bound to."""
     return repr(

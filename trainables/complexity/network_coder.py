@@ -1,44 +1,50 @@
-"""The codes of all tensors of a network as one stream of symbols: kinds, steps, ranks, exponents, matrices."""
+"""The codes of all pieces of a network as one stream of symbols: kinds, scales, ranks, row scales, integers."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from trainables.complexity.codes import Code, Direct, Factors, Integers, Zeros, is_exact
+from trainables.complexity.codes import (
+    LARGEST_ROW_SCALE,
+    LARGEST_SCALE,
+    MEAN_BITS,
+    SMALLEST_ROW_SCALE,
+    Code,
+    Direct,
+    Factors,
+    Integers,
+    Transform,
+    Zeros,
+    is_exact,
+    mean_bits,
+    mean_from_bits,
+)
 from trainables.complexity.contexts import NumberTable, Table, Wide
 from trainables.complexity.entropy_coder import Coder
 from trainables.complexity.matrix_coder import MatrixCoder
-from trainables.complexity.network import matrix_shape
+from trainables.complexity.pieces import Piece, Shapes, pieces
+from trainables.complexity.transform import LARGEST_REST, SHORTEST
 from trainables.errors import BitstreamError
 
-#: Steps are 2^(step / 16): beyond these no float is left.
-LARGEST_STEP = 16 * 256
-LARGEST_RANK = 2**16 - 1
-LARGEST_EXPONENT = 64
+_ZEROS, _DIRECT, _FACTORS = 0, 1, 2
 
-_ZEROS = 0
-_DIRECT = 1
-_FACTORS = 2
+#: The first scale is coded as the difference from this one, every later one as that from the scale before.
+_USUAL_SCALE = -512
 
-#: The first step is coded as the difference from this one, every later one as that from the step before.
-_USUAL_STEP = -64
-
-#: Exponents are those of falling singular values: they fall by 0, 1 or 2, and anything else is an escape.
-_FALLS = 3
+#: How many bits a rank, and a difference between scales, typically has.
+_TYPICAL_RANK_BITS = 3
+_TYPICAL_SCALE_BITS = 9
 
 
-def code_network(
-    coder: Coder, shapes: Mapping[str, tuple[int, ...]], codes: Mapping[str, Code] | None
-) -> dict[str, Code]:
+def code_network(coder: Coder, shapes: Shapes, codes: Mapping[Piece, Code] | None) -> dict[Piece, Code]:
     """Code a network, or decode one where `codes` is None.
 
     Args:
         coder: an encoder or a decoder.
         shapes: every tensor's shape, known to both sides.
-        codes: the code of every tensor. One that stands for nothing but zeros is coded as `Zeros`.
+        codes: the code of every piece. One that stands for nothing but zeros is coded as `Zeros`.
 
     Returns:
         What the decoder will find.
@@ -47,92 +53,122 @@ def code_network(
         BitstreamError: the stream is damaged.
     """
     network = _NetworkCoder(coder)
-    return {
-        name: network.code(name, shapes[name], None if codes is None else codes[name]) for name in sorted(shapes)
-    }
+    found = {}
+    for piece in pieces(shapes):
+        coder.begin(piece.name)
+        found[piece] = network.code(piece, None if codes is None else codes[piece])
+    return found
 
 
 class _NetworkCoder:
-    """The tables that all tensors of a network share."""
+    """The tables that all pieces of a network share."""
 
     def __init__(self, coder: Coder) -> None:
         self._coder = coder
         self._matrices = MatrixCoder(coder)
         self._kinds = Table([32, 32, 32])
-        self._steps = NumberTable(5, 14)
-        self._step = _USUAL_STEP
-        self._ranks = NumberTable(3, 16)
-        self._falls = Table([96, 16, 4, 4])
-        self._exponents = NumberTable(3, 8)
+        self._scales = NumberTable(_TYPICAL_SCALE_BITS, 16)
+        self._scale = _USUAL_SCALE
+        self._ranks = NumberTable(_TYPICAL_RANK_BITS, 11)
+        self._axes = Table([32, 16, 16])
+        self._rests = Table([16] * (LARGEST_REST + 1))
+        self._has_mean = Table([32, 32])
+        self._has_row_scales = Table([32, 32])
+        self._row_scales = Table(
+            [1 + (64 >> min(abs(k), 6)) for k in range(SMALLEST_ROW_SCALE, LARGEST_ROW_SCALE + 1)]
+        )
 
-    def code(self, name: str, shape: tuple[int, ...], code: Code | None) -> Code:
-        """One tensor."""
+    def code(self, piece: Piece, code: Code | None) -> Code:
+        """One piece."""
         kind = int(self._kinds.code(self._coder, None if code is None else _one(_kind(code)), 1)[0])
         if kind == _ZEROS:
-            return Zeros()
-        given = None if code is None else code.step - self._step  # type: ignore[union-attr]
-        self._step += self._steps.code_signed(self._coder, given)
-        if abs(self._step) > LARGEST_STEP:
-            raise BitstreamError(f"the step of {name!r} must lie within +-{LARGEST_STEP}, got {self._step}")
-        matrix = matrix_shape(shape)
-        if kind == _DIRECT:
-            return self._direct(shape, matrix, code)
-        return self._factors(name, shape, matrix, code)
-
-    def _direct(self, shape: tuple[int, ...], matrix: tuple[int, int] | None, code: Code | None) -> Direct:
-        integers = code.integers.astype(np.int64) if isinstance(code, Direct) else None
-        if matrix is None or min(matrix) == 1:
-            size = math.prod(shape)
-            return Direct(self._step, self._matrices.vector(integers, size).astype(np.int32))
-        rows, columns = matrix
-        given = None if integers is None else integers.reshape(matrix)
-        # What is said of every row costs least where rows are few: the shorter side is rows.
-        if rows > columns:
-            coded = self._matrices.matrix(None if given is None else given.T, columns, rows).T
-        else:
-            coded = self._matrices.matrix(given, rows, columns)
-        return Direct(self._step, coded.reshape(-1).astype(np.int32))
-
-    def _factors(
-        self, name: str, shape: tuple[int, ...], matrix: tuple[int, int] | None, code: Code | None
-    ) -> Factors:
-        given = code if isinstance(code, Factors) else None
-        known = None if given is None else np.array([given.exponents.size - 1], dtype=np.int64)
-        rank = int(self._ranks.code(self._coder, known, 1)[0]) + 1
-        if matrix is None or rank > min(matrix):
-            raise BitstreamError(f"{name!r} of shape {shape} cannot have factors of rank {rank}")
-        exponents = self._exponent_list(None if given is None else given.exponents.astype(np.int64), rank, name)
-        norms = np.int64(1) << np.clip(exponents, 0, 30)
-        left = self._matrices.matrix(None if given is None else given.left.astype(np.int64), rank, matrix[0], norms)
-        right = self._matrices.matrix(
-            None if given is None else given.right.astype(np.int64), rank, matrix[1], norms
-        )
-        factors = Factors(self._step, left.astype(np.int32), right.astype(np.int32), exponents.astype(np.int32))
-        if code is None and not is_exact(factors):
-            raise BitstreamError("factors must have an exact product, these are too large; the stream is damaged")
-        return factors
-
-    def _exponent_list(self, exponents: Wide | None, rank: int, name: str) -> Wide:
-        first = self._exponents.code_signed(self._coder, None if exponents is None else int(exponents[0]))
-        falls = None if exponents is None else exponents[:-1] - exponents[1:]
-        symbols = None
-        if falls is not None:
-            symbols = np.where((falls < 0) | (falls >= _FALLS), _FALLS, falls).astype(np.int32)
-        coded = self._falls.code(self._coder, symbols, rank - 1).astype(np.int64)
-        for index in np.flatnonzero(coded == _FALLS):
-            coded[index] = self._exponents.code_signed(self._coder, None if falls is None else int(falls[index]))
-        found = first - np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(coded)])
-        if int(np.abs(found).max()) > LARGEST_EXPONENT:
+            return Zeros(self._mean(piece, None if code is None else getattr(code, "mean", 0.0)))
+        given = None if code is None else code.scale - self._scale  # type: ignore[union-attr]
+        self._scale += self._scales.code_signed(self._coder, given)
+        if abs(self._scale) > LARGEST_SCALE:
             raise BitstreamError(
-                f"exponents of {name!r} must lie within +-{LARGEST_EXPONENT}; the stream is damaged"
+                f"the scale of {piece.name!r} must lie within +-{LARGEST_SCALE}, got {self._scale}; "
+                "the stream is damaged"
+            )
+        transform = self._transform(piece, None if code is None else (getattr(code, "transform", None),))
+        if kind == _DIRECT:
+            found: Code = self._direct(piece, transform, code)
+        else:
+            found = self._factors(piece, transform, code)
+        if code is None and not is_exact(found):
+            raise BitstreamError(
+                f"the sums of {piece.name!r} must be exact, these are too large; the stream is damaged"
             )
         return found
+
+    def _direct(self, piece: Piece, transform: Transform | None, code: Code | None) -> Direct:
+        given = code if isinstance(code, Direct) else None
+        mean = self._mean(piece, None if given is None else given.mean)
+        values = None if given is None else given.integers.astype(np.int64)
+        integers = self._matrices.matrix(values, piece.rows, piece.columns).astype(np.int32)
+        exponents = self._exponents(integers, None if given is None else given.exponents)
+        return Direct(self._scale, integers, exponents, transform, mean)
+
+    def _exponents(self, integers: Integers, exponents: Integers | None) -> Integers:
+        """Row scales of the rows that are not all zero."""
+        none = np.zeros(0, dtype=np.int32)
+        if len(integers) == 1:
+            return none
+        has_any = None if exponents is None else _one(int(exponents.size > 0))
+        if not self._has_row_scales.code(self._coder, has_any, 1)[0]:
+            return none
+        live = np.flatnonzero(integers.any(axis=1))
+        given = None if exponents is None else (exponents[live] - SMALLEST_ROW_SCALE).astype(np.int32)
+        found = np.zeros(len(integers), dtype=np.int32)
+        found[live] = self._row_scales.code_in_blocks(self._coder, given, live.size) + SMALLEST_ROW_SCALE
+        return found
+
+    def _factors(self, piece: Piece, transform: Transform | None, code: Code | None) -> Factors:
+        given = code if isinstance(code, Factors) else None
+        known = None if given is None else np.array([len(given.left) - 1], dtype=np.int64)
+        rank = int(self._ranks.code(self._coder, known, 1)[0]) + 1
+        if rank > piece.rows:
+            raise BitstreamError(
+                f"{piece.name!r} with {piece.rows} rows cannot have factors of rank {rank}; the stream is damaged"
+            )
+        left = self._matrices.matrix(None if given is None else _wide(given.left), rank, piece.rows)
+        right = self._matrices.matrix(None if given is None else _wide(given.right), rank, piece.columns)
+        return Factors(self._scale, left.astype(np.int32), right.astype(np.int32), transform)
+
+    def _mean(self, piece: Piece, mean: float | None) -> float:
+        """Only vectors have one."""
+        if piece.rows > 1:
+            return 0.0
+        has_one = None if mean is None else _one(int(mean != 0))
+        if not self._has_mean.code(self._coder, has_one, 1)[0]:
+            return 0.0
+        bits = None if mean is None else np.array([mean_bits(mean)], dtype=np.int64)
+        found = mean_from_bits(int(self._coder.bits(bits, np.array([MEAN_BITS], dtype=np.int32))[0]))
+        if not np.isfinite(found):
+            raise BitstreamError(f"the mean of {piece.name!r} must be finite, got {found}; the stream is damaged")
+        return found
+
+    def _transform(self, piece: Piece, given: tuple[Transform | None] | None) -> Transform | None:
+        if piece.rows < SHORTEST:
+            return None
+        transform = given[0] if given else None
+        axis = None if given is None else _one(transform.axis if transform else 0)
+        axis_found = int(self._axes.code(self._coder, axis, 1)[0])
+        if axis_found == 0:
+            return None
+        side = piece.rows if axis_found == 1 else piece.columns
+        rest = None if transform is None else _one(side - transform.length)
+        return Transform(axis_found, side - int(self._rests.code(self._coder, rest, 1)[0]))
 
 
 def _kind(code: Code) -> int:
     if isinstance(code, Direct):
         return _DIRECT if code.integers.any() else _ZEROS
-    return _FACTORS if isinstance(code, Factors) else _ZEROS
+    return _FACTORS if isinstance(code, Factors) and len(code.left) else _ZEROS
+
+
+def _wide(integers: Integers) -> Wide:
+    return integers.astype(np.int64)
 
 
 def _one(value: int) -> Integers:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 #: Name and version of the method, stored with every result; numbers of different methods do not mix.
-METHOD = "svd-round-2"
+METHOD = "feedback-1"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ComplexityResult:
     """The smallest stream found for one distortion bound, decoded and checked."""
 
@@ -20,10 +21,12 @@ class ComplexityResult:
     """Length of `bitstream`. Names, shapes and dtypes count as known to the decoder."""
     bitstream: bytes = field(repr=False)
     """What `decode` turns into `decoded`, bit for bit."""
+    bytes_by_tensor: Mapping[str, float] = field(repr=False)
+    """How `complexity_bytes` divides over the tensors, by the code lengths of their symbols; sums to it."""
     loss_increase: float
     """What the decoded network really loses, nats per example; at most `epsilon`."""
     evaluations: int
-    """Passes through the loss this epsilon's search asked for, gradients counted as one each."""
+    """Candidates whose loss was computed for this epsilon: the search budget spent."""
     wall_s: float
     """Seconds this epsilon took, what it shares with the others of the same call charged to the first."""
     decoded: dict[str, Tensor] = field(repr=False)

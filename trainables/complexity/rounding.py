@@ -1,183 +1,217 @@
-"""Rounding a network at one resolution: per tensor directly, or as two factors cut by SVD.
+"""Rounding whole networks at a price for bits: each piece directly, or as two factors of low rank.
 
-The resolution beta is the bin size in units of what the loss feels: a tensor of mean curvature h is rounded
-with the step beta / sqrt(h). A matrix kept as factors is cut at a share of its nuclear norm, and both factors
-are rounded in the scale of the matrix (U s and s V), so that what is smaller than the step rounds to nothing.
-Of the ways to code a matrix the one with the least h |W - W'|^2 + price x bits is taken.
+One number sets everything: the price, in nats per bit. Of each piece's two forms the one with less distortion
+plus price x bits is taken; steps and dead zones follow from the price and the curvature.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.complexity.buckets import Bucket, Side
 from trainables.complexity.codes import (
     LARGEST_INTEGER,
-    STEPS_PER_OCTAVE,
-    Code,
-    Direct,
-    Factors,
-    Floats,
-    Zeros,
-    is_exact,
-    reconstruct,
-    step_size,
-    weights,
+    LARGEST_ROW_SCALE,
+    SMALLEST_ROW_SCALE,
+    row_scales,
 )
-from trainables.complexity.curvature import Curvature
-from trainables.complexity.estimate import code_bits
-from trainables.complexity.network import matrix_shape
-from trainables.complexity.network_coder import LARGEST_RANK, LARGEST_STEP
+from trainables.complexity.feedback import round_with_feedback, strict_block_part
+from trainables.complexity.rate import estimated_bits, expected_magnitudes, geometric_bits
+from trainables.complexity.triangular import coarse_first, factored, reordered
 
-#: Shares of the nuclear norm at which a matrix may be cut.
-SHARES = (1.0, 0.85, 0.7, 0.5, 0.35)
+#: A step is this times sqrt(price / sharpness), the sharpness averaged over weights worth more than half the price.
+STEP = 4.0
+_WORTH = 0.5
 
-#: h |W - W'|^2 that one bit is worth at high resolution: d(step^2 / 12) / d(bits) = ln 2 / 6 x step^2.
-PRICE = math.log(2) / 6
+#: What the first pass without feedback takes off magnitudes, to see which will be zero.
+_FIRST_DEAD_ZONE = 0.15
+_NEVER = 1e9
+
+#: Bits of a piece beside its integers: kind, scale and so on; of a row with a scale of its own; of a component.
+_PIECE_BITS = 30.0
+_ROW_SCALE_BITS = 3.0
+_COMPONENT_BITS = 4.0
+
+#: Components are rounded together in multiples of this, and are as high as blocks of the second factor.
+_COMPONENT_BLOCK = 8
+
+ZEROS, DIRECT, FACTORS = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Pieces rounded entry by entry: weights = step x row scale x integer."""
+
+    integers: Tensor
+    """[L, T, R, C]"""
+    exponents: Tensor
+    """[L, T, R]: row scales are 2^(exponent / 2)."""
+    steps: Tensor
+    """[L, T]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """Pieces as left diag(2^-exponents) right x step; exponents follow from the left factor."""
+
+    left: Tensor
+    """[L, T, R, K]"""
+    right: Tensor
+    """[L, T, K, C]"""
+    steps: Tensor
+    """[L, T]"""
 
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """A network rounded at one resolution."""
+    """One bucket rounded at a price."""
 
-    codes: dict[str, Code]
-    parameters: dict[str, Tensor]
-    """What the codes reconstruct, exactly as the decoder will."""
-    bits: float
-    """Estimated length of the stream, checksum left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Decomposition:
-    left: Floats
-    """[rows, components], orthonormal."""
-    right: Floats
-    """[components, columns]: s V, largest first."""
-    singular_values: Floats
-    ranks: tuple[int, ...]
-    """The ranks at which the shares of the nuclear norm cut, without repetition."""
+    kinds: Tensor
+    """[L, T]: ZEROS, DIRECT or FACTORS."""
+    weights: Tensor
+    """[L, T, R, C] what is reconstructed, still transformed, without scale corrections and means."""
+    bits: Tensor
+    """[L, T] estimated."""
+    direct: Direct
+    factors: Factors | None
 
 
-class Rounder:
-    """Everything about a network that does not depend on the resolution, computed once."""
-
-    def __init__(
-        self, parameters: Mapping[str, Tensor], felt: Mapping[str, Curvature], *, factors: bool = True
-    ) -> None:
-        self._parameters = parameters
-        self._curvature = {name: curvature.mean for name, curvature in felt.items()}
-        self._weights: dict[str, Floats] = {}
-        self._decompositions: dict[str, _Decomposition] = {}
-        for name, tensor in parameters.items():
-            values = tensor.detach().cpu().double().numpy() * felt[name].seen.cpu().numpy()
-            self._weights[name] = values.reshape(-1)
-            shape = matrix_shape(tuple(tensor.shape))
-            if factors and shape is not None and min(shape) > 1 and self._curvature[name] > 0 and values.any():
-                self._decompositions[name] = _decompose(values.reshape(shape))
-
-    def round(self, beta: float, thrift: float = 1.0) -> Rounded | None:
-        """Round at one resolution; None where the integers would be too large to be worth it.
-
-        Args:
-            beta: resolution, in square roots of nats.
-            thrift: how many times its price at high resolution a bit is taken to be worth: above 1 favours
-                fewer components over finer ones.
-        """
-        codes: dict[str, Code] = {}
-        bits = 0.0
-        for name, values in self._weights.items():
-            curvature = self._curvature[name]
-            if curvature == 0.0 or not values.any():
-                codes[name] = Zeros()
-                continue
-            step = round(STEPS_PER_OCTAVE * math.log2(beta / math.sqrt(curvature)))
-            step = min(step, LARGEST_STEP)
-            if step < -LARGEST_STEP:
-                return None
-            direct = _direct(values, step)
-            if direct is None:
-                return None
-            code, code_bits = direct
-            chosen: Code = code
-            decomposition = self._decompositions.get(name)
-            if decomposition is not None:
-                price = thrift * PRICE * step_size(step) ** 2
-                chosen, code_bits = _cheapest(values, code, code_bits, decomposition, step, price)
-            codes[name] = chosen
-            bits += code_bits
-        parameters = {name: reconstruct(codes[name], tensor) for name, tensor in self._parameters.items()}
-        return Rounded(codes, parameters, bits)
+def round_bucket(bucket: Bucket, prices: Tensor) -> Rounded:
+    """Round a bucket at prices [L], nats per bit."""
+    direct, weights, distortion, bits = _direct(bucket, prices)
+    kinds = (direct.integers != 0).flatten(2).any(2).long() * DIRECT
+    cost = distortion + prices[:, None] * bits
+    factored_form = _factors(bucket, prices) if bucket.components is not None else None
+    if factored_form is None:
+        return Rounded(kinds, weights, bits, direct, None)
+    factors, factor_weights, factor_distortion, factor_bits = factored_form
+    better = factor_distortion + prices[:, None] * factor_bits < cost
+    kinds = torch.where(better, FACTORS, kinds)
+    weights = torch.where(better[..., None, None], factor_weights, weights)
+    return Rounded(kinds, weights, torch.where(better, factor_bits, bits), direct, factors)
 
 
-def _decompose(matrix: Floats) -> _Decomposition:
-    """SVD through the Gram matrix of the shorter side, which float64 affords and is several times faster."""
-    rows, columns = matrix.shape
-    if rows <= columns:
-        _, vectors = np.linalg.eigh(matrix @ matrix.T)
-        left = vectors[:, ::-1]
-        right = left.T @ matrix
-        singular_values = np.sqrt((right * right).sum(axis=1))
-    else:
-        _, vectors = np.linalg.eigh(matrix.T @ matrix)
-        product = matrix @ vectors[:, ::-1]
-        singular_values = np.sqrt((product * product).sum(axis=0))
-        left = product / np.maximum(singular_values, np.finfo(np.float64).tiny)
-        right = singular_values[:, None] * vectors[:, ::-1].T
-    reached = np.cumsum(singular_values)
-    cuts = {int(np.searchsorted(reached, share * reached[-1] * (1 - 1e-12))) + 1 for share in SHARES}
-    longest = min(len(singular_values), LARGEST_RANK)
-    ranks = tuple(sorted({min(rank, longest) for rank in cuts}))
-    return _Decomposition(left, right, singular_values, ranks)
+def left_exponents(left: Tensor) -> Tensor:
+    """[..., K] such that 2^exponent is about the norm of each column of integers [..., R, K]; 0 of a zero one."""
+    squares = left.double().square().sum(-2)
+    return (torch.frexp(squares.clamp_min(1)).exponent - 1) // 2
 
 
-def _direct(values: Floats, step: int) -> tuple[Direct, float] | None:
-    scaled = np.rint(values / step_size(step))
-    if not np.abs(scaled).max() <= LARGEST_INTEGER:
+def _direct(bucket: Bucket, prices: Tensor) -> tuple[Direct, Tensor, Tensor, Tensor]:
+    ordered, sharpness = bucket.ordered, bucket.sharpness
+    rows = ordered.shape[2]
+    price = prices[:, None, None, None]
+    exponents = _row_exponents(ordered, sharpness, price) if rows > 1 else torch.zeros_like(ordered[..., 0])
+    scales = row_scales(exponents)[..., None]
+    step, used = _step(ordered, sharpness, price, scales)
+    steps = (step * scales).expand_as(ordered)
+    thresholds = _thresholds(ordered, sharpness, price, steps, used)
+    integers, errors = _round(ordered, bucket.rows, bucket.columns, steps, thresholds)
+    distortion = (sharpness * errors.square()).sum((2, 3))
+    exponents = torch.where((integers != 0).any(3), exponents, 0.0)
+    bits = estimated_bits(integers) + _PIECE_BITS + _ROW_SCALE_BITS * (exponents != 0).sum(2)
+    back = bucket.rows.order.argsort(-1), bucket.columns.order.argsort(-1)
+    weights = reordered(integers * steps, *back)
+    found = Direct(reordered(integers, *back), torch.gather(exponents, 2, back[0]), step[..., 0, 0])
+    return found, weights, distortion, bits
+
+
+def _factors(bucket: Bucket, prices: Tensor) -> tuple[Factors, Tensor, Tensor, Tensor] | None:
+    components = bucket.components
+    assert components is not None
+    lanes, members, rows, columns = bucket.weights.shape
+    worth = components.singular_values.square() > prices[:, None, None] * (rows + columns)
+    rank = -(-int(worth.sum(-1).max()) // _COMPONENT_BLOCK) * _COMPONENT_BLOCK
+    if rank == 0:
         return None
-    integers = scaled.astype(np.int32)
-    code = Direct(step, integers)
-    return code, code_bits(code)
+    price = prices[:, None, None, None]
+    # The first factor, with feedback along the rows' numbers only.
+    side = bucket.rows
+    as_they_are = torch.arange(rank, device=worth.device).expand(lanes, members, rank)
+    wanted = reordered(components.left[..., :rank] * worth[..., None, :rank], side.order, as_they_are)
+    sharpness = side.diagonal[..., None].expand_as(wanted)
+    left_step, used = _step(wanted, sharpness, price, torch.ones_like(wanted[..., :1]))
+    steps = left_step.expand_as(wanted)
+    thresholds = _thresholds(wanted, sharpness, price, steps, used)
+    left, _ = _round(wanted, side, None, steps, thresholds, _COMPONENT_BLOCK)
+    left = reordered(left, side.order.argsort(-1), as_they_are)
+    kept = (left != 0).any(2)
+    unit = left * torch.exp2(-left_exponents(left).to(left.dtype))[..., None, :]
+    # The second one, fitted to the first as it has come out.
+    gram = unit.mT @ bucket.rows.curvature @ unit
+    mean = gram.diagonal(dim1=2, dim2=3).sum(-1, keepdim=True) / kept.sum(-1, keepdim=True).clamp_min(1)
+    gram = gram + torch.diag_embed(torch.where(kept, 1e-4 * mean, 1.0))
+    fitted = torch.linalg.solve(gram, unit.mT @ components.felt)
+    triangular = factored(gram, coarse_first(gram))
+    feedback, diagonal = strict_block_part(triangular.inverse, triangular.diagonal, _COMPONENT_BLOCK)
+    middle = Side(gram, triangular.order, diagonal, feedback, _COMPONENT_BLOCK)
+    wanted = reordered(fitted, middle.order, bucket.columns.order)
+    sharpness = middle.diagonal[..., :, None] * bucket.columns.diagonal[..., None, :]
+    right_step, used = _step(wanted, sharpness, price, torch.ones_like(wanted[..., :1]))
+    steps = right_step.expand_as(wanted)
+    thresholds = _thresholds(wanted, sharpness, price, steps, used)
+    right, _ = _round(wanted, middle, bucket.columns, steps, thresholds)
+    right = reordered(right, middle.order.argsort(-1), bucket.columns.order.argsort(-1))
+    weights = unit @ (right * right_step)
+    error = weights - bucket.weights
+    distortion = ((bucket.rows.curvature @ error) * (error @ bucket.columns.curvature)).sum((2, 3))
+    ranks = kept.sum(-1)
+    bits = estimated_bits(left.mT) + estimated_bits(right) + _PIECE_BITS + _COMPONENT_BITS * ranks
+    bits = torch.where(ranks > 0, bits, torch.inf)
+    return Factors(left, right, right_step[..., 0, 0]), weights, distortion, bits
 
 
-def _cheapest(
-    values: Floats, code: Direct, bits: float, decomposition: _Decomposition, step: int, price: float
-) -> tuple[Code, float]:
-    """The best of the direct code and the factors at every cut."""
-    size = step_size(step)
-    # A component whose length is below half a step rounds to nothing: no need to look at it.
-    alive = int(np.searchsorted(-decomposition.singular_values, -size / 2))
-    if alive == 0 or decomposition.singular_values[0] / size > LARGEST_INTEGER:
-        return code, bits
-    exponents = np.rint(np.log2(decomposition.singular_values[:alive] / size)).astype(np.int32)
-    left = np.rint(decomposition.left[:, :alive].T * np.ldexp(1.0, exponents)[:, None]).astype(np.int32)
-    right = np.rint(decomposition.right[:alive] / size).astype(np.int32)
-    kept = np.flatnonzero(left.any(axis=1) & right.any(axis=1))
-    best: tuple[Code, float] = (code, bits)
-    lowest = float(np.square(code.integers * size - values).sum()) + price * bits
-    for rank in {int(np.searchsorted(kept, rank)) for rank in decomposition.ranks}:
-        chosen = kept[:rank]
-        if rank == 0:
-            continue
-        factors = Factors(step, left[chosen], right[chosen], exponents[chosen])
-        factor_bits = code_bits(factors)
-        if factor_bits >= bits or not is_exact(factors):
-            continue
-        total = float(np.square(weights(factors, values.size) - values).sum()) + price * factor_bits
-        if total < lowest:
-            lowest, best = total, (factors, factor_bits)
-    return best
+def _row_exponents(ordered: Tensor, sharpness: Tensor, price: Tensor) -> Tensor:
+    """[L, T, R]: rows less sharp than others get larger steps, in half octaves."""
+    active = (ordered.square() * sharpness > _WORTH * price).any(3)
+    bluntness = -0.5 * torch.log2(sharpness.mean(3))
+    mean = (bluntness * active).sum(2, keepdim=True) / active.sum(2, keepdim=True).clamp_min(1)
+    return (2 * (bluntness - mean)).round().clamp(SMALLEST_ROW_SCALE, LARGEST_ROW_SCALE)
 
 
-def uniform(parameters: Mapping[str, Tensor]) -> dict[str, Curvature]:
-    """The curvature to start from: every tensor is felt in proportion to its own size."""
-    found = {}
-    for name, tensor in parameters.items():
-        square = float(tensor.double().square().mean())
-        seen = torch.ones((), dtype=torch.bool, device=tensor.device)
-        found[name] = Curvature(1 / square if square > 0 else 0.0, seen)
-    return found
+def _step(wanted: Tensor, sharpness: Tensor, price: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+    """Steps [L, T, 1, 1] from the geometric mean of the sharpness, and where there is anything to round."""
+    chosen = wanted.square() * sharpness > _WORTH * price
+    count = chosen.sum((2, 3), keepdim=True)
+    logarithms = (sharpness.log() + 2 * scales.log()) * chosen
+    mean = (logarithms.sum((2, 3), keepdim=True) / count.clamp_min(1)).exp()
+    return torch.where(count > 0, STEP * (price / mean).sqrt(), 1.0), count > 0
+
+
+def _thresholds(wanted: Tensor, sharpness: Tensor, price: Tensor, steps: Tensor, used: Tensor) -> Tensor:
+    """How far above an integer a magnitude must be before the next one is worth its bits."""
+    first = (wanted.abs() / steps - _FIRST_DEAD_ZONE + 0.5).floor().clamp_min(0)
+    _, unit_bits = geometric_bits(expected_magnitudes(first))
+    return torch.where(used, price * unit_bits / (2 * sharpness * steps.square()), _NEVER)
+
+
+def _round(
+    wanted: Tensor, rows: Side, columns: Side | None, steps: Tensor, thresholds: Tensor, width: int = 1
+) -> tuple[Tensor, Tensor]:
+    def merged(tensor: Tensor) -> Tensor:
+        return tensor.flatten(0, 1)
+
+    integers, errors = round_with_feedback(
+        merged(wanted),
+        merged(rows.feedback) if rows.feedback.shape[-2] > 1 else None,
+        None if columns is None else merged(columns.feedback),
+        merged(steps),
+        merged(thresholds),
+        rows.block,
+        width if columns is None else columns.block,
+    )
+    return integers.clamp(-LARGEST_INTEGER, LARGEST_INTEGER).view_as(wanted), errors.view_as(wanted)
+
+
+def total_bits(rounded: Sequence[Rounded], lanes: int) -> list[float]:
+    """Bits of all buckets together, for each lane; none where the loss feels no piece."""
+    if not rounded:
+        return [0.0] * lanes
+    total: list[float] = (
+        torch.stack([one.bits.where(one.kinds > ZEROS, 0).sum(1) for one in rounded]).sum(0).tolist()
+    )
+    return total

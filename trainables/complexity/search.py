@@ -1,228 +1,184 @@
-"""The search: the coarsest resolutions that keep the loss within the bound, in few evaluations.
+"""The search for one distortion bound: the highest price of a bit at which the loss still keeps it.
 
-Losses are not monotone in the resolution, so the search promises only this: every resolution it calls
-feasible has been evaluated on the whole training set and found feasible. An infeasible one never wins.
+Prices lie on one grid for all bounds, and a candidate depends on its price and on nothing else, neither on the
+bound it was asked for nor on the way there. Losses are not always monotone in the price, so the search promises
+only this: every candidate it returns has been evaluated on all training examples and found feasible.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from trainables.complexity.curvature import EVALUATIONS, Curvature, curvatures
-from trainables.complexity.rounding import Rounded, Rounder, uniform
+from trainables.complexity.buckets import buckets
+from trainables.complexity.candidates import candidates, first_corrections
+from trainables.complexity.codes import Code
+from trainables.complexity.corrections import fitted
+from trainables.complexity.curvature import curvatures, increases
+from trainables.complexity.objective import Objective
+from trainables.complexity.pieces import Piece, pieces
+from trainables.complexity.rounding import total_bits
 
-#: Resolutions are 2^(k/16): one grid for all epsilons, so that their searches look at the same candidates.
-RESOLUTIONS_PER_OCTAVE = 16
+#: Prices are 2^(k / 16) nats per bit.
+PRICES_PER_OCTAVE = 16
 
-#: The loss increase, in nats, at which curvature is taken, whatever epsilon is asked for. At the minimum
-#: itself a memorising network has no gradient to measure.
-CURVATURE_INCREASE = 1.0
+#: The price at which the search begins, in nats per bit and per nat of epsilon.
+FIRST_PRICE = 1e-4
 
-#: A network that has learnt little cannot lose that much: beyond what it knows, gradients say nothing. The
-#: increase is then this share of what it loses with all its weights at zero.
-REACHABLE_SHARE = 0.5
+_NEAR_ENOUGH = 0.08
+_LONGEST_STRIDE = 3 * PRICES_PER_OCTAVE
 
-#: Weights without curvature are left out if the network without them loses no more than this, in nats.
-UNSEEN_INCREASE = 1e-3
 
-_FIRST_GUESS = 0.5
-_CURVATURE_ROUNDS = 2
-_APPROACHES = 5
-_NEAR_ENOUGH = math.log(4)
-_LARGEST_BRACKETING = 10
-_SHORTEST_STRIDE = 3
-_LONGEST_STRIDE = 4 * RESOLUTIONS_PER_OCTAVE
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much to search, counted in evaluations."""
+
+    looks: int
+    """Times the usual number of looks at the curvature."""
+    fitting_steps: int
+    """Steps that fit scales and means of every candidate; 0 for none."""
+    candidates: int
+    """Candidates of one epsilon, once one is feasible."""
+    most_candidates: int = 16
+    """Candidates of one epsilon in any case."""
+
+
+BUDGETS: dict[str, Budget] = {
+    "fast": Budget(looks=1, fitting_steps=10, candidates=8),
+    "thorough": Budget(looks=4, fitting_steps=60, candidates=12),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One evaluated resolution."""
+    """One lane's network rounded at one price."""
 
-    resolution: int
-    """beta = 2^(resolution / 16)."""
-    thrift: float
-    loss_increase: float
-    """Nats per example; infinite where the loss was not finite or the rounding not possible."""
+    increase: float
+    """Nats per example above the network's own loss; infinite where that is not finite."""
     bits: float
+    """Estimated."""
+    codes: Mapping[Piece, Code]
 
 
-def beta(resolution: int) -> float:
-    """The resolution a grid point stands for, in square roots of nats."""
-    return float(2.0 ** (resolution / RESOLUTIONS_PER_OCTAVE))
+@dataclass(slots=True)
+class Found:
+    """What was found for one lane."""
+
+    feasible: list[Candidate] = field(default_factory=list)
+    evaluations: int = 0
+
+
+@dataclass(slots=True)
+class _Bracket:
+    """Where the highest feasible price of a lane may lie, on the grid."""
+
+    price: int
+    low: int | None = None
+    high: int | None = None
+    low_increase: float = math.nan
+    high_increase: float = math.nan
+    stride: int = 8
+    width: float = math.inf
+    done: bool = False
+
+    def learn(self, candidate: Candidate, epsilon: float) -> None:
+        """Take in what was found at the present price, and choose the next."""
+        increase = max(candidate.increase, 1e-6)
+        if candidate.increase <= epsilon:
+            self.done = increase > epsilon * (1 - _NEAR_ENOUGH) or candidate.bits == 0
+            self.low, self.low_increase = self.price, increase
+        else:
+            self.high, self.high_increase = self.price, increase
+        if self.low is not None and self.high is not None:
+            self._narrow(self.low, self.high, epsilon)
+        else:
+            self._widen(increase / epsilon)
+
+    def _narrow(self, low: int, high: int, epsilon: float) -> None:
+        """By the logarithm of the loss, or in the middle where that has not halved the bracket last time."""
+        width = high - low
+        if width <= 1:
+            self.done = True
+            return
+        share = 0.5
+        if self.high_increase < math.inf and 2 * width <= self.width:
+            aim = math.log(0.97 * epsilon / self.low_increase)
+            share = min(max(aim / math.log(self.high_increase / self.low_increase), 0.15), 0.85)
+        self.width = width
+        self.price = min(max(low + round(share * width), low + 1), high - 1)
+
+    def _widen(self, excess: float) -> None:
+        """The loss increase grows about as the price; strides never get shorter, lest a plateau use them all up."""
+        wanted = -PRICES_PER_OCTAVE * math.log2(excess) * 0.9 if excess < math.inf else -math.inf
+        length = round(min(max(abs(wanted), self.stride), _LONGEST_STRIDE))
+        self.stride = min(2 * self.stride, _LONGEST_STRIDE)
+        self.price += length if excess <= 1 else -length
 
 
 class Search:
-    """Candidates of one network, each evaluated once however often it is asked for."""
+    """What all bounds share of some networks, and the search for each bound."""
 
     def __init__(
-        self, loss: Callable[[Mapping[str, Tensor]], Tensor], parameters: Mapping[str, Tensor], base_loss: float
+        self, objective: Objective, parameters: Mapping[str, Tensor], base: Tensor, budget: Budget
     ) -> None:
-        self._loss = loss
+        """Take the curvature of networks [L, ...] with mean losses [L]."""
+        self._objective = objective
         self._parameters = parameters
-        self._base_loss = base_loss
-        self._candidates: dict[tuple[int, float], Candidate] = {}
-        self.preparing_evaluations = 0
-        """Evaluations spent on the curvature, which every epsilon shares."""
-        self._curvature_increase = self._reachable_increase()
-        self._rounder, self._anchor = self._prepare()
+        self._base = base
+        self._budget = budget
+        self._cut = pieces({name: tuple(tensor.shape[1:]) for name, tensor in parameters.items()})
+        self._corrections = first_corrections(parameters, self._cut)
+        felt = curvatures(objective, parameters, base, self._cut, budget.looks)
+        self._buckets = buckets(parameters, self._corrections.means, felt, FIRST_PRICE)
+        self._known: list[dict[int, Candidate]] = [{} for _ in range(len(base))]
 
-    def increase(self, parameters: Mapping[str, Tensor]) -> float:
-        """Mean loss of these parameters above the network's own, nats per example; infinite if not finite."""
-        with torch.no_grad():
-            value = float(self._loss(parameters).double().mean())
-        return value - self._base_loss if math.isfinite(value) else math.inf
-
-    def rounded(self, candidate: Candidate) -> Rounded | None:
-        """The network of a candidate, rounded again."""
-        return self._rounder.round(beta(candidate.resolution), candidate.thrift)
-
-    def feasible(self, epsilon: float, thrift: float) -> tuple[list[Candidate], int]:
-        """The feasible candidates met on the way to the coarsest one, and how many were evaluated.
-
-        From where the loss is predicted to meet the bound, strides as long as the last loss suggests, and each
-        at least twice the one before lest a plateau of the loss use them all up, bracket it; then bisection
-        down to two neighbours on the grid. Where a coarser resolution saves nothing more, there is no need to.
-        """
-        asked: dict[int, Candidate] = {}
-
-        def fits(resolution: int) -> bool:
-            asked[resolution] = self._candidate(resolution, thrift)
-            return asked[resolution].loss_increase <= epsilon
-
-        resolution = round(RESOLUTIONS_PER_OCTAVE * (math.log2(self._anchor) + math.log2(epsilon) / 2))
-        fine: int | None = None
-        coarse: int | None = None
-        stride = _SHORTEST_STRIDE
-        while fine is None or coarse is None or coarse - fine > 1:
-            if fits(resolution):
-                fine = resolution if fine is None else max(fine, resolution)
-            else:
-                coarse = resolution if coarse is None else min(coarse, resolution)
-            if fine is not None and coarse is not None:
-                resolution = (fine + coarse) // 2
-            elif len(asked) == _LARGEST_BRACKETING or _nothing_left_to_save(list(asked.values()), epsilon):
+    def best(self, epsilon: float) -> list[Found]:
+        """The feasible candidates met, for each lane, on the way to its highest feasible price."""
+        first = round(PRICES_PER_OCTAVE * math.log2(FIRST_PRICE * epsilon))
+        brackets = [_Bracket(first) for _ in self._known]
+        found = [Found() for _ in self._known]
+        for asked in range(self._budget.most_candidates):
+            active = [
+                lane
+                for lane, bracket in enumerate(brackets)
+                if not bracket.done and (asked < self._budget.candidates or not found[lane].feasible)
+            ]
+            if not active:
                 break
-            else:
-                resolution += _stride(asked[resolution].loss_increase / epsilon, stride)
-                stride *= 2
-        return [candidate for candidate in asked.values() if candidate.loss_increase <= epsilon], len(asked)
+            self._evaluate([lane for lane in active if brackets[lane].price not in self._known[lane]], brackets)
+            for lane in active:
+                candidate = self._known[lane][brackets[lane].price]
+                found[lane].evaluations += 1
+                if candidate.increase <= epsilon:
+                    found[lane].feasible.append(candidate)
+                brackets[lane].learn(candidate, epsilon)
+        return found
 
-    def _candidate(self, resolution: int, thrift: float) -> Candidate:
-        key = resolution, thrift
-        if key not in self._candidates:
-            rounded = self._rounder.round(beta(resolution), thrift)
-            increase = math.inf if rounded is None else self.increase(rounded.parameters)
-            bits = math.inf if rounded is None else rounded.bits
-            self._candidates[key] = Candidate(resolution, thrift, increase, bits)
-        return self._candidates[key]
-
-    def _prepare(self) -> tuple[Rounder, float]:
-        """Curvature at a noisy copy near the fixed loss increase, taken anew once it is known roughly.
-
-        Returns:
-            The rounder in units of that curvature, and the resolution at which that increase is expected.
-        """
-        felt = uniform(self._parameters)
-        anchor = _FIRST_GUESS
-        if self._curvature_increase <= 0:
-            return Rounder(self._parameters, felt), anchor
-        for seed in range(_CURVATURE_ROUNDS):
-            noisy, anchor = self._approach(felt, anchor, seed)
-            self.preparing_evaluations += EVALUATIONS
-            found = curvatures(self._loss, noisy, seed)
-            if found is None:
-                break
-            felt = found
-            anchor = _predicted_resolution(felt, self._parameters, self._curvature_increase)
-        return Rounder(self._parameters, self._checked(felt, anchor)), anchor
-
-    def _reachable_increase(self) -> float:
-        """The loss increase at which curvature is taken; not above zero if the weights are worth nothing."""
-        self.preparing_evaluations += 1
-        nothing = self.increase({name: torch.zeros_like(tensor) for name, tensor in self._parameters.items()})
-        return min(CURVATURE_INCREASE, REACHABLE_SHARE * nothing)
-
-    def _approach(self, felt: Mapping[str, Curvature], guess: float, seed: int) -> tuple[dict[str, Tensor], float]:
-        """The noisy copy whose loss increase comes nearest to the fixed one, and its resolution.
-
-        Noise as large as the rounding error would be, not rounding itself: where rounding turns a whole tensor
-        to zero the loss has no gradient any more.
-        """
-        noise = _noise(self._parameters, felt, seed)
-        best: tuple[float, float] = (math.inf, guess)
-        below, above = 0.0, math.inf
-        for _ in range(_APPROACHES):
-            self.preparing_evaluations += 1
-            excess = self.increase(_noisy(self._parameters, noise, guess)) / self._curvature_increase
-            distance = abs(math.log(excess)) if 0 < excess < math.inf else math.inf
-            # Too far out a network has forgotten everything and its gradient says nothing: better too near.
-            distance = 2 * distance if excess > 1 else distance
-            if distance <= best[0]:
-                best = distance, guess
-            if distance <= _NEAR_ENOUGH:
-                break
-            below, above = (max(below, guess), above) if excess < 1 else (below, min(above, guess))
-            guess *= min(max(excess, 1 / 64), 64.0) ** -0.5
-            if not below < guess < above:
-                guess = math.sqrt(below * above)
-        return _noisy(self._parameters, noise, best[1]), best[1]
-
-    def _checked(self, felt: dict[str, Curvature], anchor: float) -> dict[str, Curvature]:
-        """The curvature, once it is certain that what has none can be left out of this network."""
-        without = {name: tensor * felt[name].seen for name, tensor in self._parameters.items()}
-        self.preparing_evaluations += 1
-        if self.increase(without) <= UNSEEN_INCREASE:
-            return felt
-        return {
-            name: Curvature(max(felt[name].mean, anchor**2 * start.mean), torch.ones_like(start.seen))
-            for name, start in uniform(self._parameters).items()
-        }
-
-
-def _noise(parameters: Mapping[str, Tensor], felt: Mapping[str, Curvature], seed: int) -> dict[str, Tensor]:
-    """The rounding error of resolution 1: uniform within half a step of each tensor."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = {}
-    for name in sorted(parameters):
-        tensor = parameters[name]
-        unit = torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 0.5
-        scale = felt[name].mean ** -0.5 if felt[name].mean > 0 else 0.0
-        noise[name] = (unit * scale).to(tensor.device)
-    return noise
-
-
-def _noisy(parameters: Mapping[str, Tensor], noise: Mapping[str, Tensor], beta: float) -> dict[str, Tensor]:
-    return {name: (tensor.double() + noise[name] * beta).to(tensor.dtype) for name, tensor in parameters.items()}
-
-
-def _stride(excess: float, shortest: int) -> int:
-    """How far to go on the grid when the loss increase is `excess` times the bound: it grows as beta squared."""
-    longest = max(_LONGEST_STRIDE, shortest)
-    if not 0 < excess < math.inf:
-        return longest if excess <= 0 else -longest
-    suggested = round(-RESOLUTIONS_PER_OCTAVE * math.log2(excess) / 2)
-    length = min(max(abs(suggested), shortest), longest)
-    return length if excess <= 1 else -length
-
-
-def _nothing_left_to_save(asked: Sequence[Candidate], epsilon: float) -> bool:
-    """Whether the last two candidates are feasible and equally large: every weight is zero already."""
-    last = asked[-2:]
-    feasible = all(candidate.loss_increase <= epsilon for candidate in last)
-    return len(last) == 2 and feasible and last[0].bits == last[1].bits
-
-
-def _predicted_resolution(
-    felt: Mapping[str, Curvature], parameters: Mapping[str, Tensor], increase: float
-) -> float:
-    """Where rounding alone should lose that increase: each weight felt adds beta^2 / 24 nats."""
-    count = sum(
-        int(torch.broadcast_to(felt[name].seen, tensor.shape).sum()) if felt[name].mean > 0 else 0
-        for name, tensor in parameters.items()
-    )
-    return math.sqrt(24 * increase / max(count, 1))
+    def _evaluate(self, lanes: list[int], brackets: Sequence[_Bracket]) -> None:
+        """Round these lanes at their prices, together."""
+        if not lanes:
+            return
+        chosen = torch.tensor(lanes)
+        whole = len(lanes) == len(self._known)
+        picked = self._buckets if whole else [bucket.pick(chosen) for bucket in self._buckets]
+        corrections = self._corrections if whole else self._corrections.pick(chosen)
+        objective = self._objective if whole else self._objective.pick(chosen)
+        like = self._parameters if whole else {name: tensor[chosen] for name, tensor in self._parameters.items()}
+        prices = torch.tensor(
+            [2.0 ** (brackets[lane].price / PRICES_PER_OCTAVE) for lane in lanes],
+            dtype=torch.float32,
+            device=self._base.device,
+        )
+        at = candidates(picked, prices, corrections, like)
+        if self._budget.fitting_steps:
+            at = at.corrected(fitted(at, objective, self._budget.fitting_steps))
+        lost = increases(objective, at.parameters(), self._base[chosen]).tolist()
+        bits = total_bits(at.rounded, len(lanes))
+        for place, lane in enumerate(lanes):
+            self._known[lane][brackets[lane].price] = Candidate(
+                lost[place], bits[place], at.codes(place, self._cut)
+            )

@@ -25,6 +25,7 @@ from trainables.complexity.codes import Code, reconstruct
 from trainables.complexity.entropy_coder import Decoder, Encoder
 from trainables.complexity.network import Network, signature, tensors
 from trainables.complexity.network_coder import code_network
+from trainables.complexity.pieces import Piece, put
 from trainables.errors import BitstreamError
 
 ROUNDED = 1
@@ -33,20 +34,22 @@ LOSSLESS = 2
 _CHECKSUM = struct.Struct("<I")
 
 
-def encode(codes: Mapping[str, Code], like: Mapping[str, Tensor]) -> bytes:
-    """The stream of a rounded network; `codes` has a code for every name of `like`."""
+def encode(codes: Mapping[Piece, Code], like: Mapping[str, Tensor]) -> tuple[bytes, dict[str, float]]:
+    """The stream of a rounded network, with a code for every piece, and how its bytes divide over the tensors."""
     encoder = Encoder()
     code_network(encoder, _shapes(like), codes)
-    return _sealed(bytes([ROUNDED]) + encoder.finish(), like)
+    stream = _sealed(bytes([ROUNDED]) + encoder.finish(), like)
+    return stream, _shared_out(len(stream), encoder.bits_by_owner())
 
 
-def encode_lossless(parameters: Mapping[str, Tensor]) -> bytes:
+def encode_lossless(parameters: Mapping[str, Tensor]) -> tuple[bytes, dict[str, float]]:
     """The stream of the weights themselves, bit for bit: the last resort, which always meets the bound."""
     planes = []
     for name in sorted(parameters):
         tensor = parameters[name].detach().cpu().contiguous().reshape(-1)
         planes.append(tensor.view(torch.uint8).numpy().reshape(-1, tensor.element_size()).T.tobytes())
-    return _sealed(bytes([LOSSLESS]) + _compress(b"".join(planes)), parameters)
+    stream = _sealed(bytes([LOSSLESS]) + _compress(b"".join(planes)), parameters)
+    return stream, _shared_out(len(stream), {name: 8.0 * tensor.numel() for name, tensor in parameters.items()})
 
 
 def decode(bitstream: bytes, like: Network) -> dict[str, Tensor]:
@@ -65,8 +68,7 @@ def decode(bitstream: bytes, like: Network) -> dict[str, Tensor]:
     targets = tensors(like)
     content = _unsealed(bytes(bitstream), targets)
     if content[0] == ROUNDED:
-        codes = decode_codes(content[1:], targets)
-        return {name: reconstruct(codes[name], tensor) for name, tensor in targets.items()}
+        return rebuilt(decode_codes(content[1:], targets), targets)
     if content[0] == LOSSLESS:
         return _read_lossless(content[1:], targets)
     raise BitstreamError(
@@ -74,8 +76,17 @@ def decode(bitstream: bytes, like: Network) -> dict[str, Tensor]:
     )
 
 
-def decode_codes(body: bytes, like: Mapping[str, Tensor]) -> dict[str, Code]:
-    """The codes of all tensors from the body of a rounded network's stream.
+def rebuilt(codes: Mapping[Piece, Code], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that codes stand for, exactly as every decoder makes them."""
+    whole = {name: torch.zeros(1, *tensor.shape, dtype=torch.float64) for name, tensor in like.items()}
+    for piece, code in codes.items():
+        weights = torch.from_numpy(reconstruct(code, piece.rows, piece.columns))
+        put(weights[None], whole[piece.name], piece)
+    return {name: whole[name][0].to(tensor.dtype).to(tensor.device) for name, tensor in like.items()}
+
+
+def decode_codes(body: bytes, like: Mapping[str, Tensor]) -> dict[Piece, Code]:
+    """The codes of all pieces from the body of a rounded network's stream.
 
     Raises:
         BitstreamError: the bytes are damaged.
@@ -88,6 +99,12 @@ def decode_codes(body: bytes, like: Mapping[str, Tensor]) -> dict[str, Code]:
 
 def _shapes(like: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in like.items()}
+
+
+def _shared_out(total: int, shares: Mapping[str, float]) -> dict[str, float]:
+    """A length over the tensors in proportion to their shares; kind, checksum and rounding go with the rest."""
+    whole = sum(shares.values())
+    return {name: total * share / whole if whole else total / len(shares) for name, share in shares.items()}
 
 
 def _read_lossless(content: bytes, like: Mapping[str, Tensor]) -> dict[str, Tensor]:

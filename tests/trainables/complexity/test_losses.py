@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from tests.trainables.complexity.small import memorised, per_example_loss, same_bits
+from tests.trainables.complexity.small import Loss, memorised, per_example_loss, same_bits
 from trainables.complexity import measure
-from trainables.complexity.losses import CHUNK_EXAMPLES, base_loss, training_loss
+from trainables.complexity.losses import base_losses, training_objective
+from trainables.complexity.objective import CHUNK_EXAMPLES
 from trainables.errors import MeasurementError
 
 INPUTS = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
@@ -28,9 +29,20 @@ def parameters(module: nn.Module) -> dict[str, Tensor]:
     return dict(module.named_parameters())
 
 
+def lane(network: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor[None] for name, tensor in network.items()}
+
+
+def losses_of(module: nn.Module, inputs: Tensor, targets: Tensor, at: Mapping[str, Tensor] | None = None) -> Tensor:
+    """[n] losses by the objective of a module."""
+    objective = training_objective(module, None, inputs, targets)
+    (losses,) = objective.losses(lane(parameters(module) if at is None else at))
+    return losses
+
+
 def test_inputs_and_targets_mean_the_cross_entropy_in_evaluation_mode() -> None:
     module = classifier().train()
-    losses = training_loss(module, None, INPUTS, TARGETS)(parameters(module))
+    losses = losses_of(module, INPUTS, TARGETS)
     assert [part.training for part in module.modules()] == [True] * 5
     expected = functional.cross_entropy(module.eval()(INPUTS), TARGETS, reduction="none")
     assert torch.equal(losses, expected)
@@ -40,14 +52,14 @@ def test_a_module_is_left_in_the_mode_it_was_in_even_when_it_fails() -> None:
     module = classifier().train()
     module[1].eval()
     with pytest.raises(MeasurementError):
-        training_loss(module, None, INPUTS[:, :4], TARGETS)
+        training_objective(module, None, INPUTS[:, :4], TARGETS)
     assert [part.training for part in module] == [True, False, True, True]
 
 
 def test_the_tensors_given_are_those_that_count() -> None:
     module = classifier()
     zeros = {name: torch.zeros_like(tensor) for name, tensor in parameters(module).items()}
-    losses = training_loss(module, None, INPUTS, TARGETS)(zeros)
+    losses = losses_of(module, INPUTS, TARGETS, zeros)
     assert losses.tolist() == pytest.approx([torch.log(torch.tensor(3.0)).item()] * 30)
 
 
@@ -56,7 +68,7 @@ def test_examples_beyond_a_chunk_come_in_order() -> None:
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(CHUNK_EXAMPLES + 7, 5, generator=generator)
     targets = torch.randint(3, (len(inputs),), generator=generator)
-    losses = training_loss(module, None, inputs, targets)(parameters(module))
+    losses = losses_of(module, inputs, targets)
     expected = functional.cross_entropy(module(inputs), targets, reduction="none")
     torch.testing.assert_close(losses, expected)
 
@@ -65,26 +77,27 @@ def test_every_position_is_a_prediction() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Embedding(7, 4), nn.Flatten(), nn.Unflatten(1, (4, 5)), nn.Conv1d(4, 3, 1))
     inputs, targets = torch.randint(7, (6, 5)), torch.randint(3, (6, 5))
-    losses = training_loss(module, None, inputs, targets)(parameters(module))
+    losses = losses_of(module, inputs, targets)
     assert losses.shape == (30,)
-    assert torch.equal(losses, functional.cross_entropy(module(inputs), targets, reduction="none").flatten())
+    expected = functional.cross_entropy(module(inputs), targets, reduction="none").flatten()
+    torch.testing.assert_close(losses, expected)
 
 
 def test_losses_of_half_precision_modules_are_taken_in_float32() -> None:
     module = classifier().bfloat16()
-    losses = training_loss(module, None, INPUTS.bfloat16(), TARGETS)(parameters(module))
+    losses = losses_of(module, INPUTS.bfloat16(), TARGETS)
     assert losses.dtype == torch.float32
 
 
 def test_targets_of_any_integer_dtype() -> None:
     module = classifier()
-    one, other = (training_loss(module, None, INPUTS, TARGETS.to(kind)) for kind in (torch.int64, torch.uint8))
-    assert torch.equal(one(parameters(module)), other(parameters(module)))
+    one, other = (losses_of(module, INPUTS, TARGETS.to(kind)) for kind in (torch.int64, torch.uint8))
+    assert torch.equal(one, other)
 
 
 def test_a_scalar_loss_is_one_example() -> None:
-    loss = training_loss({}, lambda tensors: per_example_loss(tensors).mean(), None, None)
-    assert torch.equal(loss(memorised()), per_example_loss(memorised()).mean()[None])
+    objective = training_objective({}, lambda tensors: per_example_loss(tensors).mean(), None, None)
+    assert torch.equal(objective.losses(lane(memorised())), per_example_loss(memorised()).mean()[None, None])
     (result,) = measure(memorised(), lambda tensors: per_example_loss(tensors).mean(), [0.5])
     assert 0 < result.loss_increase <= 0.5
     assert result.complexity_bytes < sum(4 * tensor.numel() for tensor in memorised().values()) / 2
@@ -170,19 +183,23 @@ def test_losses_of_another_form(answer: Callable[[Tensor], Any], message: str) -
         measure(memorised(), lambda tensors: answer(per_example_loss(tensors)), [1.0])
 
 
+def own_losses(loss: Loss) -> Tensor:
+    return base_losses(training_objective({}, loss, None, None), lane(memorised()))
+
+
 def test_the_networks_own_loss_is_the_mean() -> None:
-    assert base_loss(per_example_loss, memorised()) == float(per_example_loss(memorised()).double().mean())
+    assert own_losses(per_example_loss).tolist() == [float(per_example_loss(memorised()).double().mean())]
 
 
 def test_the_loss_must_be_finite() -> None:
     with pytest.raises(MeasurementError, match="own loss must be finite"):
-        base_loss(lambda tensors: per_example_loss(tensors) / 0, memorised())
+        own_losses(lambda tensors: per_example_loss(tensors) / 0)
 
 
 def test_the_loss_must_be_deterministic() -> None:
     generator = torch.Generator().manual_seed(0)
     with pytest.raises(MeasurementError, match="deterministic"):
-        base_loss(lambda tensors: per_example_loss(tensors) + torch.rand(1, generator=generator), memorised())
+        own_losses(lambda tensors: per_example_loss(tensors) + torch.rand(1, generator=generator))
 
 
 @pytest.mark.parametrize("epsilons", [(), 1.0, 2])

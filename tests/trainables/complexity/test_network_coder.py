@@ -4,65 +4,128 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from torch import Tensor
 
-from trainables.complexity.codes import Code, Direct, Factors, Zeros
+from tests.trainables.complexity.drawn import NONE, coded_networks
+from trainables.complexity.codes import (
+    LARGEST_INTEGER,
+    LARGEST_ROW_SCALE,
+    LARGEST_SCALE,
+    Code,
+    Direct,
+    Factors,
+    Transform,
+    Zeros,
+    is_exact,
+)
 from trainables.complexity.entropy_coder import Decoder, Encoder
-from trainables.complexity.network_coder import LARGEST_EXPONENT, LARGEST_STEP, code_network
+from trainables.complexity.network_coder import code_network
+from trainables.complexity.pieces import Piece, pieces
 from trainables.errors import BitstreamError
 
 
-def integers(*values: int) -> np.ndarray:
-    return np.array(values, dtype=np.int32)
-
-
-def factors(*exponents: int, step: int = 0) -> Factors:
-    ones = np.ones((len(exponents), 3), dtype=np.int32)
-    return Factors(step, ones, ones, integers(*exponents))
+def coded(code: Code, shape: tuple[int, ...]) -> bytes:
+    (piece,) = pieces({"w": shape})
+    encoder = Encoder()
+    code_network(encoder, {"w": shape}, {piece: code})
+    return encoder.finish()
 
 
 def there_and_back(code: Code, shape: tuple[int, ...]) -> Code:
+    (found,) = code_network(Decoder(coded(code, shape)), {"w": shape}, None).values()
+    return found
+
+
+def ones(rank: int, side: int = 3) -> np.ndarray:
+    return np.ones((rank, side), dtype=np.int32)
+
+
+def plain(code: Code) -> tuple[object, ...]:
+    """The parts of a code that the decoder is to find; all that is zero is the same as nothing."""
+    if isinstance(code, Factors):
+        return code.scale, code.left.tolist(), code.right.tolist(), code.transform
+    if isinstance(code, Direct) and code.integers.any():
+        live = code.integers.any(axis=1)
+        exponents = np.where(live, code.exponents, 0).tolist() if code.exponents.size else []
+        return code.scale, code.integers.tolist(), exponents, code.transform, code.mean
+    return (code.mean,)
+
+
+@given(coded_networks())
+@settings(max_examples=60, deadline=None)
+def test_codes_come_back(network: tuple[dict[str, Tensor], dict[Piece, Code]]) -> None:
+    like, codes = network
+    shapes = {name: tuple(tensor.shape) for name, tensor in like.items()}
     encoder = Encoder()
-    code_network(encoder, {"w": shape}, {"w": code})
-    return code_network(Decoder(encoder.finish()), {"w": shape}, None)["w"]
-
-
-@pytest.mark.parametrize("exponents", [(4,), (5, 5, 3), (-1, 30, 2)])
-def test_factors_keep_their_exponents(exponents: tuple[int, ...]) -> None:
-    found = there_and_back(factors(*exponents, step=-99), (3, 3))
-    assert isinstance(found, Factors)
-    assert found.step == -99
-    assert found.exponents.tolist() == list(exponents)
+    code_network(encoder, shapes, codes)
+    decoder = Decoder(encoder.finish())
+    if not all(is_exact(code) for code in codes.values()):
+        with pytest.raises(BitstreamError, match="must be exact"):
+            code_network(decoder, shapes, None)
+        return
+    found = code_network(decoder, shapes, None)
+    decoder.finish()
+    assert list(found) == list(codes)
+    assert [plain(code) for code in found.values()] == [plain(code) for code in codes.values()]
 
 
 def test_what_stands_for_nothing_but_zeros_is_coded_as_zeros() -> None:
-    assert there_and_back(Direct(314, np.zeros(6, dtype=np.int32)), (6,)) == Zeros()
+    assert there_and_back(Direct(314, np.zeros((1, 6), dtype=np.int32)), (6,)) == Zeros()
+    assert there_and_back(Direct(314, np.zeros((1, 6), dtype=np.int32), mean=0.5), (6,)) == Zeros(0.5)
+    assert there_and_back(Factors(314, ones(0), ones(0)), (3, 3)) == Zeros()
 
 
-@pytest.mark.parametrize("step", [-LARGEST_STEP, LARGEST_STEP])
-def test_the_largest_steps(step: int) -> None:
-    found = there_and_back(Direct(step, integers(1, 2)), (2,))
+@pytest.mark.parametrize("scale", [-LARGEST_SCALE, LARGEST_SCALE])
+def test_the_largest_scales(scale: int) -> None:
+    found = there_and_back(Direct(scale, ones(1)), (3,))
     assert isinstance(found, Direct)
-    assert found.step == step
-    beyond = Direct(step + np.sign(step), integers(1, 2))
-    with pytest.raises(BitstreamError, match="step of 'w'"):
-        there_and_back(beyond, (2,))
+    assert found.scale == scale
+    with pytest.raises(BitstreamError, match="scale of 'w'"):
+        there_and_back(Direct(scale + int(np.sign(scale)), ones(1)), (3,))
 
 
-def test_exponents_beyond_the_largest_are_refused() -> None:
-    with pytest.raises(BitstreamError, match="exponents of 'w'"):
-        there_and_back(factors(LARGEST_EXPONENT, -LARGEST_EXPONENT - 1), (3, 3))
-
-
-def test_ranks_beyond_the_shape_are_refused() -> None:
-    encoder = Encoder()
-    code_network(encoder, {"w": (3, 3)}, {"w": factors(2, 2)})
-    stream = encoder.finish()
-    for shape in ((1, 9), (9,)):
-        with pytest.raises(BitstreamError, match="rank 2"):
+def test_ranks_beyond_the_rows_are_refused() -> None:
+    stream = coded(Factors(0, ones(3), ones(3)), (3, 3))
+    for shape in ((2, 4), (9,)):
+        with pytest.raises(BitstreamError, match="rank 3"):
             code_network(Decoder(stream), {"w": shape}, None)
 
 
-def test_a_network_without_anything_costs_nothing() -> None:
+def test_sums_that_would_round_are_refused() -> None:
+    large = np.full((16, 16), LARGEST_INTEGER, dtype=np.int32)
+    code = Direct(0, large, np.full(16, LARGEST_ROW_SCALE, dtype=np.int32), Transform(1, 16))
+    with pytest.raises(BitstreamError, match="sums of 'w' must be exact"):
+        there_and_back(code, (16, 16))
+
+
+def test_means_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(BitstreamError, match="mean of 'w' must be finite, got inf"):
+        there_and_back(Zeros(float("inf")), (3,))
+
+
+def test_a_network_without_anything_costs_next_to_nothing() -> None:
+    shapes = {"a": (4, 4), "b": (16, 20), "c": (16, 20)}
     encoder = Encoder()
-    code_network(encoder, {"a": (4, 4), "b": (4,)}, {"a": Zeros(), "b": Zeros()})
-    assert encoder.finish() == b""
+    code_network(encoder, shapes, dict.fromkeys(pieces(shapes), Zeros()))
+    assert len(encoder.finish()) <= 1
+
+
+def test_row_scales_that_are_all_one_cost_a_bit() -> None:
+    integers = np.random.default_rng(0).integers(-9, 9, (40, 50)).astype(np.int32)
+    alike = Direct(0, integers, NONE)
+    apart = Direct(0, integers, np.arange(40, dtype=np.int32) % 4)
+    assert 10 < len(coded(apart, (40, 50))) - len(coded(alike, (40, 50))) < 20
+
+
+def test_what_belongs_to_which_tensor_is_counted() -> None:
+    integers = np.random.default_rng(0).integers(-9, 9, (40, 50)).astype(np.int32)
+    shapes = {"a": (40, 50), "b": (40, 50), "c": (40, 50)}
+    first, second, third = pieces(shapes)
+    encoder = Encoder()
+    code_network(encoder, shapes, {first: Direct(0, integers), second: Zeros(), third: Direct(0, integers[::-1])})
+    bits = encoder.bits_by_owner()
+    assert list(bits) == ["a", "b", "c"]
+    assert bits["b"] < 3
+    assert sum(bits.values()) == pytest.approx(8 * len(encoder.finish()), abs=40)
+    assert bits["a"] == pytest.approx(bits["c"], rel=0.05)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from functools import cache
@@ -10,62 +14,32 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.trainables.complexity.drawn import DTYPES, coded_networks
 from tests.trainables.complexity.small import memorised, per_example_loss, same_bits
 from trainables.complexity import decode, measure
-from trainables.complexity.codes import Code, Direct, Factors, Zeros, reconstruct
+from trainables.complexity.codes import Code, Direct, Factors, Transform, is_exact
 from trainables.complexity.network import signature
-from trainables.complexity.stream import LOSSLESS, ROUNDED, encode, encode_lossless
+from trainables.complexity.pieces import Piece, pieces, take
+from trainables.complexity.stream import LOSSLESS, ROUNDED, encode, encode_lossless, rebuilt
 from trainables.errors import BitstreamError
 
-DTYPES = st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64])
-Network = tuple[dict[str, Tensor], dict[str, Code]]
-
-
-def small_integers(count: int) -> st.SearchStrategy[np.ndarray]:
-    """Lists from every form of packing: constant, few digits, one byte, several."""
-    bound = st.sampled_from([0, 1, 2, 7, 100, 1000, 2**17, 2**25])
-    return bound.flatmap(lambda high: st.lists(st.integers(-high, high), min_size=count, max_size=count)).map(
-        lambda values: np.array(values, dtype=np.int32)
-    )
-
-
-@st.composite
-def coded_networks(draw: st.DrawFn) -> Network:
-    like: dict[str, Tensor] = {}
-    codes: dict[str, Code] = {}
-    for index in range(draw(st.integers(1, 3))):
-        shape = tuple(draw(st.lists(st.integers(1, 4), max_size=3)))
-        name = draw(st.sampled_from(["a", "z/kernel", "é"])) + str(index)
-        like[name] = torch.empty(shape, dtype=draw(DTYPES))
-        size = like[name].numel()
-        kind = draw(st.sampled_from(["zeros", "direct", "factors"] if len(shape) > 1 else ["zeros", "direct"]))
-        step = draw(st.integers(-200, 50))
-        if kind == "zeros":
-            codes[name] = Zeros()
-        elif kind == "direct":
-            codes[name] = Direct(step, draw(small_integers(size)))
-        else:
-            rows, columns = shape[0], size // shape[0]
-            rank = draw(st.integers(1, min(rows, columns)))
-            left = draw(small_integers(rank * rows)) // 2**10
-            right = draw(small_integers(rank * columns)) // 2**10
-            exponents = np.array(draw(st.lists(st.integers(-1, 8), min_size=rank, max_size=rank)), dtype=np.int32)
-            codes[name] = Factors(step, left.reshape(rank, rows), right.reshape(rank, columns), exponents)
-    return like, codes
+Network = tuple[dict[str, Tensor], dict[Piece, Code]]
 
 
 @given(coded_networks())
 @settings(max_examples=150, deadline=None)
 def test_what_is_encoded_is_decoded(network: Network) -> None:
     like, codes = network
-    for tensor in like.values():
-        tensor.fill_(float("nan"))
-    decoded = decode(encode(codes, like), like)
-    assert same_bits(decoded, {name: reconstruct(codes[name], tensor) for name, tensor in like.items()})
+    assume(all(is_exact(code) for code in codes.values()))
+    stream, bytes_by_tensor = encode(codes, like)
+    decoded = decode(stream, like)
+    assert same_bits(decoded, rebuilt(codes, like))
+    assert list(decoded) == list(like)
+    assert sum(bytes_by_tensor.values()) == pytest.approx(len(stream))
 
 
 @given(st.data(), DTYPES)
@@ -74,13 +48,15 @@ def test_lossless_keeps_every_bit(data: st.DataObject, dtype: torch.dtype) -> No
     size = torch.empty((), dtype=dtype).element_size()
     raw = data.draw(st.binary(min_size=6 * size, max_size=6 * size))
     network = {"w": torch.frombuffer(bytearray(raw), dtype=dtype).reshape(3, 2)}
-    assert same_bits(decode(encode_lossless(network), {"w": torch.zeros(3, 2, dtype=dtype)}), network)
+    stream, bytes_by_tensor = encode_lossless(network)
+    assert same_bits(decode(stream, {"w": torch.zeros(3, 2, dtype=dtype)}), network)
+    assert bytes_by_tensor == {"w": len(stream)}
 
 
 @cache
 def streams() -> tuple[bytes, bytes]:
     (result,) = measure(memorised(), per_example_loss, [0.5])
-    return result.bitstream, encode_lossless(memorised())
+    return result.bitstream, encode_lossless(memorised())[0]
 
 
 @given(st.deferred(lambda: st.sampled_from(streams())), st.data())
@@ -151,8 +127,56 @@ def test_a_stream_belongs_to_its_tensors(other: Callable[[dict[str, Tensor]], di
         decode(streams()[0], other(memorised()))
 
 
-def test_factors_whose_product_would_round_are_refused() -> None:
-    like = {"w": torch.zeros(2, 2)}
-    large = np.full((1, 2), 2**29, dtype=np.int32)
-    with pytest.raises(BitstreamError, match="exact product"):
-        decode(encode({"w": Factors(0, large, large, np.zeros(1, dtype=np.int32))}, like), like)
+def test_rebuilt_pieces_lie_where_they_were_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.complexity.pieces.LONGEST_SIDE", 4)
+    values = torch.randint(-9, 9, (11, 2, 3), generator=torch.Generator().manual_seed(0))
+    like = {"w": torch.full((11, 2, 3), float("nan"))}
+    cut = pieces({"w": (11, 2, 3)})
+    codes: dict[Piece, Code] = {piece: Direct(0, take(values[None], piece)[0].int().numpy()) for piece in cut}
+    assert len(codes) == 6
+    assert torch.equal(decode(encode(codes, like)[0], like)["w"], values.float())
+
+
+_DECODE = """
+import sys, hashlib, torch
+from trainables.complexity import decode
+torch.set_num_threads(int(sys.argv[1]))
+shapes = {"direct": (60, 90), "factors": (90, 60), "vector": (90,)}
+like = {name: torch.full(shape, float("nan")) for name, shape in shapes.items()}
+decoded = decode(sys.stdin.buffer.read(), like)
+print(hashlib.sha256(b"".join(decoded[name].numpy().tobytes() for name in shapes)).hexdigest())
+"""
+
+
+def test_fresh_processes_decode_to_the_same_bits() -> None:
+    """With other numbers of threads, and without the vector instructions of this machine."""
+    generator = np.random.default_rng(0)
+    like = {"direct": torch.empty(60, 90), "factors": torch.empty(90, 60), "vector": torch.empty(90)}
+    direct, factors, vector = pieces({name: tuple(tensor.shape) for name, tensor in like.items()})
+    left, right = (generator.integers(-900, 900, (20, n)).astype(np.int32) for n in (60, 90))
+    integers = generator.integers(-4000, 4000, (60, 90)).astype(np.int32)
+    codes: dict[Piece, Code] = {
+        direct: Direct(-501, integers, generator.integers(-4, 9, 60).astype(np.int32), Transform(2, 89)),
+        factors: Factors(-1077, left, right, Transform(1, 58)),
+        vector: Direct(-333, integers[:1], mean=0.375),
+    }
+    stream, _ = encode(codes, like)
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", _DECODE, threads],
+            input=stream,
+            env={
+                "OMP_NUM_THREADS": threads,
+                "ATEN_CPU_CAPABILITY": capability,
+                "OPENBLAS_CORETYPE": core,
+                "PYTHONPATH": os.pathsep.join(sys.path),
+            },
+            capture_output=True,
+            check=True,
+        ).stdout
+        for threads, capability, core in (("1", "default", "Prescott"), ("2", "avx2", "Haswell"))
+    }
+    assert len(answers) == 1
+    decoded = decode(stream, like)
+    expected = hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in decoded.values())).hexdigest()
+    assert answers == {f"{expected}\n".encode()}

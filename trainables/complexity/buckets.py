@@ -1,0 +1,248 @@
+"""Pieces of like shape side by side, with everything about them that does not depend on the price of a bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from trainables.complexity.curvature import Curvature
+from trainables.complexity.feedback import strict_block_part
+from trainables.complexity.pieces import Piece, take
+from trainables.complexity.transform import LARGEST_REST, SHORTEST, float_matrix
+from trainables.complexity.triangular import coarse_first, damped, factored, reordered
+
+#: Sides are padded to a multiple of this, so that there are few shapes, and blocks divide them.
+_PADDING = 16
+
+#: Blocks of rounding with feedback are so many entries high and wide, on a CPU and elsewhere.
+_CPU_BLOCK = 8
+_DEVICE_BLOCK = 16
+
+#: Components a matrix may be kept as, at most.
+LARGEST_RANK = 40
+_FEWEST_ROWS_FOR_FACTORS = 9
+
+_LARGEST_WEIGHT = torch.finfo(torch.float32).max
+
+#: A transform must promise to save this share.
+_TRANSFORM_GAIN = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a bucket's matrices: their curvature along it, factored for feedback."""
+
+    curvature: Tensor
+    """[L, T, n, n], damped."""
+    order: Tensor
+    """[L, T, n], coarse entries first."""
+    diagonal: Tensor
+    """[L, T, n], of the block-diagonal factor, in that order."""
+    feedback: Tensor
+    """[L, T, n / block, n, block], see `strict_block_part`."""
+    block: int
+
+    def pick(self, lanes: Tensor) -> Side:
+        """The same for some lanes only."""
+        return Side(
+            self.curvature[lanes], self.order[lanes], self.diagonal[lanes], self.feedback[lanes], self.block
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The curvature-weighted matrix A^1/2 W B^1/2 by singular values, as far as low rank may pay."""
+
+    left: Tensor
+    """[L, T, R, K]: A^-1/2 U s."""
+    singular_values: Tensor
+    """[L, T, K], falling."""
+    felt: Tensor
+    """[L, T, R, C]: A W."""
+
+    def pick(self, lanes: Tensor) -> Components:
+        """The same for some lanes only."""
+        return Components(self.left[lanes], self.singular_values[lanes], self.felt[lanes])
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """T pieces of L networks in one padded shape R <= C."""
+
+    pieces: tuple[Piece, ...]
+    weights: Tensor
+    """[L, T, R, C]: less the mean, zero where the loss sees nothing, transformed."""
+    rows: Side
+    columns: Side
+    ordered: Tensor
+    """[L, T, R, C]: the weights in the order of both sides."""
+    sharpness: Tensor
+    """[L, T, R, C]: nats per squared error of each ordered weight once feedback has been given."""
+    axes: Tensor
+    """[L, T] on the host: 0 for no transform, 1 along rows' numbers (each column transformed), 2 along columns'."""
+    lengths: Tensor
+    """[L, T] on the host: how many entries are transformed."""
+    components: Components | None
+
+    def pick(self, lanes: Tensor) -> Bucket:
+        """The same for some lanes [M] only."""
+        there = lanes.to(self.weights.device)
+        return Bucket(
+            pieces=self.pieces,
+            weights=self.weights[there],
+            rows=self.rows.pick(there),
+            columns=self.columns.pick(there),
+            ordered=self.ordered[there],
+            sharpness=self.sharpness[there],
+            axes=self.axes[lanes],
+            lengths=self.lengths[lanes],
+            components=self.components.pick(there) if self.components is not None else None,
+        )
+
+
+def buckets(
+    parameters: Mapping[str, Tensor],
+    means: Mapping[Piece, Tensor],
+    curvatures: Mapping[Piece, Curvature],
+    typical_price: float,
+) -> list[Bucket]:
+    """Prepare all pieces that the loss sees.
+
+    Args:
+        parameters: name -> [L, ...].
+        means: what is taken off every entry of a piece before rounding, [L].
+        curvatures: of the pieces to be rounded.
+        typical_price: nats per bit, by which transforms are judged.
+    """
+    by_shape: dict[tuple[int, int], list[Piece]] = {}
+    for piece in curvatures:
+        by_shape.setdefault((_padded(piece.rows), _padded(piece.columns)), []).append(piece)
+    return [
+        _bucket(shape, [_Prepared(parameters, piece, means, curvatures, typical_price) for piece in members])
+        for shape, members in by_shape.items()
+    ]
+
+
+def _padded(side: int) -> int:
+    return side if side == 1 else -(-side // _PADDING) * _PADDING
+
+
+class _Prepared:
+    """One piece: weights without mean, damped curvature, transformed where that promises to pay."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        piece: Piece,
+        means: Mapping[Piece, Tensor],
+        curvatures: Mapping[Piece, Curvature],
+        typical_price: float,
+    ) -> None:
+        self.piece = piece
+        curvature = curvatures[piece]
+        # Of float64 weights some are beyond float32; what becomes of them keeps no bound, and need not.
+        weights = take(parameters[piece.name], piece).float().clamp(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
+        if piece in means:
+            weights = weights - means[piece][:, None, None]
+        self.weights = weights * curvature.seen_rows[:, :, None] * curvature.seen_columns[:, None, :]
+        trace = curvature.rows.diagonal(dim1=1, dim2=2).sum(1).clamp_min(1e-30)[:, None, None]
+        self.rows = damped(curvature.rows / trace, curvature.seen_rows)
+        self.columns = damped(curvature.columns * trace, curvature.seen_columns)
+        self.axes = torch.zeros(len(weights), dtype=torch.int64, device=weights.device)
+        self.lengths = torch.zeros_like(self.axes)
+        if piece.rows >= SHORTEST:
+            self._transform(typical_price)
+
+    def _transform(self, price: float) -> None:
+        """Transform lane by lane along the side and length that promise most, if that is enough."""
+        scale = self.rows.diagonal(dim1=1, dim2=2).mean(1) * self.columns.diagonal(dim1=1, dim2=2).mean(1) / price
+
+        def bits(weights: Tensor) -> Tensor:
+            return torch.log2(1 + weights.square() * scale[:, None, None]).sum((1, 2))
+
+        best = bits(self.weights) * (1 - _TRANSFORM_GAIN)
+        for axis, size in ((1, self.piece.rows), (2, self.piece.columns)):
+            for length in range(size, size - LARGEST_REST - 1, -1):
+                found = bits(apply_transform(self.weights, axis, length))
+                better = found < best
+                best = torch.where(better, found, best)
+                self.axes = torch.where(better, axis, self.axes)
+                self.lengths = torch.where(better, length, self.lengths)
+        for axis, length in transforms_in_use(self.axes, self.lengths):
+            lanes = ((self.axes == axis) & (self.lengths == length))[:, None, None]
+            self.weights = torch.where(lanes, apply_transform(self.weights, axis, length), self.weights)
+            if axis == 1:
+                self.rows = torch.where(lanes, _both_sides(self.rows, length), self.rows)
+            else:
+                self.columns = torch.where(lanes, _both_sides(self.columns, length), self.columns)
+
+
+def transforms_in_use(axes: Tensor, lengths: Tensor) -> list[tuple[int, int]]:
+    """The (axis, length) that occur in [L] axes and lengths, no transform left out."""
+    return sorted({(axis, length) for axis, length in zip(axes.tolist(), lengths.tolist(), strict=True) if axis})
+
+
+def apply_transform(weights: Tensor, axis: int, length: int, *, back: bool = False) -> Tensor:
+    """Matrices [..., R, C] transformed along their rows' numbers (axis 1) or their columns' (2), or back."""
+    matrix = float_matrix(length, weights.shape[-2 if axis == 1 else -1]).to(weights.device)
+    if axis == 1:
+        return (matrix.mT if back else matrix) @ weights
+    return weights @ (matrix if back else matrix.mT)
+
+
+def _both_sides(curvature: Tensor, length: int) -> Tensor:
+    return apply_transform(apply_transform(curvature, 1, length), 2, length)
+
+
+def _bucket(shape: tuple[int, int], prepared: Sequence[_Prepared]) -> Bucket:
+    rows, columns = shape
+    weights = torch.stack([_padded_weights(one.weights, rows, columns) for one in prepared], 1)
+    row_side = _side(torch.stack([_padded_curvature(one.rows, rows) for one in prepared], 1))
+    column_side = _side(torch.stack([_padded_curvature(one.columns, columns) for one in prepared], 1))
+    return Bucket(
+        pieces=tuple(one.piece for one in prepared),
+        weights=weights,
+        rows=row_side,
+        columns=column_side,
+        ordered=reordered(weights, row_side.order, column_side.order),
+        sharpness=row_side.diagonal[..., :, None] * column_side.diagonal[..., None, :],
+        axes=torch.stack([one.axes for one in prepared], 1).cpu(),
+        lengths=torch.stack([one.lengths for one in prepared], 1).cpu(),
+        components=_components(weights, row_side.curvature, column_side.curvature)
+        if rows >= _FEWEST_ROWS_FOR_FACTORS
+        else None,
+    )
+
+
+def _padded_weights(weights: Tensor, rows: int, columns: int) -> Tensor:
+    return functional.pad(weights, (0, columns - weights.shape[2], 0, rows - weights.shape[1]))
+
+
+def _padded_curvature(curvature: Tensor, size: int) -> Tensor:
+    """Padded entries get hardly any curvature of their own, so that they come first and take part in nothing."""
+    missing = size - curvature.shape[-1]
+    own = (torch.arange(size, device=curvature.device) >= curvature.shape[-1]).to(curvature.dtype)
+    return functional.pad(curvature, (0, missing, 0, missing)) + torch.diag(own * 1e-9)
+
+
+def _side(curvature: Tensor) -> Side:
+    size = curvature.shape[-1]
+    block = min(_CPU_BLOCK if curvature.device.type == "cpu" else _DEVICE_BLOCK, size)
+    triangular = factored(curvature, coarse_first(curvature))
+    feedback, diagonal = strict_block_part(triangular.inverse, triangular.diagonal, block)
+    return Side(curvature, triangular.order, diagonal, feedback, block)
+
+
+def _components(weights: Tensor, row_curvature: Tensor, column_curvature: Tensor) -> Components:
+    left_root = torch.linalg.cholesky(row_curvature.double())
+    right_root = torch.linalg.cholesky(column_curvature.double())
+    weighted = left_root.mT @ weights.double() @ right_root
+    squares, vectors = torch.linalg.eigh(weighted @ weighted.mT)
+    singular_values = squares.clamp_min(0).flip(-1)[..., :LARGEST_RANK].sqrt()
+    kept = vectors.flip(-1)[..., :LARGEST_RANK] * singular_values[..., None, :]
+    left = torch.linalg.solve_triangular(left_root.mT, kept, upper=True)
+    return Components(left.float(), singular_values.float(), row_curvature @ weights)

@@ -1,0 +1,170 @@
+"""Candidates: networks rounded at a price, with corrected scales and means, as weights and as codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.complexity.buckets import Bucket, apply_transform, transforms_in_use
+from trainables.complexity.codes import (
+    LARGEST_SCALE,
+    SCALES_PER_OCTAVE,
+    Code,
+    Direct,
+    Factors,
+    Integers,
+    Transform,
+    Zeros,
+    mean_bits,
+    mean_from_bits,
+    nearest_scale,
+)
+from trainables.complexity.pieces import Piece, put, take
+from trainables.complexity.rounding import DIRECT, FACTORS, Rounded, round_bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """The few real numbers a candidate has beside its integers; they cannot memorise anything."""
+
+    gains: Mapping[Piece, Tensor]
+    """[L] what each piece's scale is multiplied by."""
+    means: Mapping[Piece, Tensor]
+    """[L] what is added to every weight of a piece."""
+
+    def pick(self, lanes: Tensor) -> Corrections:
+        """The same for some lanes only."""
+        return Corrections(
+            {piece: value[lanes] for piece, value in self.gains.items()},
+            {piece: value[lanes] for piece, value in self.means.items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """One candidate of each lane."""
+
+    buckets: Sequence[Bucket]
+    rounded: Sequence[Rounded]
+    corrections: Corrections
+    like: Mapping[str, Tensor]
+    """[L, ...] names, shapes and dtypes."""
+
+    def corrected(self, corrections: Corrections) -> Candidates:
+        """The same integers with other scales and means."""
+        return Candidates(self.buckets, self.rounded, corrections, self.like)
+
+    def bases(self) -> dict[str, Tensor]:
+        """[L, ...] float32 weights before scales and means are corrected; zero where the loss sees nothing."""
+        into = {name: torch.zeros(tensor.shape, device=tensor.device) for name, tensor in self.like.items()}
+        for bucket, rounded in zip(self.buckets, self.rounded, strict=True):
+            for place, piece in enumerate(bucket.pieces):
+                weights = rounded.weights[:, place, : piece.rows, : piece.columns]
+                put(_transformed_back(weights, bucket, place), into[piece.name], piece)
+        return into
+
+    def parameters(self) -> dict[str, Tensor]:
+        """[L, ...] the weights as they will decode, up to the rounding of float32."""
+        into = self.bases()
+        for bucket, rounded in zip(self.buckets, self.rounded, strict=True):
+            snapped = snapped_gains(rounded, bucket, self.corrections)
+            for place, piece in enumerate(bucket.pieces):
+                mean = self.corrections.means.get(piece)
+                part = take(into[piece.name], piece)
+                part.mul_(snapped[:, place, None, None])
+                if mean is not None:
+                    part.add_(mean[:, None, None])
+        return {name: into[name].to(tensor.dtype) for name, tensor in self.like.items()}
+
+    def codes(self, lane: int, cut: Sequence[Piece]) -> dict[Piece, Code]:
+        """The code of every piece of one lane's network."""
+        found: dict[Piece, Code] = dict.fromkeys(cut, Zeros())
+        for bucket, rounded in zip(self.buckets, self.rounded, strict=True):
+            for place, piece in enumerate(bucket.pieces):
+                found[piece] = self._code(bucket, rounded, place, lane)
+        return found
+
+    def _code(self, bucket: Bucket, rounded: Rounded, place: int, lane: int) -> Code:
+        piece = bucket.pieces[place]
+        gain = float(self.corrections.gains[piece][lane])
+        mean = float(self.corrections.means[piece][lane]) if piece in self.corrections.means else 0.0
+        axis, length = int(bucket.axes[lane, place]), int(bucket.lengths[lane, place])
+        transform = Transform(axis, length) if axis else None
+        kind = int(rounded.kinds[lane, place])
+        if kind == DIRECT:
+            direct = rounded.direct
+            integers = _integers(direct.integers[lane, place, : piece.rows, : piece.columns])
+            exponents = _integers(direct.exponents[lane, place, : piece.rows])
+            return Direct(
+                nearest_scale(float(direct.steps[lane, place]) * gain),
+                integers,
+                exponents if exponents.any() else exponents[:0],
+                transform,
+                mean,
+            )
+        if kind == FACTORS:
+            factors = rounded.factors
+            assert factors is not None, "a piece kept as factors has some"
+            left = _integers(factors.left[lane, place, : piece.rows]).T
+            right = _integers(factors.right[lane, place, :, : piece.columns])
+            kept = left.any(axis=1) & right.any(axis=1)
+            scale = nearest_scale(float(factors.steps[lane, place]) * gain)
+            return Factors(scale, left[kept], right[kept], transform)
+        return Zeros(mean)
+
+
+def candidates(
+    buckets: Sequence[Bucket], prices: Tensor, corrections: Corrections, like: Mapping[str, Tensor]
+) -> Candidates:
+    """Round all buckets at prices [L], nats per bit."""
+    return Candidates(buckets, [round_bucket(bucket, prices) for bucket in buckets], corrections, like)
+
+
+def first_corrections(parameters: Mapping[str, Tensor], cut: Sequence[Piece]) -> Corrections:
+    """No corrected scale yet; of vectors, where it will pay, the mean."""
+    means, gains = {}, {}
+    for piece in cut:
+        weights = take(parameters[piece.name], piece).float()
+        gains[piece] = torch.ones(len(weights), device=weights.device)
+        if piece.rows > 1:
+            continue
+        mean, deviation = weights.mean((1, 2)), weights.std((1, 2), correction=0)
+        saved = 0.5 * piece.columns * torch.log2(1 + (mean / deviation.clamp_min(1e-30)).square())
+        means[piece] = torch.where(saved > _MEAN_COST, snapped_means(mean), 0.0)
+    return Corrections(gains, means)
+
+
+#: Bits that a mean must save.
+_MEAN_COST = 24.0
+
+
+def snapped_means(means: Tensor) -> Tensor:
+    """Means [L] as they can be sent."""
+    return torch.tensor([mean_from_bits(mean_bits(mean)) for mean in means.tolist()]).to(means)
+
+
+def snapped_gains(rounded: Rounded, bucket: Bucket, corrections: Corrections) -> Tensor:
+    """[L, T] what weights are multiplied by when scales are corrected to ones that can be sent."""
+    steps = rounded.direct.steps
+    if rounded.factors is not None:
+        steps = torch.where(rounded.kinds == FACTORS, rounded.factors.steps, steps)
+    gains = torch.stack([corrections.gains[piece] for piece in bucket.pieces], 1)
+    scales = (SCALES_PER_OCTAVE * torch.log2(steps.double() * gains)).round().clamp(-LARGEST_SCALE, LARGEST_SCALE)
+    return (torch.exp2(scales / SCALES_PER_OCTAVE) / steps).to(steps.dtype)
+
+
+def _transformed_back(weights: Tensor, bucket: Bucket, place: int) -> Tensor:
+    found = weights
+    axes, lengths = bucket.axes[:, place], bucket.lengths[:, place]
+    for axis, length in transforms_in_use(axes, lengths):
+        lanes = ((axes == axis) & (lengths == length)).to(weights.device)[:, None, None]
+        found = torch.where(lanes, apply_transform(weights, axis, length, back=True), found)
+    return found
+
+
+def _integers(tensor: Tensor) -> Integers:
+    return np.ascontiguousarray(tensor.cpu().numpy().astype(np.int32))

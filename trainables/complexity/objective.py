@@ -1,0 +1,153 @@
+"""What is measured against: losses of networks with a lane axis, and random looks at how they feel weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor
+
+from trainables.random import generator
+
+Parameters = Mapping[str, Tensor]
+
+#: Examples of one look at the curvature, looks, and examples of one step that fits scales and means.
+CURVATURE_EXAMPLES = 256
+CURVATURE_LOOKS = 24
+FITTED_EXAMPLES = 64
+
+#: Of a loss that cannot be asked for some examples only, so many looks at all of them.
+FUNCTION_LOOKS = 8
+
+#: Examples evaluated at once, a bound on memory.
+CHUNK_EXAMPLES = 2048
+
+_SEED = 0
+"""Of all that is drawn here: a network's number must not depend on chance."""
+
+
+class Objective(Protocol):
+    """A loss as the measure sees it. All parameters are [L, ...], and lanes do not see each other."""
+
+    looks: int
+    """How many random looks are worth taking."""
+
+    def pick(self, lanes: Tensor) -> Objective:
+        """The objective of some lanes [M] only."""
+        ...
+
+    def losses(self, parameters: Parameters, examples: int | None = None) -> Tensor:
+        """[L, n] losses in nats: of all training examples, or about so many of them."""
+        ...
+
+    def look(self, parameters: Parameters, number: int) -> Tensor:
+        """[L] differentiable; the expected square of its gradient is the curvature felt per example."""
+        ...
+
+    def fitted(self, parameters: Parameters, number: int) -> Tensor:
+        """[L] differentiable mean losses for one step of fitting."""
+        ...
+
+
+class FunctionObjective:
+    """Any function of one network that returns the loss of each example, [n], or one number for all."""
+
+    looks = FUNCTION_LOOKS
+
+    def __init__(self, loss: Callable[[Parameters], Tensor]) -> None:
+        self._loss = loss
+
+    def pick(self, lanes: Tensor) -> FunctionObjective:  # noqa: ARG002
+        """See `Objective`; there is only one."""
+        return self
+
+    def losses(self, parameters: Parameters, examples: int | None = None) -> Tensor:  # noqa: ARG002
+        """See `Objective`; always of all examples."""
+        return self._loss({name: tensor[0] for name, tensor in parameters.items()}).reshape(1, -1)
+
+    def look(self, parameters: Parameters, number: int) -> Tensor:
+        """See `Objective`: with random signs r, the gradient of sum(r_i loss_i) / sqrt(n).
+
+        Its square is, in expectation, the mean over examples of the squared gradient of each. Of a loss that is one
+        number it is that number's own.
+        """
+        losses = self.losses(parameters)
+        draws = torch.randint(0, 2, losses.shape, generator=generator(_SEED, "signs", number))
+        summed: Tensor = (losses * (draws * 2 - 1).to(losses)).sum(1)
+        return summed / math.sqrt(losses.shape[1])
+
+    def fitted(self, parameters: Parameters, number: int) -> Tensor:  # noqa: ARG002
+        """See `Objective`: all examples each time."""
+        return self.losses(parameters).mean(1)
+
+
+class ClassificationObjective:
+    """Mean cross-entropy of networks whose logits can be had for any examples.
+
+    Every prediction counts: with logits [L, n, classes, T] there are n T of them.
+
+    Args:
+        logits: from parameters [L, ...] and inputs [b, ...] to logits [L, b, classes, ...].
+        inputs: [n, ...]
+        targets: [L, n, ...] classes, L may be 1 for all lanes.
+    """
+
+    looks = CURVATURE_LOOKS
+
+    def __init__(self, logits: Callable[[Parameters, Tensor], Tensor], inputs: Tensor, targets: Tensor) -> None:
+        self._logits = logits
+        self._inputs = inputs
+        self._targets = targets
+
+    def pick(self, lanes: Tensor) -> ClassificationObjective:
+        """See `Objective`."""
+        if len(self._targets) == 1:
+            return self
+        return ClassificationObjective(self._logits, self._inputs, self._targets[lanes.to(self._targets.device)])
+
+    def losses(self, parameters: Parameters, examples: int | None = None) -> Tensor:
+        """See `Objective`."""
+        total = min(len(self._inputs), examples or len(self._inputs))
+        found = []
+        for first in range(0, total, CHUNK_EXAMPLES):
+            part = slice(first, min(first + CHUNK_EXAMPLES, total))
+            found.append(_cross_entropy(self._predictions(parameters, self._inputs[part]), self._labels(part)))
+        return torch.cat(found, 1)
+
+    def look(self, parameters: Parameters, number: int) -> Tensor:
+        """See `Objective`: few examples, with labels drawn from the network's own predictions (true Fisher)."""
+        drawn = generator(_SEED, "curvature", number)
+        predictions = self._predictions(parameters, self._inputs[self._draw(CURVATURE_EXAMPLES, drawn)])
+        points = torch.rand(predictions.shape[1], 1, generator=drawn, dtype=torch.float64).to(predictions.device)
+        cumulated = predictions.detach().double().softmax(-1).cumsum(-1)
+        labels = (cumulated < points * cumulated[..., -1:]).sum(-1).clamp_max(predictions.shape[-1] - 1)
+        return _cross_entropy(predictions, labels).sum(1) / math.sqrt(predictions.shape[1])
+
+    def fitted(self, parameters: Parameters, number: int) -> Tensor:
+        """See `Objective`."""
+        index = self._draw(FITTED_EXAMPLES, generator(_SEED, "fit", number))
+        return _cross_entropy(self._predictions(parameters, self._inputs[index]), self._labels(index)).mean(1)
+
+    def _predictions(self, parameters: Parameters, inputs: Tensor) -> Tensor:
+        """[L, m, classes] at no less than float32: half-precision losses would hide what a small epsilon asks."""
+        logits = self._logits(parameters, inputs).movedim(2, -1).flatten(1, -2)
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def _labels(self, part: slice | Tensor) -> Tensor:
+        return self._targets[:, part].flatten(1)
+
+    def _draw(self, count: int, drawn: torch.Generator) -> Tensor:
+        total = len(self._inputs)
+        if count >= total:
+            return torch.arange(total, device=self._inputs.device)
+        return torch.randint(total, (count,), generator=drawn).to(self._inputs.device)
+
+
+def _cross_entropy(predictions: Tensor, labels: Tensor) -> Tensor:
+    """[L, m] from predictions [L, m, classes] and labels [L or 1, m]."""
+    labels = labels.expand(predictions.shape[:2])
+    flat = functional.cross_entropy(predictions.flatten(0, 1), labels.flatten(), reduction="none")
+    return flat.view(labels.shape)
