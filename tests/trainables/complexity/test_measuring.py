@@ -14,6 +14,7 @@ from tests.trainables.complexity.small import memorised, per_example_loss, same_
 from trainables.complexity import METHOD, ComplexityResult, decode, measure
 from trainables.complexity.measuring import BudgetName, measure_lanes
 from trainables.complexity.objective import ClassificationObjective
+from trainables.complexity.prices import MOST_PRICES
 from trainables.complexity.search import BUDGETS
 from trainables.complexity.stream import ROUNDED
 from trainables.errors import MeasurementError
@@ -55,7 +56,7 @@ def test_evaluations_are_counted() -> None:
     each = 2 + BUDGETS["fast"].fitting_steps
     assert (other.evaluations - one.evaluations) * each == calls - 2 * calls_of_one
     assert one.evaluations != other.evaluations
-    assert max(one.evaluations, other.evaluations) <= BUDGETS["fast"].most_candidates
+    assert max(one.evaluations, other.evaluations) <= MOST_PRICES
     assert one.wall_s > 0
 
 
@@ -368,4 +369,4 @@ def test_the_papers_networks() -> None:
     assert naive_memorised > 20 * memorised_bytes[1]
     for found in (grokked_bytes, memorised_bytes):
         assert [found[epsilon] for epsilon in EPSILONS] == sorted(found.values())
-    assert all(result.evaluations <= 14 for result in [*grokked_results, *memorised_results])
+    assert all(result.evaluations <= MOST_PRICES for result in [*grokked_results, *memorised_results])

@@ -1,12 +1,7 @@
-"""The search finds its way, also where the loss has plateaus."""
+"""The search: candidates of several networks, shared by all bounds."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable
-
-import pytest
 import torch
 from torch import Tensor
 
@@ -14,68 +9,10 @@ from tests.trainables.complexity.small_lanes import lanes, objective
 from trainables import ModelConfig, TaskConfig, TrialConfig, train
 from trainables.complexity.losses import base_losses
 from trainables.complexity.objective import FunctionObjective, Parameters
-from trainables.complexity.search import BUDGETS, FIRST_PRICE, PRICES_PER_OCTAVE, Budget, Found, Search, _Bracket
-from trainables.complexity.search import Candidate as Met
+from trainables.complexity.prices import MOST_PRICES
+from trainables.complexity.search import BUDGETS, Budget, Found, Search
 
 FAST = BUDGETS["fast"]
-
-
-def met(increase: float, bits: float = 1000) -> Met:
-    return Met(increase, bits, {})
-
-
-def highest_feasible(loss: Callable[[int], float], epsilon: float, steps: int = 16) -> tuple[int | None, int]:
-    """The highest feasible price on the grid that a bracket meets, and how many it has tried."""
-    bracket = _Bracket(round(PRICES_PER_OCTAVE * math.log2(FIRST_PRICE * epsilon)))
-    feasible = []
-    for step in range(steps):
-        if bracket.done:
-            return max(feasible, default=None), step
-        increase = loss(bracket.price)
-        if increase <= epsilon:
-            feasible.append(bracket.price)
-        bracket.learn(met(increase), epsilon)
-    return max(feasible, default=None), steps
-
-
-def power(exponent: float, factor: float) -> Callable[[int], float]:
-    return lambda price: factor * 2 ** (exponent * price / PRICES_PER_OCTAVE)
-
-
-@pytest.mark.parametrize("exponent", [0.5, 0.9, 1.5])
-@pytest.mark.parametrize("factor", [1e2, 1e4, 1e5])
-def test_a_power_of_the_price_is_met_closely(exponent: float, factor: float) -> None:
-    found, steps = highest_feasible(power(exponent, factor), 0.5)
-    assert found is not None
-    exact = PRICES_PER_OCTAVE * math.log2(0.5 / factor) / exponent
-    assert exact - 4 < found <= exact
-    assert steps <= 9
-
-
-@pytest.mark.parametrize("edge", [-600, -300, -217, -100, 0])
-@pytest.mark.parametrize("above", [0.51, 30.0, math.inf])
-def test_a_cliff_is_found(edge: int, above: float) -> None:
-    """Just feasible up to some price and not beyond: half the bracket each time."""
-    found, steps = highest_feasible(lambda price: 0.01 if price <= edge else above, 0.5)
-    assert found is not None
-    assert edge - 6 <= found <= edge
-    assert steps <= 16
-
-
-def test_what_is_never_feasible_ends() -> None:
-    assert highest_feasible(lambda _: math.inf, 0.5) == (None, 16)
-
-
-def test_what_costs_nothing_is_the_end() -> None:
-    bracket = _Bracket(-200)
-    bracket.learn(met(0.01, bits=0), 0.5)
-    assert bracket.done
-
-
-def test_losses_below_the_networks_own_are_feasible() -> None:
-    found, _ = highest_feasible(lambda price: -0.1 if price <= -150 else 2.0, 0.5)
-    assert found is not None
-    assert found <= -150
 
 
 def search(parameters: Parameters, budget: Budget = FAST) -> Search:
@@ -88,7 +25,7 @@ def test_all_that_is_found_keeps_the_bound() -> None:
         for found in search(lanes(3)).best(epsilon):
             assert found.feasible
             assert all(one.increase <= epsilon for one in found.feasible)
-            assert len(found.feasible) <= found.evaluations <= FAST.most_candidates
+            assert len(found.feasible) <= found.evaluations <= MOST_PRICES
 
 
 def prices(found: Found) -> list[tuple[float, float]]:
@@ -106,18 +43,15 @@ def test_the_order_of_bounds_makes_no_difference() -> None:
             assert found[lane].evaluations == backwards[epsilon][lane].evaluations
 
 
-def test_more_candidates_are_tried_only_until_one_is_feasible() -> None:
-    few = dataclasses.replace(FAST, candidates=3, most_candidates=5)
-    for found in search(lanes(2), few).best(0.5):
-        assert found.evaluations <= 5
-
+def test_a_network_that_no_rounding_leaves_in_bounds_has_no_candidate() -> None:
     def brittle(parameters: Parameters) -> Tensor:
         changed = any(bool((parameters[name] != tensor[0]).any()) for name, tensor in lanes(1).items())
         return torch.full((3,), 9.0 if changed else 0.0)
 
     goal = FunctionObjective(brittle)
-    (found,) = Search(goal, lanes(1), base_losses(goal, lanes(1)), few).best(0.5)
-    assert found == Found([], 5)
+    (found,) = Search(goal, lanes(1), base_losses(goal, lanes(1)), FAST).best(0.5)
+    assert found.feasible == []
+    assert found.evaluations <= MOST_PRICES
 
 
 def test_a_network_that_has_learnt_little_is_not_coded_losslessly() -> None:

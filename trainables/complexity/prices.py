@@ -1,0 +1,110 @@
+"""Which prices to try for one distortion bound, on a grid that all bounds share.
+
+Where the loss hovers about the bound, or jumps, over some prices, a bisection ends at one crossing or another, and
+a larger bound may end at a lower price than a smaller one. So the crossing is a certain one: of the coarse grid the
+first feasible price below one that is surely infeasible, and then, within that coarse step, by bisection. What
+accepts a price for a smaller bound accepts it for a larger one, too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+
+#: Prices are 2^(k / 16) nats per bit; the coarse ones a quarter octave apart.
+PRICES_PER_OCTAVE = 16
+COARSE = 4
+
+#: The first price is about 2^-14.6 epsilon^.35.
+_FIRST_OCTAVE = -14.6
+_FIRST_POWER = 0.35
+
+#: At such a price all weights of any network are dropped.
+DROPS_EVERYTHING = 40 * PRICES_PER_OCTAVE
+
+#: A loss whose log odds are this much above those of the bound is surely infeasible.
+_SURELY = 0.7
+
+#: The log odds of a loss rise by so much per octave of the price, about.
+_SLOPE = 3.0
+_LONGEST_STRIDE = 3 * PRICES_PER_OCTAVE
+
+_BRACKETING = 12
+_SCANNING = 20
+_ONE_STRIDE_EACH = 8
+
+#: No bound asks for more prices than this.
+MOST_PRICES = 1 + _BRACKETING + _SCANNING + (COARSE - 1).bit_length()
+
+
+def prices(epsilon: float, reachable: float) -> Generator[int, float, None]:
+    """Yield prices to try; is sent the loss increase of each, nats per example.
+
+    Args:
+        epsilon: the bound, nats per example.
+        reachable: the loss increase of a network without any weights; losses are told apart by their odds
+            between 0 and this.
+    """
+    known: dict[int, float] = {}
+    top = max(reachable, 2 * epsilon) if math.isfinite(reachable) else 100 * epsilon
+
+    def log_odds(increase: float) -> float:
+        inside = min(max(increase, 1e-3 * epsilon), 0.98 * top)
+        return math.log(inside / (top - inside))
+
+    surely = log_odds(epsilon) + _SURELY
+
+    def infeasible(price: int) -> bool:
+        return log_odds(known[price]) >= surely
+
+    if reachable <= epsilon:
+        known[DROPS_EVERYTHING] = yield DROPS_EVERYTHING
+        if known[DROPS_EVERYTHING] <= epsilon:
+            return
+    # A coarse price that is surely infeasible, the next one below it not.
+    price = _coarse(PRICES_PER_OCTAVE * (_FIRST_OCTAVE + _FIRST_POWER * math.log2(epsilon)))
+    for _ in range(_BRACKETING):
+        if price not in known:
+            known[price] = yield price
+        below = [other for other in known if other < price and not infeasible(other)]
+        above = [other for other in known if other > price and infeasible(other)]
+        if infeasible(price):
+            if price - COARSE in below:
+                break
+            stride = _stride(log_odds(1.5 * epsilon) - log_odds(known[price]))
+            price = max(_coarse(price + min(stride, -COARSE)), max(below) + COARSE if below else -(10**6))
+        elif price + COARSE in above:
+            price += COARSE
+            break
+        else:
+            stride = _stride(log_odds(2 * epsilon) - log_odds(max(known[price], epsilon / 30)))
+            price = min(_coarse(price + max(stride, COARSE)), min(above) - COARSE if above else 10**6)
+    # Down to the first feasible coarse price, in ever longer strides where none is near.
+    step = COARSE
+    for count in range(_SCANNING):
+        step = COARSE << max(0, count // _ONE_STRIDE_EACH)
+        price -= step
+        if price not in known:
+            known[price] = yield price
+        if known[price] <= epsilon:
+            break
+    else:
+        return
+    feasible, not_feasible = price, price + step
+    while not_feasible - feasible > 1:
+        middle = (feasible + not_feasible) // 2
+        if middle not in known:
+            known[middle] = yield middle
+        if known[middle] <= epsilon:
+            feasible = middle
+        else:
+            not_feasible = middle
+
+
+def _coarse(price: float) -> int:
+    return COARSE * round(price / COARSE)
+
+
+def _stride(change: float) -> float:
+    """How far to go for the log odds to change by so much."""
+    return min(max(change / _SLOPE * PRICES_PER_OCTAVE, -_LONGEST_STRIDE), _LONGEST_STRIDE)
