@@ -44,7 +44,7 @@ class Row:
     together: float
     """Of all processes."""
     ratio: float
-    """Median over the rounds of together / (processes x alone), measured one after the other."""
+    """Median over the rounds of together / (processes x alone), which is measured before and after."""
     ratios: tuple[float, ...]
 
 
@@ -71,8 +71,9 @@ def measure(shape: str, processes: int, rounds: int) -> Row:
     """One shape, in turns alone and together."""
     alone, together = [], []
     for _ in range(rounds):
-        alone += rates(shape, 1)
+        before = rates(shape, 1)
         together.append(sum(rates(shape, processes)))
+        alone.append(statistics.mean(before + rates(shape, 1)))
     ratios = tuple(many / (processes * one) for one, many in zip(alone, together, strict=True))
     middle: list[float] = [statistics.median(values) for values in (alone, together, ratios)]
     return Row(shape, processes, *middle, ratios)
