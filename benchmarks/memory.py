@@ -40,6 +40,10 @@ SHAPES: dict[str, tuple[dict[str, Any], int]] = {
         {"task": TaskConfig(modulus=23), "model": ModelConfig(width=32), "batch_size": 128},
         64,
     ),
+    "modulo 23, width 32, few lanes": (
+        {"task": TaskConfig(modulus=23), "model": ModelConfig(width=32), "batch_size": 128},
+        4,
+    ),
     "modulo 7, width 8": ({"task": TaskConfig(modulus=7), "model": ModelConfig(width=8)}, 512),
     "two layers, modulo 31, width 48": (
         {"task": TaskConfig(modulus=31), "model": ModelConfig(width=48, layers=2), "batch_size": 128},

@@ -1,6 +1,6 @@
 """How much memory a lane run takes, so that a caller can bound the number of lanes before training starts.
 
-The estimates are from above, by up to a factor of 3: `benchmarks/memory.py` compares them with what processes
+The estimates are from above, by up to a factor of 5: `benchmarks/memory.py` compares them with what processes
 take on a CPU. For a GPU they follow from the same counts.
 """
 
@@ -22,7 +22,7 @@ from trainables.tasks.split import training_size
 PROCESS_BYTES = 300 * 2**20
 """A process before it trains anything: Python and its libraries."""
 
-_FIRST_USE_BYTES = 72 * 2**20
+_FIRST_USE_BYTES = 96 * 2**20
 """What libraries take for themselves on the host when they are first used."""
 _FLOAT_BYTES = 4
 _COPIES_OF_WEIGHTS = 9
