@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweep.config import SweepConfig
+from sweep.config import SweepConfig, load_specification
 from sweep.space import trials
+from trainables.lanes import shape_key
 
 
 def test_the_grid_in_order_the_seed_slowest() -> None:
@@ -22,6 +25,13 @@ def test_two_ways_to_say_one_network_are_one_trial() -> None:
 def test_a_longer_budget_is_the_same_trial() -> None:
     ids = {trial.trial_id for steps in (10, 20) for trial in trials(SweepConfig(steps=steps))}
     assert len(ids) == 1
+
+
+def test_the_benchmark_of_ten_thousand_trials_has_so_many_of_one_shape() -> None:
+    config = load_specification(str(Path(__file__).parents[2] / "benchmarks" / "ten_thousand.yaml"))
+    found = trials(config)
+    assert len(found) == 10_000
+    assert len({shape_key(trial) for trial in found}) == 1
 
 
 @settings(max_examples=30, deadline=None)
