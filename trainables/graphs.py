@@ -7,9 +7,12 @@ included, from tensors that stay where they are, and never asks the device for a
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
+
+from trainables.out_of_memory import is_out_of_memory
 
 Step = Callable[[], None]
 Capture = Callable[[Step], Step]
@@ -33,12 +36,23 @@ class StepGraph:
     def run(self, step: Step) -> None:
         """One step; always the same one, until `forget` is called."""
         if self._capture is not None and self._replay is None and self._eager_steps == EAGER_STEPS:
-            self._replay = self._capture(step)
+            self._replay = self._captured(self._capture, step)
         if self._replay is not None:
             self._replay()
             return
         step()
         self._eager_steps += 1
+
+    def _captured(self, capture: Capture, step: Step) -> Step | None:
+        """A replay, or None from now on where a library of this machine does something no graph can hold."""
+        try:
+            return capture(step)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            self._capture = None
+            warnings.warn(f"steps run one by one, for no graph holds them: {error}", RuntimeWarning, stacklevel=2)
+            return None
 
     def forget(self) -> None:
         """What the step reads or writes lies elsewhere from now on: capture it anew."""

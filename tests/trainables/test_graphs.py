@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from tests.trainables.comparing import comparable
+from tests.trainables.little_room import on_a_gpu
 from tests.trainables.recorded import capture_by_recording
 from trainables import optimiser
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
@@ -41,6 +43,29 @@ def test_a_step_is_captured_after_some_eager_ones_and_again_when_it_is_forgotten
             graph.run(lambda: events.append("eager"))
         graph.forget()
     assert events == ["eager"] * EAGER_STEPS + ["capture", "replay", "replay"] + events[: EAGER_STEPS + 3]
+
+
+def test_a_step_that_no_graph_holds_runs_eagerly_and_that_is_said_once() -> None:
+    steps: list[int] = []
+
+    def refuse(step: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    def take(graph: StepGraph, count: int) -> None:
+        for step in range(count):
+            graph.run(partial(steps.append, step))
+
+    graph = StepGraph(refuse)
+    with pytest.warns(RuntimeWarning, match="one by one, for no graph holds them: operation not permitted") as said:
+        take(graph, EAGER_STEPS + 2)
+    graph.forget()
+    take(graph, EAGER_STEPS + 2)
+    assert steps == 2 * list(range(EAGER_STEPS + 2))
+    assert len(said) == 1
+    exhausted = StepGraph(on_a_gpu)
+    take(exhausted, EAGER_STEPS)
+    with pytest.raises(torch.OutOfMemoryError):
+        take(exhausted, 1)
 
 
 def test_on_a_cpu_nothing_is_captured() -> None:
