@@ -15,9 +15,10 @@ from collections.abc import Generator
 PRICES_PER_OCTAVE = 16
 COARSE = 4
 
-#: The first price is about 2^-14.6 epsilon^.35.
-_FIRST_OCTAVE = -14.6
-_FIRST_POWER = 0.35
+#: The first price is about epsilon^.35 weights^-.6 / 15, which is a guess from experience and nothing more.
+_FIRST_FACTOR = 1 / 15
+_EPSILON_POWER = 0.35
+_WEIGHTS_POWER = -0.6
 
 #: At such a price all weights of any network are dropped.
 DROPS_EVERYTHING = 40 * PRICES_PER_OCTAVE
@@ -37,13 +38,14 @@ _ONE_STRIDE_EACH = 8
 MOST_PRICES = 1 + _BRACKETING + _SCANNING + (COARSE - 1).bit_length()
 
 
-def prices(epsilon: float, reachable: float) -> Generator[int, float, None]:
+def prices(epsilon: float, reachable: float, weights: int) -> Generator[int, float, None]:
     """Yield prices to try; is sent the loss increase of each, nats per example.
 
     Args:
         epsilon: the bound, nats per example.
         reachable: the loss increase of a network without any weights; losses are told apart by their odds
             between 0 and this.
+        weights: of the network.
     """
     known: dict[int, float] = {}
     top = max(reachable, 2 * epsilon) if math.isfinite(reachable) else 100 * epsilon
@@ -65,7 +67,8 @@ def prices(epsilon: float, reachable: float) -> Generator[int, float, None]:
         if known[DROPS_EVERYTHING] <= epsilon:
             return
     # A coarse price that is surely infeasible, the next one below it not.
-    price = _coarse(PRICES_PER_OCTAVE * (_FIRST_OCTAVE + _FIRST_POWER * math.log2(epsilon)))
+    guess = _FIRST_FACTOR * epsilon**_EPSILON_POWER * weights**_WEIGHTS_POWER
+    price = _coarse(PRICES_PER_OCTAVE * math.log2(guess))
     for _ in range(_BRACKETING):
         if price not in known:
             known[price] = yield price

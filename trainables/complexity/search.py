@@ -80,12 +80,13 @@ class Search:
         self._buckets = buckets(parameters, self._corrections.means, felt, TYPICAL_PRICE)
         nothing = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
         self._reachable = increases(objective, nothing, base).tolist()
+        self._weights = sum(piece.rows * piece.columns for piece in self._cut)
         self._known: list[dict[int, Candidate]] = [{} for _ in range(len(base))]
 
     def best(self, epsilon: float) -> list[Found]:
         """The feasible candidates met, for each lane, on the way to its highest feasible price."""
         found = [Found() for _ in self._known]
-        searches = [prices(epsilon, reachable) for reachable in self._reachable]
+        searches = [prices(epsilon, reachable, self._weights) for reachable in self._reachable]
         wanted = {lane: next(search) for lane, search in enumerate(searches)}
         while wanted:
             self._evaluate({lane: price for lane, price in wanted.items() if price not in self._known[lane]})

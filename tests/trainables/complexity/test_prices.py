@@ -15,7 +15,7 @@ from trainables.complexity.prices import COARSE, DROPS_EVERYTHING, MOST_PRICES, 
 
 def asked(loss: Callable[[int], float], epsilon: float, reachable: float = 4.0) -> list[int]:
     """The prices that are asked for."""
-    search = prices(epsilon, reachable)
+    search = prices(epsilon, reachable, 240_000)
     found = [next(search)]
     try:
         while True:
