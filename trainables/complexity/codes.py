@@ -130,7 +130,9 @@ def row_scales(exponents: Tensor) -> Tensor:
 def mean_bits(mean: float) -> int:
     """The bits a mean is sent in."""
     dropped = 32 - MEAN_BITS
-    return (int(np.float32(mean).view(np.uint32)) + (1 << dropped - 1)) >> dropped
+    bits = (int(np.float32(mean).view(np.uint32)) + (1 << dropped - 1)) >> dropped
+    # The largest floats would be rounded up to infinity.
+    return bits if math.isfinite(mean_from_bits(bits)) else bits - 1
 
 
 def mean_from_bits(bits: int) -> float:
