@@ -132,7 +132,7 @@ def mean_bits(mean: float) -> int:
     dropped = 32 - MEAN_BITS
     bits = (int(np.float32(mean).view(np.uint32)) + (1 << dropped - 1)) >> dropped
     # The largest floats would be rounded up to infinity.
-    return bits if math.isfinite(mean_from_bits(bits)) else bits - 1
+    return bits - 1 if math.isfinite(mean) and not math.isfinite(mean_from_bits(bits)) else bits
 
 
 def mean_from_bits(bits: int) -> float:
