@@ -11,7 +11,7 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 from trainables.complexity.measuring import measure_lanes
-from trainables.complexity.objective import ClassificationObjective
+from trainables.complexity.objective import CHUNK_EXAMPLES, ClassificationObjective
 from trainables.complexity.result import METHOD, ComplexityResult
 from trainables.config import ModelConfig, TrialConfig
 from trainables.measurement import ComplexityMeasurement, MatrixMeasurement
@@ -20,9 +20,6 @@ from trainables.models import forward
 from trainables.sizes import zstd_bytes
 from trainables.spectral import penalty_matrices, spectrum
 from trainables.tasks import Split, Task
-
-CHUNK_EXAMPLES = 2048
-"""Examples evaluated at once. A constant: a lane's bits must not depend on how many lanes fit in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +111,30 @@ def complexities(
 
     The distortion is that of the full training set with the labels trained on, noisy ones included.
     """
-
-    def logits(candidates: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        return forward(trial.model, candidates, inputs, task.question)
-
     inputs, labels = task.inputs[split.train], split.targets[split.train]
-    objective = ClassificationObjective(logits, inputs, labels[None])
+    objective = sequence_objective(trial.model, inputs, labels, task.question)
     lanes = {name: weight[None] for name, weight in network.items()}
     results = [one_lane[0] for one_lane in measure_lanes(lanes, objective, measuring.epsilons)]
     return tuple(_complexity(trial, task, split, result) for result in results)
+
+
+def sequence_objective(
+    model: ModelConfig, inputs: Tensor, targets: Tensor, question: int | None, prefix: str = ""
+) -> ClassificationObjective:
+    """The cross-entropy of one network of a known kind, as the complexity measure sees it.
+
+    Args:
+        model: which network.
+        inputs: [n, T] tokens.
+        targets: [n] classes.
+        question: as for `forward`.
+        prefix: what the names of the parameters begin with.
+    """
+
+    def logits(parameters: Mapping[str, Tensor], some: Tensor) -> Tensor:
+        return forward(model, {name.removeprefix(prefix): p for name, p in parameters.items()}, some, question)
+
+    return ClassificationObjective(logits, inputs, targets[None])
 
 
 def description_length_bits(complexity: ComplexityMeasurement, training_examples: int) -> float:

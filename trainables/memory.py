@@ -10,8 +10,8 @@ import math
 
 import torch
 
+from trainables.complexity.objective import CHUNK_EXAMPLES
 from trainables.config import ModelConfig, TrialConfig
-from trainables.evaluate import CHUNK_EXAMPLES
 from trainables.gradient import trains_one_by_one
 from trainables.lanes import EVALUATED_LANES, effective_batch_size
 from trainables.models import parameter_shapes

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor
 
 from trainables.complexity.measuring import measure_lanes
-from trainables.complexity.objective import ClassificationObjective
 from trainables.complexity.result import ComplexityResult
-from trainables.evaluate import Scores
-from trainables.models import forward
+from trainables.evaluate import Scores, sequence_objective
 from trainables.networks import LoadedNetwork
 
 
@@ -49,13 +47,8 @@ def measure_network(
     Raises:
         MeasurementError: a network or epsilon for which complexity is not defined.
     """
-
-    question = network.table().question
-
-    def logits(parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        return forward(network.model, _without_prefix(network, parameters), inputs, question)
-
-    objective = ClassificationObjective(logits, network.train[:, :-1], network.train[None, :, -1])
+    inputs, targets = network.train[:, :-1], network.train[:, -1]
+    objective = sequence_objective(network.model, inputs, targets, network.table().question, network.prefix)
     lanes = {network.prefix + name: weight[None] for name, weight in network.parameters.items()}
     chosen = {} if budget is None else {"budget": budget}
     results = [lane for (lane,) in measure_lanes(lanes, objective, epsilons, **chosen)]  # type: ignore[arg-type]

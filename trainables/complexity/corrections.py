@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from trainables.complexity.candidates import Candidates, Corrections, snapped_means
-from trainables.complexity.objective import Objective
+from trainables.complexity.objective import Objective, differentiable, over_lanes
 from trainables.complexity.pieces import Piece, matrix_shape
 
 _RATE = 0.12
@@ -41,6 +42,7 @@ def fitted(candidates: Candidates, objective: Objective, steps: int) -> Correcti
     first = [torch.zeros_like(leaf) for leaf in leaves]
     second = [torch.zeros_like(leaf) for leaf in leaves]
     means_of_last = [torch.zeros_like(leaf) for leaf in leaves]
+    layout = _layout(bases, shown)
     averaged = max(1, round(_AVERAGED * steps))
     for step in range(1, steps + 1):
         for leaf in leaves:
@@ -48,15 +50,9 @@ def fitted(candidates: Candidates, objective: Objective, steps: int) -> Correcti
         with torch.enable_grad():
             gains = dict(zip(shown, leaves[0].exp().unbind(1), strict=True))
             means = dict(zip(moved, leaves[1].unbind(1), strict=True)) if moved else {}
-            weights = _corrected(bases, gains, means, candidates.like)
-            try:
-                losses = objective.fitted(weights, step)
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:
-                # It works on tensors without gradient, as in `trainables.complexity.curvature`.
-                return old
-            if not losses.requires_grad:
+            weights = _corrected(bases, layout, gains, means, candidates.like)
+            losses = differentiable(partial(objective.fitted, weights, step))
+            if losses is None:
                 return old
             parts = torch.autograd.grad(losses.sum(), leaves, materialize_grads=True)
         if step == 1:
@@ -80,7 +76,7 @@ def fitted(candidates: Candidates, objective: Objective, steps: int) -> Correcti
     )
     # Steps have a least length, so of what is right already they make something worse: then it stays as it was.
     with torch.no_grad():
-        losses_now = objective.fitted(_corrected(bases, gains, means, candidates.like), 1)
+        losses_now = objective.fitted(_corrected(bases, layout, gains, means, candidates.like), 1)
     better = losses_now < losses_before
     return Corrections(
         {**old.gains, **{piece: torch.where(better, gain, old.gains[piece]) for piece, gain in gains.items()}},
@@ -88,36 +84,45 @@ def fitted(candidates: Candidates, objective: Objective, steps: int) -> Correcti
     )
 
 
+def _layout(bases: Mapping[str, Tensor], shown: Sequence[Piece]) -> dict[str, tuple[list[Piece], Tensor]]:
+    """For every tensor its pieces, and for every entry of its matrix the number of its piece; one more for none."""
+    found = {}
+    for name, base in bases.items():
+        own = [piece for piece in shown if piece.name == name]
+        shape = matrix_shape(tuple(base.shape[1:])) if len(own) > 1 else (0, 0)
+        number = torch.full(shape, len(own), dtype=torch.int64, device=base.device)
+        for index, piece in enumerate(own if len(own) > 1 else ()):
+            number[piece.row : piece.row + piece.height, piece.column : piece.column + piece.width] = index
+        found[name] = own, number.flatten()
+    return found
+
+
 def _corrected(
     bases: Mapping[str, Tensor],
+    layout: Mapping[str, tuple[list[Piece], Tensor]],
     gains: Mapping[Piece, Tensor],
     means: Mapping[Piece, Tensor],
     like: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    of: dict[str, list[Piece]] = {name: [] for name in bases}
-    for piece in gains:
-        of[piece.name].append(piece)
     found = {}
     for name, base in bases.items():
         weights = base
-        if len(of[name]) == 1:
-            (piece,) = of[name]
-            weights = base * gains[piece].reshape(-1, *[1] * (base.ndim - 1))
+        own, number = layout[name]
+        if len(own) == 1:
+            (piece,) = own
+            weights = base * over_lanes(gains[piece], base)
             if piece in means:
-                weights = weights + means[piece].reshape(-1, *[1] * (base.ndim - 1))
-        elif of[name]:
-            weights = base * _field([gains[piece] for piece in of[name]], of[name], base, 1.0)
-            if any(piece in means for piece in of[name]):
+                weights = weights + over_lanes(means[piece], base)
+        elif own:
+            weights = base * _field([gains[piece] for piece in own], number, base, 1.0)
+            if any(piece in means for piece in own):
                 none = base.new_zeros(len(base))
-                weights = weights + _field([means.get(piece, none) for piece in of[name]], of[name], base, 0.0)
+                weights = weights + _field([means.get(piece, none) for piece in own], number, base, 0.0)
         found[name] = weights.to(like[name].dtype)
     return found
 
 
-def _field(values: list[Tensor], cut: list[Piece], base: Tensor, elsewhere: float) -> Tensor:
+def _field(values: list[Tensor], number: Tensor, base: Tensor, elsewhere: float) -> Tensor:
     """[L, ...]: to every entry of a tensor in several pieces its piece's value."""
-    number = torch.full(matrix_shape(tuple(base.shape[1:])), len(cut), dtype=torch.int64, device=base.device)
-    for index, piece in enumerate(cut):
-        number[piece.row : piece.row + piece.height, piece.column : piece.column + piece.width] = index
     table = torch.stack([*values, torch.full_like(values[0], elsewhere)], 1)
-    return table[:, number.flatten()].reshape(base.shape)
+    return table[:, number].reshape(base.shape)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.complexity.objective import Objective
+from trainables.complexity.objective import Objective, differentiable, over_lanes
 from trainables.complexity.pieces import Piece, take
 from trainables.random import generator
 
@@ -107,7 +107,7 @@ def _of_lanes(first: Tensor, one: Curvature, other: Curvature) -> Curvature:
     """The one in lanes where `first` [L] says so, the other elsewhere."""
 
     def chosen(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(_over(first, a), a, b)
+        return torch.where(over_lanes(first, a), a, b)
 
     return Curvature(
         chosen(one.rows, other.rows),
@@ -182,14 +182,9 @@ def _noisy(
 ) -> dict[str, Tensor]:
     """Parameters [L, ...] plus noise [...] times each tensor's scale [L]."""
     return {
-        name: (tensor + _over(scales[name], tensor) * noise[name]).to(tensor.dtype)
+        name: (tensor + over_lanes(scales[name], tensor) * noise[name]).to(tensor.dtype)
         for name, tensor in parameters.items()
     }
-
-
-def _over(lanes: Tensor, tensor: Tensor) -> Tensor:
-    """[L] values beside a tensor [L, ...]."""
-    return lanes.reshape(-1, *[1] * (tensor.ndim - 1))
 
 
 def _fisher(
@@ -207,16 +202,12 @@ def _fisher(
         copy = _noisy(parameters, _noise(parameters, purpose), scales)
         leaves = {name: tensor.requires_grad_() for name, tensor in copy.items()}
         with torch.enable_grad():
-            try:
-                value = (objective.losses(leaves) if look is None else objective.look(leaves, look)).sum()
-            except torch.OutOfMemoryError:
-                raise
-            except RuntimeError:
-                # It works on tensors without gradient, so it leaves torch somewhere and nothing flows back.
+            losses = differentiable(
+                lambda: objective.losses(leaves) if look is None else objective.look(leaves, look)
+            )
+            if losses is None:
                 return None
-            if not value.requires_grad:
-                return None
-            parts = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+            parts = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
         return {
             name: torch.zeros_like(leaf, dtype=torch.float32) if part is None else part.float()
             for (name, leaf), part in zip(leaves.items(), parts, strict=True)

@@ -15,14 +15,11 @@ from trainables.complexity.losses import Loss, base_losses, training_objective
 from trainables.complexity.network import Network, check_measurable, tensors
 from trainables.complexity.objective import Objective
 from trainables.complexity.result import ComplexityResult
-from trainables.complexity.search import BUDGETS, Budget, Found, Search
+from trainables.complexity.search import BUDGETS, Budget, Candidate, Found, Search
 from trainables.complexity.stream import decode, encode, encode_lossless
 from trainables.errors import MeasurementError
 
 BudgetName = Literal["fast", "thorough"]
-
-#: Candidates that are really coded for one stream.
-_CODED = 1
 
 
 def measure(
@@ -39,7 +36,7 @@ def measure(
     C_eps of the paper (arXiv 2412.09810, section 3), with a tighter code: curvature of the loss along both sides of
     every matrix, rounding that corrects later weights for the errors of earlier ones, low rank where that is
     cheaper, and an adaptive entropy coder. No weight moves except by rounding; a scale for each tensor and a
-    mean for each vector are sent anyway, and may be fitted. Every feasible candidate was evaluated, the winner is
+    mean for each vector are sent anyway, and are fitted. Every feasible candidate was evaluated, the winner is
     decoded and evaluated once more, and where nothing else holds the weights themselves are coded.
 
     Args:
@@ -54,7 +51,7 @@ def measure(
         targets: with inputs, the right classes [n] (or [n, ...]) for the module's logits [n, classes] (or
             [n, classes, ...]). The loss is then their cross-entropy.
         budget: how much to search, counted in evaluations, see `trainables.complexity.search.BUDGETS`.
-            `thorough` fits scales and means of every candidate and takes three times as long.
+            `thorough` takes a better look at the curvature and more steps to fit scales and means.
 
     Returns:
         A result for every epsilon, in their order.
@@ -142,22 +139,23 @@ class _Lane:
 
     def __init__(self, parameters: Mapping[str, Tensor], found: Found) -> None:
         self._parameters = parameters
-        best = sorted(found.feasible, key=lambda one: one.bits)
-        # Estimates are good to a few percent: of the best, the coder has the last word.
-        coded = sorted((encode(one.codes, parameters) for one in best[:_CODED]), key=lambda one: len(one[0]))
-        raw_bytes = sum(tensor.numel() * tensor.element_size() for tensor in parameters.values())
-        # Weights as they are hardly shrink: coding them is only tried where it might win.
-        if coded and len(coded[0][0]) > raw_bytes / 2:
-            coded = sorted([*coded, encode_lossless(parameters)], key=lambda one: len(one[0]))
-        self._streams = coded
+        self._left = iter(sorted(found.feasible, key=lambda one: one.bits))
         self.next()
 
     def next(self) -> None:
         """Go on to the next stream, since the last one has not kept the bound as it decodes."""
-        self.bitstream, self.bytes_by_tensor = (
-            self._streams.pop(0) if self._streams else encode_lossless(self._parameters)
-        )
+        self.bitstream, self.bytes_by_tensor = self._encoded(next(self._left, None))
         self.decoded = decode(self.bitstream, self._parameters)
+
+    def _encoded(self, candidate: Candidate | None) -> tuple[bytes, dict[str, float]]:
+        if candidate is None:
+            return encode_lossless(self._parameters)
+        coded = encode(candidate.codes, self._parameters)
+        raw_bytes = sum(tensor.numel() * tensor.element_size() for tensor in self._parameters.values())
+        # Weights as they are hardly shrink: coding them is only tried where it might win.
+        if len(coded[0]) > raw_bytes / 2:
+            return min(coded, encode_lossless(self._parameters), key=lambda one: len(one[0]))
+        return coded
 
 
 def _certified(

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from trainables.out_of_memory import is_out_of_memory
 from trainables.random import generator
 
 Parameters = Mapping[str, Tensor]
@@ -22,11 +23,28 @@ FITTED_EXAMPLES = 64
 #: Of a loss that cannot be asked for some examples only, so many looks at all of them.
 FUNCTION_LOOKS = 8
 
-#: Examples evaluated at once, a bound on memory.
+#: Examples evaluated at once, a bound on memory. A constant: a lane's bits must not depend on how many lanes fit.
 CHUNK_EXAMPLES = 2048
 
 _SEED = 0
 """Of all that is drawn here: a network's number must not depend on chance."""
+
+
+def over_lanes(values: Tensor, tensor: Tensor) -> Tensor:
+    """Values [L] in a shape that broadcasts over a tensor [L, ...]."""
+    return values.reshape(-1, *[1] * (tensor.ndim - 1))
+
+
+def differentiable(losses: Callable[[], Tensor]) -> Tensor | None:
+    """The losses, or None where nothing flows back from them to the tensors they are of."""
+    try:
+        found = losses()
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        # It works on tensors without gradient, so it leaves torch somewhere.
+        return None
+    return found if found.requires_grad else None
 
 
 class Objective(Protocol):
