@@ -18,6 +18,7 @@ from analysis.decide import decide
 from analysis.decline import Decision, DeclineParameters
 from analysis.errors import AnalysisError, MixedMethods, ResultsNotFound
 from analysis.events import Events, Thresholds, Trajectory, events, trajectory_events
+from analysis.generalisation import generalisation_bounds
 from analysis.load import complexity, load, matrices, networks, status, trials
 from analysis.maps import grok_map
 from analysis.phases import phases
@@ -54,6 +55,7 @@ __all__ = [
     "curves_figure",
     "decide",
     "events",
+    "generalisation_bounds",
     "grok_map",
     "load",
     "map_figure",

@@ -78,7 +78,7 @@ ROWS: tuple[Column, ...] = (
         "description_length_bits",
         _FLOAT,
         "bits",
-        "8 C + n x training cross-entropy of the decoded network; empty where not measured",
+        "8 complexity_bytes + bits of the training labels given the decoded network; empty where not measured",
         True,
     ),
     Column("zstd_bytes", _INT, "bytes", "zstd of the raw float32 weights"),
@@ -134,6 +134,7 @@ TRIALS: tuple[Column, ...] = (
     Column("parameters", _INT, "-", "number of weights"),
     Column("training_examples", _INT, "examples", "size of the training set"),
     Column("validation_examples", _INT, "examples", "size of the validation set"),
+    Column("classes", _INT, "-", "number of classes of the task"),
     Column("bzip2_bytes", _INT, "bytes", "bzip2 of the raw float32 weights at the end", True),
     Column("train_wall_s", _FLOAT, "s", "seconds of training"),
     Column("measure_wall_s", _FLOAT, "s", "seconds of evaluating and measuring"),
@@ -157,6 +158,22 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "trials": TRIALS,
     "networks": NETWORKS,
 }
+
+#: What `generalisation_bounds` adds to the table `complexity`; computed when asked for and never stored.
+BOUNDS: tuple[Column, ...] = (
+    Column(
+        "code_bits", _FLOAT, "bits", "prefix-free code of the decoded network: stream, its length, architecture"
+    ),
+    Column("training_errors", _FLOAT, "examples", "its wrong training answers, and all replaced training labels"),
+    Column("unseen_error_bound", _FLOAT, "share", "bound on its error on the examples not trained on"),
+    Column("unseen_error", _FLOAT, "share", "its error there as it is, 1 - val_accuracy"),
+    Column("chance_error", _FLOAT, "share", "error of guessing, and of a look-up table on unseen examples"),
+    Column("lookup_table_bits", _FLOAT, "bits", "a look-up table of the training labels"),
+    Column("lookup_table_error_bound", _FLOAT, "share", "unseen_error_bound of that look-up table"),
+    Column("all_error_bound", _FLOAT, "share", "bound on its error on all examples, trained on or not"),
+    Column("binary_kl_bound", _FLOAT, "share", "bound on its error on all examples by the binary KL inverse"),
+    Column("paper_bound", _FLOAT, "share", "bound on its error on all examples as in arXiv 2412.09810"),
+)
 
 
 def arrow_schema(table: str) -> pa.Schema:

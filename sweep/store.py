@@ -439,7 +439,8 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
 
     cohort, end = context.cohort, measurement.end
     assert end is not None
-    memorised_at, grokked_at = cohort.measuring.thresholds(build_task(trial.task))
+    task = build_task(trial.task)
+    memorised_at, grokked_at = cohort.measuring.thresholds(task)
     return {
         **_fields(measurement, "trials"),
         **settings_of(trial.as_dict()),
@@ -459,6 +460,7 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
         "parameters": end.parameters,
         "training_examples": end.training_examples,
         "validation_examples": end.validation_examples,
+        "classes": task.classes,
         "bzip2_bytes": end.bzip2_bytes,
         "device": context.device,
         "threads": context.threads,

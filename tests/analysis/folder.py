@@ -79,6 +79,7 @@ def end(trial: TrialConfig, cohort_id: str, because: str = "budget", **values: A
         "parameters": 10,
         "training_examples": 20,
         "validation_examples": 30,
+        "classes": 7,
         "bzip2_bytes": 900,
         "train_wall_s": 0.1,
         "measure_wall_s": 0.1,

@@ -197,6 +197,7 @@ def trial_row(config: TrialConfig, fate: Fate, last: int) -> dict[str, Any]:
         "parameters": 60_000,
         "training_examples": int(config.data_fraction * 3_481),
         "validation_examples": 3_481 - int(config.data_fraction * 3_481),
+        "classes": config.task.modulus,
         "bzip2_bytes": 230_000,
         "train_wall_s": 0.002 * last,
         "measure_wall_s": 0.001 * last,

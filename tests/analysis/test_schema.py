@@ -6,11 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.schema import SCHEMA_VERSION, SETTINGS, TABLES, arrow_schema
+from analysis.schema import BOUNDS, SCHEMA_VERSION, SETTINGS, TABLES, arrow_schema
 from tests.analysis.folder import end, measured, row
 from trainables.config import TrialConfig
 
-ALL_COLUMNS = [(table, column) for table, columns in TABLES.items() for column in columns]
+ALL_COLUMNS = [(table, column) for table, columns in (TABLES | {"bounds": BOUNDS}).items() for column in columns]
 
 
 def test_the_columns_promised_for_rows() -> None:
