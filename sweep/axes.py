@@ -30,7 +30,12 @@ def _one_or_many(value: Any) -> str:
     return "values" if isinstance(value, (list, tuple)) else "value"
 
 
-def _not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
+def not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
+    """Refuse an empty list.
+
+    Raises:
+        ValueError: there is nothing in it.
+    """
     if not values:
         raise ValueError("needs at least one value, got an empty list")
     return values
@@ -54,7 +59,7 @@ Whole = Annotated[int, BeforeValidator(_whole), Strict()]
 Text = Annotated[str, Strict()]
 Axis = Annotated[
     Annotated[_T, Tag("value")]
-    | Annotated[tuple[_T, ...], AfterValidator(_not_empty), AfterValidator(all_different), Tag("values")],
+    | Annotated[tuple[_T, ...], AfterValidator(not_empty), AfterValidator(all_different), Tag("values")],
     Discriminator(_one_or_many),
     BeforeValidator(_plain),
 ]

@@ -12,20 +12,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Strict,
+    ValidationError,
+    model_serializer,
+)
 
 from analysis.decline import DeclineParameters
-from sweep.axes import Axis, Number, Text, Whole, all_different
+from sweep.axes import Axis, Number, Text, Whole, all_different, not_empty
 from sweep.errors import Problem, SpecificationError
 from sweep.feasibility import impossible_values, infeasible_values
-from sweep.problems import mentions, nearest, place_before, problems_of, without
+from sweep.problems import mentions, nearest, place_before, problems_of, remove, without
+from sweep.settings import Case, TrialAxes, default_of
 from sweep.specification_file import Source, apply_override, find_file, preset_names, read_file
-from trainables.config import AT_DECLINE, ModelConfig, TaskConfig, TrialConfig
 from trainables.measuring import MeasuringConfig
-
-
-def _default(config: type[Any], name: str) -> Any:
-    return next(field.default for field in dataclasses.fields(config) if field.name == name)
 
 
 def _auto_or_count(value: Any) -> Any:
@@ -34,51 +38,13 @@ def _auto_or_count(value: Any) -> Any:
     raise ValueError(f"must be auto or a whole number of at least 1, got {value!r}")
 
 
-def _step_or_decline(value: Any) -> Any:
-    whole = int(value) if isinstance(value, float) and value.is_integer() else value
-    if value == AT_DECLINE or (isinstance(whole, int) and not isinstance(whole, bool)):
-        return whole
-    hint = nearest(value, [AT_DECLINE]) if isinstance(value, str) else ""
-    raise ValueError(f"must be a step (a whole number) or {AT_DECLINE}, got {value!r}{hint}")
-
-
 def _some_place(value: str) -> str:
     if not value.strip():
         raise ValueError("results must be a folder or an s3:// address, got an empty text")
     return value
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class TaskAxes(_Part):
-    """Which data set; see `trainables.config.TaskConfig`."""
-
-    family: Axis[Text] = _default(TaskConfig, "family")
-    """Name of a task family, see `trainables.tasks.FAMILIES`."""
-    modulus: Axis[Whole] = _default(TaskConfig, "modulus")
-    """Modulus of the arithmetic."""
-
-
-class ModelAxes(_Part):
-    """Which network; see `trainables.config.ModelConfig`."""
-
-    kind: Axis[Literal["transformer", "mlp"]] = _default(ModelConfig, "kind")
-    """Kind of network."""
-    width: Axis[Whole] = _default(ModelConfig, "width")
-    """Width of embeddings and residual stream."""
-    layers: Axis[Whole | None] = _default(ModelConfig, "layers")
-    """Number of layers; empty: 1 for a transformer, 3 for an MLP."""
-    heads: Axis[Whole] = _default(ModelConfig, "heads")
-    """Attention heads; must divide the width."""
-    hidden_width: Axis[Whole | None] = _default(ModelConfig, "hidden_width")
-    """Width of hidden layers; empty: 4 x width."""
-    attention: Axis[Literal["softmax", "sum"]] = _default(ModelConfig, "attention")
-    """`sum` is the attention of the paper's public code."""
-
-
-class SweepConfig(_Part):
+class SweepConfig(TrialAxes):
     """What to sweep over, how to measure, when to stop and where results go.
 
     Raises:
@@ -88,53 +54,28 @@ class SweepConfig(_Part):
 
     name: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "sweep"
     """Name of the sweep, and by default of its results folder."""
-
-    task: TaskAxes = TaskAxes()
-    model: ModelAxes = ModelAxes()
-    data_fraction: Axis[Number] = _default(TrialConfig, "data_fraction")
-    """Share of all examples that is trained on."""
-    label_noise: Axis[Number] = _default(TrialConfig, "label_noise")
-    """Share of the training labels replaced by a random other class."""
-    weight_decay: Axis[Number] = _default(TrialConfig, "weight_decay")
-    """Decoupled weight decay of AdamW."""
-    spectral_entropy_weight: Axis[Number] = _default(TrialConfig, "spectral_entropy_weight")
-    """Weight of the spectral penalty."""
-    spectral_floor: Axis[Number] = _default(TrialConfig, "spectral_floor")
-    """Floor on singular values in the penalty's gradient, as a share of the largest."""
-    spectral_every: Axis[Whole] = _default(TrialConfig, "spectral_every")
-    """The penalty acts at every so manyth step, so many times as strong; a divisor of 32."""
-    spectral_start: Axis[Annotated[Literal["at_decline"] | int, BeforeValidator(_step_or_decline)]] = _default(
-        TrialConfig, "spectral_start"
-    )
-    """Steps before the penalty acts, rounded up to blocks of 32; at_decline: until complexity has declined."""
-    weight_noise: Axis[Number] = _default(TrialConfig, "weight_noise")
-    """Standard deviation of the Gaussian noise at which the gradient is taken."""
-    learning_rate: Axis[Number] = _default(TrialConfig, "learning_rate")
-    adam_beta1: Axis[Number] = _default(TrialConfig, "adam_beta1")
-    adam_beta2: Axis[Number] = _default(TrialConfig, "adam_beta2")
-    adam_epsilon: Axis[Number] = _default(TrialConfig, "adam_epsilon")
-    batch_size: Axis[Whole | None] = _default(TrialConfig, "batch_size")
-    """Examples per step; empty: min(512, half the training set); 0: the full batch."""
+    cases: dict[str, Annotated[tuple[Case, ...], AfterValidator(not_empty)]] = Field(default_factory=dict)
+    """Settings that go together: name -> list of mappings of a trial's settings, each laid over the rest of the
+    specification. A setting stands in cases or outside of them, not both. Trials: the union over all mappings."""
+    case: Axis[Text | None] = None
+    """Names of the cases to run; empty: all."""
     seeds: Axis[Annotated[Whole, Field(ge=0)]] = 1
     """A count (3 means 0, 1, 2) or a list of seeds."""
-    steps: Axis[Whole] = _default(TrialConfig, "steps")
-    """Budget of a trial in optimiser updates."""
-
-    epsilon: Annotated[Number, Field(gt=0)] = _default(MeasuringConfig, "epsilon")
+    epsilon: Annotated[Number, Field(gt=0)] = default_of(MeasuringConfig, "epsilon")
     """Primary distortion bound of the complexity measure, nats; below ln(number of classes)."""
-    extra_epsilons: Annotated[tuple[Annotated[Number, Field(gt=0)], ...], AfterValidator(all_different)] = _default(
-        MeasuringConfig, "extra_epsilons"
+    extra_epsilons: Annotated[tuple[Annotated[Number, Field(gt=0)], ...], AfterValidator(all_different)] = (
+        default_of(MeasuringConfig, "extra_epsilons")
     )
     """Further bounds to measure at; they never change the column of the primary one."""
-    schedule: Literal["default", "paper"] = _default(MeasuringConfig, "schedule")
+    schedule: Literal["default", "paper"] = default_of(MeasuringConfig, "schedule")
     """When to evaluate and measure; `paper` is floor(1.3^k)."""
-    evaluate_ratio: Annotated[Number, Field(gt=1)] = _default(MeasuringConfig, "evaluate_ratio")
+    evaluate_ratio: Annotated[Number, Field(gt=1)] = default_of(MeasuringConfig, "evaluate_ratio")
     """Ratio of successive evaluated steps."""
-    measure_ratio: Annotated[Number, Field(gt=1)] = _default(MeasuringConfig, "measure_ratio")
+    measure_ratio: Annotated[Number, Field(gt=1)] = default_of(MeasuringConfig, "measure_ratio")
     """Ratio of successive measured steps."""
-    memorised_at: Annotated[Number, Field(gt=0, le=1)] | None = _default(MeasuringConfig, "memorised_at")
+    memorised_at: Annotated[Number, Field(gt=0, le=1)] | None = default_of(MeasuringConfig, "memorised_at")
     """Training accuracy that counts as memorised; empty: the task's own."""
-    grokked_at: Annotated[Number, Field(gt=0, le=1)] | None = _default(MeasuringConfig, "grokked_at")
+    grokked_at: Annotated[Number, Field(gt=0, le=1)] | None = default_of(MeasuringConfig, "grokked_at")
     """Validation accuracy that counts as grokked; empty: the task's own."""
 
     stop: Literal["decline", "none"] = "decline"
@@ -163,11 +104,28 @@ class SweepConfig(_Part):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            problems = problems_of(error, type(self))
+            problems = problems_of(error, type(self), Case)
             raise SpecificationError([*problems, *_problems_of_the_rest(values, problems)]) from None
         problems = impossible_values(self)
         if problems:
             raise SpecificationError(problems)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in type(self).model_fields if name != "cases"))
+
+    @model_serializer(mode="wrap")
+    def _without_what_cases_say(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Whole, and yet a specification: where cases say a setting, its default does not stand outside of them."""
+        values: dict[str, Any] = handler(self)
+        for setting in {path for mappings in self.cases.values() for case in mappings for path in case.said()}:
+            remove(values, setting)
+        return values
+
+    @property
+    def chosen_cases(self) -> tuple[str, ...]:
+        """Names of the cases to run, in the order in which they are chosen."""
+        chosen = self.case if isinstance(self.case, tuple) else (self.case,)
+        return tuple(self.cases) if self.case is None else tuple(name for name in chosen if name in self.cases)
 
     @property
     def results_path(self) -> str:
@@ -219,8 +177,8 @@ def check_feasible(config: SweepConfig) -> None:
     """Check what depends on the tasks' data; imports torch.
 
     Raises:
-        SpecificationError: an unknown family, an empty training set, a batch larger than the training set, or
-            an epsilon at or above ln(number of classes).
+        SpecificationError: an unknown family, an empty training set, a batch larger than the training set, an
+            epsilon at or above ln(number of classes), or a trial that several cases share.
     """
     problems = infeasible_values(config)
     if problems:
@@ -235,7 +193,8 @@ def _checked(source: Source) -> SweepConfig:
     except SpecificationError as error:
         problems += error.problems
         config = _what_is_right(values, error.problems)
-    problems += infeasible_values(config, unknown=frozenset(str(p.path[0]) for p in problems if p.path))
+    infeasible = infeasible_values(config, unknown=[problem.path for problem in problems])
+    problems += [replace(problem, path=place_before(problem.path, problems)) for problem in infeasible]
     if problems:
         problems.sort(key=lambda problem: source.order(problem.path))
         raise SpecificationError([replace(p, where=p.where or source.locate(p.path)) for p in problems])
@@ -248,6 +207,7 @@ def _what_is_right(values: dict[str, Any], problems: Sequence[Problem]) -> Sweep
     except SpecificationError as error:
         # What is left of a part may only have fitted what was wrong in it, such as heads and width.
         parts = [replace(problem, path=problem.path[:1]) for problem in error.problems]
+        parts += [replace(part, path=("case",)) for part in parts if part.path == ("cases",)]
         return SweepConfig(**without(without(values, problems), parts))
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-
 from sweep.axes import values_of
+from sweep.cases import Product, products, repeated_trials, wrong_cases
 from sweep.errors import Path, Problem
 from sweep.problems import mentions
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
     from sweep.config import SweepConfig
     from trainables.tasks import Task
 
-#: Fields of a trial that a specification says in another way.
-_NOT_AXES = frozenset({"task", "model", "seed"})
-
 LARGEST_MODULUS = 4096
 """Its table of all pairs takes half a gigabyte."""
 
@@ -30,45 +25,40 @@ LARGEST_SWEEP = 100_000
 """Trials. Planning so many takes some ten seconds, and nobody asks for more on purpose in one specification."""
 
 
-def combinations(part: BaseModel) -> Iterator[dict[str, Any]]:
-    """Every combination of the axes of one part of a specification, the last axis running fastest."""
-    names = list(type(part).model_fields)
-    for values in itertools.product(*(values_of(getattr(part, name)) for name in names)):
-        yield dict(zip(names, values, strict=True))
-
-
-def trial_axes(config: SweepConfig) -> dict[str, tuple[Any, ...]]:
-    """The axes that are fields of a trial itself: name -> values, in the trial's order."""
-    names = [name for name in TrialConfig.__dataclass_fields__ if name not in _NOT_AXES]
-    return {name: values_of(getattr(config, name)) for name in names}
-
-
 def impossible_values(config: SweepConfig) -> list[Problem]:
     """What a trial's own checks refuse, without looking at the task's data."""
-    found: dict[tuple[Path, str], None] = {}
+    found = dict.fromkeys(wrong_cases(config))
+    for product in products(config):
+        found.update(dict.fromkeys(_impossible_in(product)))
+    return [*found, *_impossible_outside(config)]
 
-    def note(prefix: str, build: Callable[..., object], values: Mapping[str, Any]) -> None:
+
+def _impossible_in(product: Product) -> Iterator[Problem]:
+    def refused(prefix: str, build: Callable[..., object], values: Mapping[str, Any]) -> Iterator[Problem]:
         for path, message in _refusals(build, values, prefix):
-            found[_with_index(config, path, values), message] = None
+            yield product.problem(path, message, values)
 
-    for values in combinations(config.task):
-        note("task", TaskConfig, values)
-    for values in combinations(config.model):
-        note("model", ModelConfig, values)
-    for name, axis in trial_axes(config).items():
+    for values in product.tasks():
+        yield from refused("task", TaskConfig, values)
+    for values in product.models():
+        yield from refused("model", ModelConfig, values)
+    for name, axis in product.trial_axes().items():
         for value in axis if name != "spectral_start" else ():
-            note("", TrialConfig, {name: value})
+            yield from refused("", TrialConfig, {name: value})
     # A start needs a penalty, of whichever weight, and must come before the end of each budget.
-    weight = max(values_of(config.spectral_entropy_weight))
-    for start, steps in itertools.product(values_of(config.spectral_start), values_of(config.steps)):
-        note("", TrialConfig, {"spectral_start": start, "steps": steps, "spectral_entropy_weight": weight})
-    axes = [
-        values_of(getattr(part, name)) for part in (config.task, config.model) for name in type(part).model_fields
-    ]
-    seeds = len(config.seeds) if isinstance(config.seeds, tuple) else config.seeds
-    count = math.prod(len(axis) for axis in [*axes, *trial_axes(config).values()]) * seeds
-    if count > LARGEST_SWEEP:
-        message = f"a sweep may have at most {LARGEST_SWEEP:,} trials, got {count:,}; use fewer values or seeds"
+    axes = product.axes
+    weight = max(values_of(axes.spectral_entropy_weight))
+    for start, steps in itertools.product(values_of(axes.spectral_start), values_of(axes.steps)):
+        yield from refused(
+            "", TrialConfig, {"spectral_start": start, "steps": steps, "spectral_entropy_weight": weight}
+        )
+
+
+def _impossible_outside(config: SweepConfig) -> list[Problem]:
+    """What is wrong with the keys that are no settings of a trial."""
+    found: dict[tuple[Path, str], None] = {}
+    if (trials := _count(config)) > LARGEST_SWEEP:
+        message = f"a sweep may have at most {LARGEST_SWEEP:,} trials, got {trials:,}; use fewer values or seeds"
         found[("seeds",), message] = None
     if config.seeds == 0:
         found[("seeds",), "seeds must be at least 1 or a list of seeds, got 0"] = None
@@ -80,68 +70,77 @@ def impossible_values(config: SweepConfig) -> list[Problem]:
     return [Problem(path, message) for path, message in found]
 
 
-def infeasible_values(config: SweepConfig, unknown: frozenset[str] = frozenset()) -> list[Problem]:
-    """What the data of the tasks refuse; imports torch.
+def _count(config: SweepConfig) -> int:
+    """Trials of a specification, those that are there twice counted twice."""
+    seeds = len(config.seeds) if isinstance(config.seeds, tuple) else config.seeds
+    return seeds * sum(product.size for product in products(config))
+
+
+def infeasible_values(config: SweepConfig, unknown: Collection[Path] = ()) -> list[Problem]:
+    """What the data of the tasks refuse, and trials that cases share; imports torch.
 
     Args:
         config: The specification.
-        unknown: Entries that have a problem already, so that what depends on them cannot be judged.
+        unknown: Settings that have a problem already, so that what depends on them cannot be judged.
     """
+    found: dict[Problem, None] = {}
+    for product in products(config):
+        depth = len(product.place)
+        names = {str(path[0]) for path in unknown if path}
+        names |= {str(path[depth]) for path in unknown if depth < len(path) and path[:depth] == product.place}
+        found.update(dict.fromkeys(_infeasible_in(product, config.measuring.epsilons, frozenset(names))))
+    return list(found) if found or unknown else repeated_trials(config)
+
+
+def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozenset[str]) -> Iterator[Problem]:
     from trainables.tasks import FAMILIES, build_task
 
-    found: dict[tuple[Path, str], None] = {}
-    for values in combinations(config.task):
+    for values in product.tasks():
         if values["family"] in FAMILIES and "task" in unknown:
             continue
         if values["modulus"] > LARGEST_MODULUS:
             message = f"task.modulus must be at most {LARGEST_MODULUS}, a table that fits, got {values['modulus']}"
-            found[_with_index(config, ("task", "modulus"), values), message] = None
+            yield product.problem(("task", "modulus"), message, values)
             continue
         try:
             task = build_task(TaskConfig(**values))
         except ConfigError as error:
             path = ("task", "family") if values["family"] not in FAMILIES else ("task",)
-            found[_with_index(config, path, values), str(error)] = None
+            yield product.problem(path, str(error), values)
             continue
         if "epsilon" not in unknown:
-            found.update(_too_large_epsilons(config, task))
+            yield from _too_large_epsilons(epsilons, task)
         if "data_fraction" not in unknown:
-            found.update(_impossible_batches(config, task, judge_batch="batch_size" not in unknown))
-    return [Problem(path, message) for path, message in found]
+            yield from _impossible_batches(product, task, judge_batch="batch_size" not in unknown)
 
 
-def _too_large_epsilons(config: SweepConfig, task: Task) -> dict[tuple[Path, str], None]:
-    epsilons: dict[Path, float] = {("epsilon",): config.epsilon}
-    epsilons |= {("extra_epsilons", index): value for index, value in enumerate(config.extra_epsilons)}
-    found: dict[tuple[Path, str], None] = {}
-    for path, epsilon in epsilons.items():
+def _too_large_epsilons(epsilons: Sequence[float], task: Task) -> Iterator[Problem]:
+    """The first of these is `epsilon`, the others are `extra_epsilons`."""
+    for index, epsilon in enumerate(epsilons):
         try:
             MeasuringConfig(epsilon=epsilon).check_classes(task.classes)
         except ConfigError as error:
-            found[path, str(error)] = None
-    return found
+            yield Problem(("extra_epsilons", index - 1) if index else ("epsilon",), str(error))
 
 
-def _impossible_batches(config: SweepConfig, task: Task, *, judge_batch: bool) -> dict[tuple[Path, str], None]:
+def _impossible_batches(product: Product, task: Task, *, judge_batch: bool) -> Iterator[Problem]:
     from trainables.tasks.split import training_size
 
-    found: dict[tuple[Path, str], None] = {}
     sizes: dict[float, int] = {}
-    for fraction in values_of(config.data_fraction):
+    for fraction in values_of(product.axes.data_fraction):
         try:
             sizes[fraction] = training_size(task.examples, fraction)
         except ConfigError as error:
-            found[_with_index(config, ("data_fraction",), {"data_fraction": fraction}), str(error)] = None
+            yield product.problem(("data_fraction",), str(error), {"data_fraction": fraction})
     if judge_batch and sizes:
         fraction, smallest = min(sizes.items(), key=lambda item: item[1])
-        for size in values_of(config.batch_size):
+        for size in values_of(product.axes.batch_size):
             if size is not None and size > smallest:
                 message = (
                     f"batch_size must be at most the smallest training set, {smallest} examples "
                     f"(data_fraction {fraction:g} of {task.name}), got {size}; 0 is the full batch"
                 )
-                found[_with_index(config, ("batch_size",), {"batch_size": size}), message] = None
-    return found
+                yield product.problem(("batch_size",), message, {"batch_size": size})
 
 
 def _refusals(build: Callable[..., object], values: Mapping[str, Any], prefix: str) -> Iterator[tuple[Path, str]]:
@@ -161,13 +160,3 @@ def _refusals(build: Callable[..., object], values: Mapping[str, Any], prefix: s
             yield path, str(error)
             refused.append(path)
             del rest[name]
-
-
-def _with_index(config: SweepConfig, path: Path, values: Mapping[str, Any]) -> Path:
-    """The path with the place of the value in its axis, if it is one of several."""
-    axis: Any = config
-    for name in path:
-        axis = getattr(axis, str(name))
-    if isinstance(axis, tuple) and path[-1] in values:
-        return (*path, axis.index(values[str(path[-1])]))
-    return path

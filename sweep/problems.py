@@ -16,6 +16,8 @@ from sweep.errors import Path, Problem
 
 #: Tags of the union in `sweep.axes`; they stand in pydantic's locations and mean nothing to a reader.
 _TAGS = frozenset({"value", "values"})
+#: Length of the path of a mapping: cases, its name, its place in the list.
+_CASE_DEPTH = 3
 _VALUE_CUTOFF = 0.7
 """Nearer than for names, which are longer: `gpu` does not mean `cpu`."""
 _UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
@@ -30,6 +32,7 @@ _WHAT_MUST_HOLD = {
     "string_pattern_mismatch": "names a folder: letters, digits, '.', '_' and '-' only",
     "tuple_type": "must be a list",
     "model_type": "must be a mapping such as {key: value}",
+    "dict_type": "must be a mapping such as {key: value}",
     "dataclass_type": "must be a mapping such as {key: value}",
 }
 
@@ -53,9 +56,15 @@ def mentions(message: str, paths: Iterable[Path]) -> bool:
     return any(re.search(rf"(?<![\w.]){re.escape(dotted(path))}(?!\w)", message) for path in paths if path)
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Every error of a validation as a problem, with the path as the specification's author knows it."""
-    return [_problem(details, model) for details in error.errors(include_url=False)]
+def problems_of(error: ValidationError, model: type[BaseModel], case: type[BaseModel]) -> list[Problem]:
+    """Every error of a validation as a problem, with the path as the specification's author knows it.
+
+    Args:
+        error: The errors.
+        model: What was validated.
+        case: What a mapping of one of its `cases` is.
+    """
+    return [_problem(details, model, case) for details in error.errors(include_url=False)]
 
 
 def without(values: dict[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
@@ -63,25 +72,29 @@ def without(values: dict[str, Any], problems: Sequence[Problem]) -> dict[str, An
     rest = copy.deepcopy(values)
     # From the back, so that the places of a list's other values stay what they are until their turn.
     for path in sorted({problem.path for problem in problems if problem.path}, key=_backwards):
-        _remove(rest, path)
+        remove(rest, path)
     return rest
 
 
-def _backwards(path: Path) -> tuple[int, int]:
-    last = path[-1]
-    return (-len(path), -last if isinstance(last, int) else 0)
+def _backwards(path: Path) -> tuple[int, tuple[int, ...]]:
+    return (-len(path), tuple(-part for part in path if isinstance(part, int)))
 
 
-def _remove(values: dict[str, Any], path: Path) -> None:
-    """Take a value out; a list that is empty then goes, too, for that is not what is wrong with it."""
+def remove(values: dict[str, Any], path: Path) -> None:
+    """Take a value out; a list that is empty then goes, too, for that is not what is wrong with it.
+
+    A case and a mapping of a case leave an empty mapping in their place: other messages count on their places.
+    """
     containers: list[Any] = [values]
     for part in path[:-1]:
-        inner = containers[-1].get(part) if isinstance(containers[-1], dict) else None
+        inner = _inside(containers[-1], part)
         if not isinstance(inner, (dict, list)):
             return
         containers.append(inner)
     container, last = containers[-1], path[-1]
-    if isinstance(container, dict):
+    if path[0] == "cases" and 1 < len(path) <= _CASE_DEPTH:
+        container[last] = {} if len(path) == _CASE_DEPTH else [{}]
+    elif isinstance(container, dict):
         container.pop(last, None)
     elif isinstance(last, int) and last < len(container):
         del container[last]
@@ -89,21 +102,31 @@ def _remove(values: dict[str, Any], path: Path) -> None:
             containers[-2].pop(path[-2], None)
 
 
+def _inside(container: Any, part: str | int) -> Any:
+    if isinstance(container, list):
+        return container[part] if isinstance(part, int) and part < len(container) else None
+    return container.get(part)
+
+
 def place_before(path: Path, removed: Sequence[Problem]) -> Path:
     """Where a value stood before `without` took the values of the removed problems away."""
-    if not path or not isinstance(path[-1], int):
-        return path
-    index = path[-1]
-    for gone in sorted({p.path[-1] for p in removed if p.path[:-1] == path[:-1] and isinstance(p.path[-1], int)}):
-        index += gone <= index
-    return (*path[:-1], index)
+    before: Path = ()
+    for part in path:
+        place = part
+        if isinstance(place, int) and (path[0] != "cases" or len(before) >= _CASE_DEPTH):
+            gone = {p.path[-1] for p in removed if len(p.path) == len(before) + 1 and p.path[:-1] == before}
+            for index in sorted(index for index in gone if isinstance(index, int)):
+                place += index <= place
+        before = (*before, place)
+    return before
 
 
-def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
-    path = tuple(part for part in details["loc"] if part not in _TAGS)
+def _problem(details: ErrorDetails, model: type[BaseModel], case: type[BaseModel]) -> Problem:
+    name_place = 1 if details["loc"][0] == "cases" else None  # a case may have the name of a tag
+    path = tuple(p for place, p in enumerate(details["loc"]) if p not in _TAGS or place == name_place)
     name, kind, given = dotted(path), details["type"], details["input"]
     if kind in _UNKNOWN_KEY:
-        return Problem(path, f"unknown key {name!r}{_meant(path, model)}")
+        return Problem(path, f"unknown key {name!r}{_meant(path, model, case)}")
     got = "nothing" if given is None else repr(given)
     if kind == "literal_error":
         expected = str(details["ctx"]["expected"])
@@ -119,9 +142,14 @@ def _problem(details: ErrorDetails, model: type[BaseModel]) -> Problem:
     return Problem(path, f"{name} {must[:1].lower()}{must[1:]}, got {got}")
 
 
-def _meant(path: Path, model: type[BaseModel]) -> str:
+def _meant(path: Path, model: type[BaseModel], case: type[BaseModel]) -> str:
     """The nearest valid name: among the siblings, or the same name elsewhere in the specification."""
     names = _names(model)
+    if path[0] == "cases":
+        mapping, inner = path[:_CASE_DEPTH], path[_CASE_DEPTH:]
+        if len(inner) == 1 and inner[0] in names:
+            return f"; {inner[0]} is the same for all cases, say it outside of them"
+        names = [f"{dotted(mapping)}.{name}" for name in _names(case)]
     parent, key = dotted(path[:-1]), str(path[-1])
     siblings = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent]
     elsewhere = [name for name in names if name.rpartition(".")[2] == key]

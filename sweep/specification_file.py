@@ -132,9 +132,11 @@ class _Reader:
         if isinstance(node, MappingNode) and kind == "map":
             return self._mapping(node, path, yaml)
         if isinstance(node, SequenceNode) and kind == "seq":
+            values = []
             for index, item in enumerate(node.value):
                 self.source.where[(*path, index)] = self._at(item.start_mark.line)
-            return [self._value(item, (*path, index), yaml) for index, item in enumerate(node.value)]
+                values.append(self._value(item, (*path, index), yaml))
+            return values
         if isinstance(node, ScalarNode) and kind in ("null", "bool", "int", "float", "str"):
             return yaml.constructor.construct_object(node)
         self._problem(path, f"only numbers, texts, lists and mappings are allowed, got {kind}", line)

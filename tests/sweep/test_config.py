@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sweep.config import ModelAxes, SweepConfig, TaskAxes, check_feasible, load_specification
+from sweep.config import SweepConfig, check_feasible, load_specification
 from sweep.errors import Problem, SpecificationError
+from sweep.settings import ModelAxes, TaskAxes
 from sweep.space import trials
 from sweep.specification_file import preset_names
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
