@@ -18,7 +18,7 @@ from analysis.decide import decide
 from analysis.decline import Decision, DeclineParameters
 from analysis.errors import AnalysisError, MixedMethods, ResultsNotFound
 from analysis.events import Events, Thresholds, Trajectory, events, trajectory_events
-from analysis.generalisation import generalisation_bounds
+from analysis.generalisation import generalisation_bounds, network_bounds
 from analysis.load import complexity, load, matrices, networks, status, trials
 from analysis.maps import grok_map
 from analysis.phases import phases
@@ -60,6 +60,7 @@ __all__ = [
     "load",
     "map_figure",
     "matrices",
+    "network_bounds",
     "networks",
     "phases",
     "result_sentence",

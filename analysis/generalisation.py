@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from analysis.bounds import (
     DELTA,
@@ -63,9 +63,14 @@ def generalisation_bounds(measured: pd.DataFrame, trials: pd.DataFrame, delta: f
     facts = facts.reindex(measured["trial_id"].astype("str"))
     known = facts.notna().all(axis=1).to_numpy()
 
-    found = _bounds(
-        *(measured[name].to_numpy(dtype=np.float64)[known] for name in _MEASURED[1:]),
-        *(facts[name].to_numpy()[known] for name in _FACTS),
+    of_trials = {name: facts[name].to_numpy()[known] for name in _FACTS}
+    label_noise = of_trials.pop("label_noise")
+    found = network_bounds(
+        **{name: measured[name].to_numpy(dtype=np.float64)[known] for name in _MEASURED[1:]},
+        told_bits=architecture_bits(**{name: of_trials.pop(name) for name in _ARCHITECTURE}),
+        # As many as `trainables` replaces: so large a share, rounded.
+        replaced_labels=np.rint(label_noise * of_trials["training_examples"]),
+        **of_trials,
         delta=delta,
     )
     result = measured.copy()
@@ -76,35 +81,60 @@ def generalisation_bounds(measured: pd.DataFrame, trials: pd.DataFrame, delta: f
     return result
 
 
-def _bounds(
-    complexity_bytes: NDArray[np.float64],
-    train_accuracy: NDArray[np.float64],
-    val_accuracy: NDArray[np.float64],
-    n: NDArray[np.float64],
-    unseen: NDArray[np.float64],
-    classes: NDArray[np.float64],
-    label_noise: NDArray[np.float64],
-    *architecture: NDArray[np.float64],
-    delta: float,
+def network_bounds(
+    *,
+    complexity_bytes: ArrayLike,
+    train_accuracy: ArrayLike,
+    val_accuracy: ArrayLike,
+    training_examples: ArrayLike,
+    validation_examples: ArrayLike,
+    classes: ArrayLike,
+    replaced_labels: ArrayLike,
+    told_bits: ArrayLike,
+    delta: float = DELTA,
 ) -> dict[str, NDArray[np.float64]]:
-    """Column name -> values [R]."""
-    told = architecture_bits(*architecture)
-    bits = stream_bits(complexity_bytes, told)
-    # A network that has learnt a replaced label counts as right there: at worst it has learnt them all.
-    replaced = np.rint(label_noise * n)
-    errors = np.minimum(np.rint((1 - train_accuracy) * n) + replaced, n)
+    """The columns of `analysis.schema.BOUNDS` for networks that are in no table of a sweep.
+
+    Args:
+        complexity_bytes: length of the stream; all arguments but `delta` broadcast against each other.
+        train_accuracy: of the decoded network on the labels trained on, a share.
+        val_accuracy: of the decoded network on the other examples, a share.
+        training_examples: drawn evenly from all.
+        validation_examples: all others.
+        classes: of the task.
+        replaced_labels: training examples whose label is not the right one.
+        told_bits: what the decoder is told beside the stream, see `analysis.bounds.architecture_bits`.
+        delta: probability, over the draw, that the bounds do not hold.
+
+    Raises:
+        AnalysisError: numbers that cannot be, see `analysis.bounds`.
+    """
+    size, accuracy, n, unseen, replaced, told = (
+        np.asarray(values, dtype=np.float64)
+        for values in (
+            complexity_bytes,
+            train_accuracy,
+            training_examples,
+            validation_examples,
+            replaced_labels,
+            told_bits,
+        )
+    )
+    bits = stream_bits(size, told)
+    # A network that has learnt a wrong label counts as right there; at worst it has learnt them all.
+    errors = np.minimum(np.rint((1 - accuracy) * n) + replaced, n)
     table_bits = lookup_table_bits(n, classes)
     return {
         "code_bits": bits,
         "training_errors": errors,
         "unseen_error_bound": unseen_error_bound(bits, errors, n, n + unseen, delta),
-        "unseen_error": 1 - val_accuracy,
+        "unseen_error": 1 - np.asarray(val_accuracy, dtype=np.float64),
         "chance_error": chance_error(classes),
         "lookup_table_bits": table_bits,
         "lookup_table_error_bound": unseen_error_bound(table_bits, replaced, n, n + unseen, delta),
         "all_error_bound": all_error_bound(bits, errors, n, n + unseen, delta),
         "binary_kl_bound": binary_kl_bound(bits, errors, n, delta),
-        "paper_bound": paper_bound(8 * complexity_bytes + told, errors, n, delta),
+        "paper_bound": paper_bound(8 * size + told, errors, n, delta),
     }
 
 

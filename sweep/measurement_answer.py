@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from analysis.bounds import DELTA
+from sweep.error_bounds import error_bounds
 from trainables.complexity import METHOD
 from trainables.network_measurement import DecodedNetwork, scores
 from trainables.networks import LoadedNetwork
@@ -30,7 +32,11 @@ def answer(
         "train_accuracy": own.train_accuracy,
         "val_loss": own.val_loss,
         "val_accuracy": own.val_accuracy,
-        "measurements": [_measurement(entry, file) for entry, file in zip(decoded, files, strict=True)],
+        "delta": DELTA,
+        "measurements": [
+            _measurement(entry, file) | error_bounds(loaded, entry.result.complexity_bytes, entry.scores)
+            for entry, file in zip(decoded, files, strict=True)
+        ],
     }
 
 
@@ -53,15 +59,15 @@ def table(found: dict[str, Any]) -> str:
         f"training loss {found['train_loss']:.4g} nats; accuracy {found['train_accuracy']:.4f} in training, "
         f"{found['val_accuracy']:.4f} in validation",
         "",
-        " epsilon  complexity  bzip2 over      loss   training  validation",
-        "    nats       bytes        ours  increase   accuracy    accuracy   seconds",
+        " epsilon  complexity  bzip2 over      loss   training  validation  unseen error",
+        "    nats       bytes        ours  increase   accuracy    accuracy       at most   seconds",
     ]
     for entry in found["measurements"]:
         size = entry["complexity_bytes"]
         lines.append(
             f"{entry['epsilon']:>8g}{size:>12,}{found['naive_bzip2_bytes'] / size:>12.1f}"
             f"{entry['loss_increase']:>10.4f}{entry['train_accuracy']:>11.4f}{entry['val_accuracy']:>12.4f}"
-            f"{entry['wall_s']:>10.2f}"
+            f"{entry['unseen_error_bound']:>14.4f}{entry['wall_s']:>10.2f}"
         )
     files = [entry["bitstream"] for entry in found["measurements"] if entry["bitstream"] is not None]
     return "\n".join([*lines, *(["", *files] if files else [])])

@@ -1,4 +1,4 @@
-"""The commands for one network: `sweep measure`, `compress` and `decompress`.
+"""The commands for one network: `sweep measure`, `bound`, `compress` and `decompress`.
 
 Nothing heavy is imported until a command runs.
 """
@@ -25,11 +25,12 @@ def _refusing(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
+        from analysis.errors import AnalysisError
         from trainables.errors import TrainablesError
 
         try:
             command(*arguments, **options)
-        except TrainablesError as error:
+        except (TrainablesError, AnalysisError) as error:
             raise UnusableNetwork(" ".join(str(error).split())) from error
         except OSError as error:
             raise UnusableNetwork(f"{error.filename or 'a file'}: {error.strerror or error}") from error
@@ -184,7 +185,41 @@ def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> 
         click.echo(f"{output}: {answer['parameters']:,} weights in {answer['tensors']} tensors")
 
 
-COMMANDS = (measure, compress, decompress)
+@click.command()
+@click.argument("bitstream", metavar="BITSTREAM")
+@click.option("--like", metavar="NETWORK", required=True, help="The network it was made from, with its sequences.")
+@click.option("--trial", metavar="ID", help="Where NETWORK is the RESULTS of a sweep: which trial's network.")
+@click.option("--attention", type=click.Choice(["sum", "softmax"]), help="What attention computes, as for measure.")
+@click.option(
+    "--delta", type=float, metavar="SHARE", help="Probability that the bound does not hold; 0.05 by default."
+)
+@json_option
+@_refusing
+def bound(
+    bitstream: str, like: str, trial: str | None, attention: str | None, delta: float | None, as_json: bool
+) -> None:
+    """Bound the error of a bitstream's network on unseen examples.
+
+    BITSTREAM is decoded, its network run on the training sequences of NETWORK, and the length of the code and the
+    errors there say how many of the other answers can be wrong. Nothing is used of the weights of NETWORK.
+    """
+    from analysis.bounds import DELTA
+    from sweep.error_bounds import error_bounds, sentence
+    from trainables.complexity import is_self_contained, unpack
+    from trainables.network_measurement import decoded_network, scores
+
+    loaded = _load(like, trial, attention)
+    data = Path(bitstream).read_bytes()
+    stream = unpack(data).bitstream if is_self_contained(data) else data
+    chosen = DELTA if delta is None else delta
+    found = error_bounds(loaded, len(stream), scores(loaded, decoded_network(loaded, stream)), chosen)
+    if as_json:
+        print_json({"bitstream": bitstream, "stream_bytes": len(stream), "delta": chosen, **found})
+    else:
+        click.echo(f"{bitstream}: {len(stream):,} bytes. {sentence(found, chosen)}")
+
+
+COMMANDS = (measure, bound, compress, decompress)
 
 
 def _load(network: str, trial: str | None, attention: str | None) -> LoadedNetwork:

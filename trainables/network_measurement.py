@@ -10,8 +10,10 @@ from torch import Tensor
 
 from trainables.complexity.measuring import measure_lanes
 from trainables.complexity.result import ComplexityResult
+from trainables.complexity.stream import decode
 from trainables.evaluate import Scores, sequence_objective
 from trainables.networks import LoadedNetwork
+from trainables.tasks import build_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,36 @@ def measure_network(
     chosen = {} if budget is None else {"budget": budget}
     results = [lane for (lane,) in measure_lanes(lanes, objective, epsilons, **chosen)]  # type: ignore[arg-type]
     return [DecodedNetwork(result, scores(network, _without_prefix(network, result.decoded))) for result in results]
+
+
+def decoded_network(network: LoadedNetwork, bitstream: bytes) -> dict[str, Tensor]:
+    """What a stream decodes to, as parameters named as in `network.parameters`.
+
+    Args:
+        network: the one it was made from, or one of the same names, shapes and dtypes.
+        bitstream: as `measure_network` gave it.
+
+    Raises:
+        BitstreamError: the bytes are damaged, or belong to another network.
+    """
+    like = {network.prefix + name: weight for name, weight in network.parameters.items()}
+    return _without_prefix(network, decode(bitstream, like))
+
+
+def classes_and_replaced_labels(network: LoadedNetwork) -> tuple[int, int]:
+    """Number of classes, and of training sequences whose label is wrong.
+
+    Where the task is of no known family, the classes are those that the network tells apart, and labels are taken
+    to be right.
+    """
+    if network.task is None:
+        return network.table().classes, 0
+    task = build_task(network.task)
+    digits = task.vocabulary ** torch.arange(task.positions)
+    keys, order = (task.inputs * digits).sum(1).sort()
+    places = torch.searchsorted(keys, (network.train[:, :-1] * digits).sum(1))
+    right = task.targets[order[places]]
+    return task.classes, int((network.train[:, -1] != right).sum())
 
 
 def _without_prefix(network: LoadedNetwork, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -97,6 +97,7 @@ def test_the_module_is_the_command() -> None:
         ("logs", "logs [OPTIONS] RESULTS|JOB"),
         ("stop", "stop [OPTIONS] RESULTS|JOB"),
         ("measure", "measure [OPTIONS] NETWORK"),
+        ("bound", "bound [OPTIONS] BITSTREAM"),
         ("compress", "compress [OPTIONS] NETWORK"),
         ("decompress", "decompress [OPTIONS] BITSTREAM"),
     ],

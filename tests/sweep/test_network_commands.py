@@ -14,6 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from analysis.bounds import DELTA, architecture_bits, stream_bits, unseen_error_bound
+from analysis.schema import BOUNDS
 from sweep.cli import main
 from trainables import ModelConfig, TaskConfig, TrialConfig, decode, load_network, save_network, train
 from trainables.networks import LoadedNetwork, trained_network
@@ -88,6 +90,12 @@ def test_measure_answers_with_one_json_object(npz: Path, tmp_path: Path) -> None
         assert increase <= entry["epsilon"]
         assert entry["train_accuracy"] == float(correct_then.double().mean())
         assert entry["val_accuracy"] == float(network.outcomes(decoded, network.validation)[1].double().mean())
+        bits = stream_bits(len(stream), architecture_bits(16, 1, 4, 64))
+        wrong = int((~correct_then).sum())
+        assert (entry["code_bits"], entry["training_errors"]) == (bits, wrong)
+        assert entry["unseen_error_bound"] == unseen_error_bound(bits, wrong, 29, 49, answer["delta"])
+        assert entry["unseen_error"] == pytest.approx(1 - entry["val_accuracy"])
+        assert entry["chance_error"] == pytest.approx(6 / 7)
 
 
 def test_measure_for_people(file: Path, tmp_path: Path) -> None:
@@ -149,6 +157,27 @@ def test_decompress_gives_the_names_of_the_network(npz: Path, tmp_path: Path) ->
     assert float(losses.mean()) - answer["train_loss"] == pytest.approx(entry["loss_increase"], abs=1e-5)
 
 
+def test_the_bound_of_a_stream_is_the_one_it_was_measured_with(file: Path, npz: Path, tmp_path: Path) -> None:
+    for network, like in ((file, file), (npz, npz)):
+        output = tmp_path / network.stem / network.suffix
+        answer = json.loads(sweep("measure", network, "--epsilon", "0.5", "--output", output, "--json").stdout)
+        (entry,) = answer["measurements"]
+        found = json.loads(sweep("bound", entry["bitstream"], "--like", like, "--json").stdout)
+        assert found.pop("bitstream") == entry["bitstream"]
+        assert found.pop("stream_bytes") == entry["complexity_bytes"]
+        assert found.pop("delta") == answer["delta"] == DELTA
+        assert found == {column.name: entry[column.name] for column in BOUNDS}
+    small = tmp_path / "network.grok"
+    sweep("compress", npz, "--epsilon", "0.5", "--output", small)
+    of_small = json.loads(sweep("bound", small, "--like", npz, "--delta", "0.5", "--json").stdout)
+    assert of_small["code_bits"] == found["code_bits"]
+    assert of_small["delta"] == 0.5
+    sentence = sweep("bound", small, "--like", npz).stdout
+    assert sentence.startswith(f"{small}: {of_small['stream_bytes']:,} bytes. With probability 0.95 ")
+    assert "which says nothing" in sentence
+    assert "Chance is 0.8571" in sentence
+
+
 def test_decompress_like_a_safetensors_file(file: Path, tmp_path: Path) -> None:
     sweep("measure", file, "--epsilon", "0.5", "--output", tmp_path)
     output = tmp_path / "decoded.safetensors"
@@ -174,11 +203,15 @@ def test_a_compressed_file_needs_nothing_else(npz: Path, tmp_path: Path) -> None
     assert sentence.startswith(f"{small}: {answer['file_bytes']:,} bytes, ")
 
 
+def undamaged(npz: Path) -> Path:
+    sweep("measure", npz, "--epsilon", "0.5", "--output", npz.parent / "streams")
+    return npz.parent / "streams" / "epsilon-0.5.bitstream"
+
+
 def damaged(npz: Path) -> Path:
-    sweep("measure", npz, "--epsilon", "0.5", "--output", npz.parent)
-    path = npz.parent / "epsilon-0.5.bitstream"
-    content = bytearray(path.read_bytes())
+    content = bytearray(undamaged(npz).read_bytes())
     content[9] ^= 1
+    path = npz.parent / "damaged.bitstream"
     path.write_bytes(content)
     return path
 
@@ -213,6 +246,8 @@ def test_what_cannot_be_used_is_one_line(npz: Path, file: Path, tmp_path: Path) 
         (("decompress", damaged(npz), *output), "name one like it with --like"),
         (("decompress", damaged(npz), "--like", not_a_network, *output), "must be the bytes of a safetensors"),
         (("decompress", tmp_path / "none", "--like", npz, *output), "No such file or directory"),
+        (("bound", damaged(npz), "--like", npz), "the checksum does not match"),
+        (("bound", undamaged(npz), "--like", npz, "--delta", "1"), "delta is a probability"),
     ):
         found = sweep(*arguments)
         assert found.exit_code == 2, (arguments, found)

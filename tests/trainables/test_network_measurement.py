@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from trainables import MeasurementError, ModelConfig, TaskConfig, TrialConfig, initialise
 from trainables.complexity import decode
-from trainables.network_measurement import measure_network, scores
+from trainables.network_measurement import classes_and_replaced_labels, measure_network, scores
 from trainables.networks import LoadedNetwork, trained_network
 from trainables.tasks import build_task
 
@@ -28,6 +30,15 @@ def test_streams_are_bound_to_the_names_of_the_file() -> None:
     decoded = decode(one.result.bitstream, plain.parameters)
     assert scores(plain, decoded) == one.scores
     assert one.scores.train_loss - scores(plain, plain.parameters).train_loss <= 0.1
+
+
+@pytest.mark.parametrize("family", ["addition", "division"])
+def test_wrong_labels_are_counted_where_the_task_is_known(family: str) -> None:
+    task = TaskConfig(family=family, modulus=11)
+    trial = TrialConfig(task=task, model=ModelConfig(width=8), data_fraction=0.5, label_noise=0.2)
+    network = trained_network(trial, initialise(build_task(task), trial.model, 0))
+    assert classes_and_replaced_labels(network) == (11, round(0.2 * len(network.train)))
+    assert classes_and_replaced_labels(replace(network, task=None)) == (11, 0)
 
 
 def test_unknown_budgets_are_refused() -> None:
