@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from trainables.complexity import METHOD, ComplexityResult, decode, measure
     from trainables.config import ModelConfig, TaskConfig, TrialConfig, trial_from_dict
+    from trainables.description import DESCRIPTION_METHOD, DescriptionResult, describe_task
     from trainables.errors import (
         BitstreamError,
         CheckpointError,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "complexity": ("METHOD", "ComplexityResult", "decode", "measure"),
     "config": ("ModelConfig", "TaskConfig", "TrialConfig", "trial_from_dict"),
+    "description": ("DESCRIPTION_METHOD", "DescriptionResult", "describe_task"),
     "errors": (
         "BitstreamError",
         "CheckpointError",
@@ -91,6 +93,9 @@ __all__ = [  # noqa: RUF022 (grouped as imported above)
     "ComplexityResult",
     "decode",
     "measure",
+    "DESCRIPTION_METHOD",
+    "DescriptionResult",
+    "describe_task",
     "ModelConfig",
     "TaskConfig",
     "TrialConfig",

@@ -29,7 +29,7 @@ _FEWEST_ROWS_FOR_FACTORS = 9
 _LARGEST_WEIGHT = torch.finfo(torch.float32).max
 
 #: A transform must promise to save this share.
-_TRANSFORM_GAIN = 0.06
+TRANSFORM_GAIN = 0.06
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,9 @@ def buckets(
     means: Mapping[Piece, Tensor],
     curvatures: Mapping[Piece, Curvature],
     typical_price: float,
+    *,
+    factors: bool = True,
+    transform_gain: float = TRANSFORM_GAIN,
 ) -> list[Bucket]:
     """Prepare all pieces that the loss sees.
 
@@ -117,12 +120,18 @@ def buckets(
         means: what is taken off every entry of a piece before rounding, [L].
         curvatures: of the pieces to be rounded.
         typical_price: nats per bit, by which transforms are judged.
+        factors: whether matrices may be kept as factors.
+        transform_gain: share of a piece's bits that a transform must promise to save.
     """
     by_shape: dict[tuple[int, int], list[Piece]] = {}
     for piece in curvatures:
         by_shape.setdefault((_padded(piece.rows), _padded(piece.columns)), []).append(piece)
     return [
-        _bucket(shape, [_Prepared(parameters, piece, means, curvatures, typical_price) for piece in members])
+        _bucket(
+            shape,
+            [_Prepared(parameters, piece, means, curvatures, typical_price, transform_gain) for piece in members],
+            factors=factors and shape[0] >= _FEWEST_ROWS_FOR_FACTORS,
+        )
         for shape, members in by_shape.items()
     ]
 
@@ -141,6 +150,7 @@ class _Prepared:
         means: Mapping[Piece, Tensor],
         curvatures: Mapping[Piece, Curvature],
         typical_price: float,
+        transform_gain: float,
     ) -> None:
         self.piece = piece
         curvature = curvatures[piece]
@@ -155,16 +165,16 @@ class _Prepared:
         self.axes = torch.zeros(len(weights), dtype=torch.int64, device=weights.device)
         self.lengths = torch.zeros_like(self.axes)
         if piece.rows >= SHORTEST:
-            self._transform(typical_price)
+            self._transform(typical_price, transform_gain)
 
-    def _transform(self, price: float) -> None:
+    def _transform(self, price: float, gain: float) -> None:
         """Transform lane by lane along the side and length that promise most, if that is enough."""
         scale = self.rows.diagonal(dim1=1, dim2=2).mean(1) * self.columns.diagonal(dim1=1, dim2=2).mean(1) / price
 
         def bits(weights: Tensor) -> Tensor:
             return torch.log2(1 + weights.square() * scale[:, None, None]).sum((1, 2))
 
-        best = bits(self.weights) * (1 - _TRANSFORM_GAIN)
+        best = bits(self.weights) * (1 - gain)
         for axis, size in ((1, self.piece.rows), (2, self.piece.columns)):
             for length in range(size, size - LARGEST_REST - 1, -1):
                 found = bits(apply_transform(self.weights, axis, length))
@@ -198,7 +208,7 @@ def _both_sides(curvature: Tensor, length: int) -> Tensor:
     return apply_transform(apply_transform(curvature, 1, length), 2, length)
 
 
-def _bucket(shape: tuple[int, int], prepared: Sequence[_Prepared]) -> Bucket:
+def _bucket(shape: tuple[int, int], prepared: Sequence[_Prepared], *, factors: bool) -> Bucket:
     rows, columns = shape
     weights = torch.stack([_padded_weights(one.weights, rows, columns) for one in prepared], 1)
     row_side = _side(torch.stack([_padded_curvature(one.rows, rows) for one in prepared], 1))
@@ -212,9 +222,7 @@ def _bucket(shape: tuple[int, int], prepared: Sequence[_Prepared]) -> Bucket:
         sharpness=row_side.diagonal[..., :, None] * column_side.diagonal[..., None, :],
         axes=torch.stack([one.axes for one in prepared], 1).cpu(),
         lengths=torch.stack([one.lengths for one in prepared], 1).cpu(),
-        components=_components(weights, row_side.curvature, column_side.curvature)
-        if rows >= _FEWEST_ROWS_FOR_FACTORS
-        else None,
+        components=_components(weights, row_side.curvature, column_side.curvature) if factors else None,
     )
 
 

@@ -20,14 +20,14 @@ CURVATURE_EXAMPLES = 256
 CURVATURE_LOOKS = 24
 FITTED_EXAMPLES = 64
 
+_SEED = 0
+"""Of all that is drawn here: a network's number must not depend on chance."""
+
 #: Of a loss that cannot be asked for some examples only, so many looks at all of them.
 FUNCTION_LOOKS = 8
 
 #: Examples evaluated at once, a bound on memory. A constant: a lane's bits must not depend on how many lanes fit.
 CHUNK_EXAMPLES = 2048
-
-_SEED = 0
-"""Of all that is drawn here: a network's number must not depend on chance."""
 
 
 def over_lanes(values: Tensor, tensor: Tensor) -> Tensor:
@@ -65,8 +65,10 @@ class Objective(Protocol):
         """[L] differentiable; the expected square of its gradient is the curvature felt per example."""
         ...
 
-    def fitted(self, parameters: Parameters, number: int) -> Tensor:
-        """[L] differentiable mean losses for one step of fitting."""
+    def fitted(
+        self, parameters: Parameters, number: int, *, examples: int = FITTED_EXAMPLES, seed: int = _SEED
+    ) -> Tensor:
+        """[L] differentiable mean losses of about so many examples, drawn by seed and number, for one step."""
         ...
 
 
@@ -97,7 +99,14 @@ class FunctionObjective:
         summed: Tensor = (losses * (draws * 2 - 1).to(losses)).sum(1)
         return summed / math.sqrt(losses.shape[1])
 
-    def fitted(self, parameters: Parameters, number: int) -> Tensor:  # noqa: ARG002
+    def fitted(
+        self,
+        parameters: Parameters,
+        number: int,  # noqa: ARG002
+        *,
+        examples: int = FITTED_EXAMPLES,  # noqa: ARG002
+        seed: int = _SEED,  # noqa: ARG002
+    ) -> Tensor:
         """See `Objective`: all examples each time."""
         return self.losses(parameters).mean(1)
 
@@ -144,9 +153,11 @@ class ClassificationObjective:
         labels = (cumulated < points * cumulated[..., -1:]).sum(-1).clamp_max(predictions.shape[-1] - 1)
         return _cross_entropy(predictions, labels).sum(1) / math.sqrt(predictions.shape[1])
 
-    def fitted(self, parameters: Parameters, number: int) -> Tensor:
+    def fitted(
+        self, parameters: Parameters, number: int, *, examples: int = FITTED_EXAMPLES, seed: int = _SEED
+    ) -> Tensor:
         """See `Objective`."""
-        index = self._draw(FITTED_EXAMPLES, generator(_SEED, "fit", number))
+        index = self._draw(examples, generator(seed, "fit", number))
         return _cross_entropy(self._predictions(parameters, self._inputs[index]), self._labels(index)).mean(1)
 
     def _predictions(self, parameters: Parameters, inputs: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainables.complexity.buckets import buckets
+from trainables.complexity.buckets import TRANSFORM_GAIN, buckets
 from trainables.complexity.candidates import candidates, first_corrections
 from trainables.complexity.codes import Code
 from trainables.complexity.corrections import fitted
@@ -36,6 +36,10 @@ class Budget:
     """Times the usual number of looks at the curvature."""
     fitting_steps: int
     """Steps that fit scales and means of every candidate; 0 for none."""
+    factors: bool = True
+    """Whether matrices may be kept as factors."""
+    transform_gain: float = TRANSFORM_GAIN
+    """Share of a matrix's bits that a transform must promise to save."""
 
 
 BUDGETS: dict[str, Budget] = {
@@ -48,6 +52,8 @@ BUDGETS: dict[str, Budget] = {
 class Candidate:
     """One lane's network rounded at one price."""
 
+    price: int
+    """2^(price / PRICES_PER_OCTAVE) nats per bit."""
     increase: float
     """Nats per example above the network's own loss; infinite where that is not finite."""
     bits: float
@@ -77,7 +83,14 @@ class Search:
         self._cut = pieces({name: tuple(tensor.shape[1:]) for name, tensor in parameters.items()})
         self._corrections = first_corrections(parameters, self._cut)
         felt = curvatures(objective, parameters, base, self._cut, budget.looks)
-        self._buckets = buckets(parameters, self._corrections.means, felt, TYPICAL_PRICE)
+        self._buckets = buckets(
+            parameters,
+            self._corrections.means,
+            felt,
+            TYPICAL_PRICE,
+            factors=budget.factors,
+            transform_gain=budget.transform_gain,
+        )
         nothing = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
         self._reachable = increases(objective, nothing, base).tolist()
         self._weights = sum(piece.rows * piece.columns for piece in self._cut)
@@ -123,4 +136,6 @@ class Search:
         lost = increases(objective, at.parameters(), self._base[chosen]).tolist()
         bits = total_bits(at.rounded, len(lanes))
         for place, lane in enumerate(lanes):
-            self._known[lane][wanted[lane]] = Candidate(lost[place], bits[place], at.codes(place, self._cut))
+            self._known[lane][wanted[lane]] = Candidate(
+                wanted[lane], lost[place], bits[place], at.codes(place, self._cut)
+            )

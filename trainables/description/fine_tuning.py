@@ -1,0 +1,179 @@
+"""Training a network whose weights are rounded, at a price for bits that keeps its loss where it is allowed to be.
+
+Minimised is loss + price x bits. The gradient of the loss is taken at the rounded weights and given to the real
+numbers behind them (straight through); that of the bits is the engine's own estimate: what one more unit costs in
+its row and column as they are now, dear where hardly anything is left, so that rows and columns die out. The price
+rises while the loss is below its bound and falls while it is above, so bits are all that is left to improve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.complexity.codes import Code
+from trainables.complexity.curvature import increases
+from trainables.complexity.objective import Objective, differentiable
+from trainables.complexity.pieces import Piece
+from trainables.description.quantised import QuantisedNetwork
+
+#: Adam's rate for integers, in units of their step; for scales, in octaves; and for means.
+_RATES = (0.1, 0.003, 0.003)
+_MOMENTUM, _SQUARES = 0.9, 0.99
+_LONGEST_STEP = 5.0
+
+#: Rates fall linearly over this share of the steps, the last ones, to this.
+_DECAY, _LAST_RATE = 0.4, 0.02
+
+#: Examples of one step.
+EXAMPLES = 512
+
+#: How fast the price follows: a factor e for so many steps at which the loss is off by epsilon or more; faster in a
+#: short run, a factor e for this share of it.
+_PRICE_STEPS = 200
+_PRICE_SHARE = 0.1
+_LOSS_MEMORY = 0.9
+
+#: What a unit costs is computed anew every so often.
+_RATE_EVERY = 4
+
+#: The loss of all training examples is computed every so many steps.
+CHECK_EVERY = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A rounded network on the way."""
+
+    step: int
+    increase: float
+    """Mean training loss above that of the network begun with, nats per example."""
+    bits: float
+    """Estimated."""
+    codes: Mapping[Piece, Code]
+    parameters: Mapping[str, Tensor]
+    """[1, ...]"""
+
+
+class FineTuning:
+    """One run: an iterator over checkpoints, every `CHECK_EVERY` steps."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        network: QuantisedNetwork,
+        base: float,
+        epsilon: float,
+        reachable: float,
+        price: float,
+        seed: int,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            objective: of one lane.
+            network: where to begin.
+            base: mean training loss of the network begun with, nats per example.
+            epsilon: how much more is allowed.
+            reachable: how much more a network without weights loses.
+            price: the first price, nats per bit.
+            seed: of the examples drawn.
+        """
+        self._objective = objective
+        self._network = network
+        self._base = base
+        self._epsilon = epsilon
+        self._lost = (epsilon + max(reachable, 2 * epsilon)) / 2 if math.isfinite(reachable) else math.inf
+        self.price = price
+        """Nats per bit, as it is now."""
+        self._seed = seed
+        self._leaves = network.leaves()
+        self._first = [torch.zeros_like(leaf) for leaf in self._leaves.all()]
+        self._second = [torch.zeros_like(leaf) for leaf in self._leaves.all()]
+        self._age = 0
+        self._rate = 1.0
+        self._unit_bits = torch.zeros_like(self._leaves.integers)
+        self._seen_loss: float | None = None
+        self._kept = self._leaves.copy(), price
+
+    def run(self, steps: int) -> Iterator[Checkpoint]:
+        """Take that many steps; none where the loss has no gradient."""
+        for step in range(1, steps + 1):
+            if not self._step(step, steps):
+                return
+            if step % CHECK_EVERY == 0 or step == steps:
+                yield self._checkpoint(step)
+
+    def _step(self, step: int, steps: int) -> bool:
+        rounded = self._leaves.rounded()
+        if (step - 1) % _RATE_EVERY == 0:
+            self._unit_bits = self._network.bits_per_unit(rounded.integers)
+        for leaf in rounded.all():
+            leaf.requires_grad_()
+        losses = differentiable(
+            lambda: self._objective.fitted(
+                self._network.parameters(rounded), step, examples=EXAMPLES, seed=self._seed
+            )
+        )
+        if losses is None:
+            return False
+        gradients = torch.autograd.grad(losses.sum(), rounded.all(), materialize_grads=True)
+        self._follow(float(losses.detach().double().sum()), min(_PRICE_STEPS, _PRICE_SHARE * steps))
+        self._descend(gradients, self._rate * _decayed(step / steps))
+        return True
+
+    def _follow(self, loss: float, price_steps: float) -> None:
+        """Set the price by the loss of late, in proportion to how far it is from its bound."""
+        if not math.isfinite(loss):
+            loss = 10 * (abs(self._base) + self._epsilon)
+        seen = loss if self._seen_loss is None else self._seen_loss
+        self._seen_loss = _LOSS_MEMORY * seen + (1 - _LOSS_MEMORY) * loss
+        above = (self._seen_loss - self._base - self._epsilon) / self._epsilon
+        self.price *= math.exp(-max(-1.0, min(1.0, above)) / price_steps)
+
+    @torch.no_grad()
+    def _descend(self, gradients: tuple[Tensor, ...], decayed: float) -> None:
+        """Adam; for integers the rate term is a shrinkage by Adam's own measure, so that what dies is exactly 0."""
+        self._age += 1
+        for place, (leaf, unchecked) in enumerate(zip(self._leaves.all(), gradients, strict=True)):
+            gradient = torch.where(unchecked.isfinite(), unchecked, 0.0)
+            first, second = self._first[place], self._second[place]
+            first.lerp_(gradient, 1 - _MOMENTUM)
+            second.lerp_(gradient.square(), 1 - _SQUARES)
+            size = (second / (1 - _SQUARES**self._age)).sqrt()
+            # Of what the loss hardly feels, the price of bits is the measure.
+            size += 1e-3 * self.price if place == 0 else 1e-12
+            rate = _RATES[place] * decayed
+            moved = first / ((1 - _MOMENTUM**self._age) * size)
+            leaf -= rate * moved.clamp(-_LONGEST_STEP, _LONGEST_STEP)
+            if place == 0:
+                shrinkage = rate * (self.price * self._unit_bits / size).clamp(max=_LONGEST_STEP)
+                leaf.copy_(leaf.sign() * (leaf.abs() - shrinkage).clamp_min(0))
+
+    def _checkpoint(self, step: int) -> Checkpoint:
+        rounded = self._leaves.rounded()
+        parameters = self._network.parameters(rounded)
+        base = torch.tensor([self._base], dtype=torch.float64)
+        increase = float(increases(self._objective, parameters, base)[0])
+        if increase <= self._epsilon:
+            self._kept = self._leaves.copy(), self.price
+        elif increase > self._lost:
+            self._go_back()
+        return Checkpoint(step, increase, self._network.bits(rounded), self._network.codes(rounded), parameters)
+
+    def _go_back(self) -> None:
+        """Begin again at the last network that kept the bound, more slowly and at a lower price."""
+        leaves, price = self._kept
+        self._leaves, self.price = leaves.copy(), price / 2
+        self._rate /= 2
+        self._age, self._seen_loss = 0, None
+        for moment in (*self._first, *self._second):
+            moment.zero_()
+
+
+def _decayed(done: float) -> float:
+    return 1.0 if done < 1 - _DECAY else max(_LAST_RATE, (1 - done) / _DECAY)
