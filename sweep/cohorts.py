@@ -25,9 +25,9 @@ NO_RULE = "none"
 QUEUE_PER_LANE = 4
 """A cohort holds at most this many trials a lane: a bound on what its end delays and on what one fault costs ..."""
 
-SHORT_COHORT_FLOPS = 1e12
-"""... unless that makes less work than this (see `sweep.sizing`), about 20 seconds of a core: each cohort costs Ray
-a twentieth of a second of a core, and readers a file in each table."""
+SHORT_COHORT_FLOPS = 12e12
+"""... unless that makes less work than this (see `sweep.sizing`), about a minute of a core: each cohort costs Ray a
+twentieth of a second of a core, and readers a file in each table."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,6 @@ from sweep.sizing import trial_flops
 from sweep.store import Store
 from trainables.config import TrialConfig
 
-EFFICIENCY = 0.15
-"""Share of the rate of a large matrix product that training reaches; found on one CPU core with 8 lanes: 0.1 at
-width 32, 0.2 at width 64."""
-
 _RATE_SECONDS = 0.2
 _RATE_SIDE = 256
 
@@ -69,7 +65,7 @@ def estimate(plan: Plan, store: Store, *, price_per_hour: float | None) -> Estim
     if plan.cohorts:
         recorded = _recorded_seconds_per_flop(store)
         basis = "the seconds recorded in these results" if recorded else "this machine's speed, measured just now"
-        seconds_per_flop = recorded or 1 / (EFFICIENCY * matrix_product_rate())
+        seconds_per_flop = recorded or 1 / matrix_product_rate()
         if not recorded and any(cohort.device != "cpu" for cohort in plan.cohorts):
             notes.append(
                 "these seconds are those of a processor core; a GPU's are known once trials have ended there"
@@ -104,7 +100,7 @@ def estimate(plan: Plan, store: Store, *, price_per_hour: float | None) -> Estim
 
 
 def matrix_product_rate() -> float:
-    """Floating-point operations a second of one core in large matrix products, measured for 0.2 s."""
+    """Floating-point operations in a second of one core in large matrix products, measured for 0.2 s."""
     import torch
 
     threads = torch.get_num_threads()
@@ -113,8 +109,8 @@ def matrix_product_rate() -> float:
         matrix = torch.full((_RATE_SIDE, _RATE_SIDE), 1 / _RATE_SIDE)
         result = matrix @ matrix  # the first one sets things up
         products = 0
-        start = time.perf_counter()
-        while (elapsed := time.perf_counter() - start) < _RATE_SECONDS:
+        start = time.process_time()
+        while (elapsed := time.process_time() - start) < _RATE_SECONDS:
             result = result @ matrix
             products += 1
         return products * 2 * _RATE_SIDE**3 / elapsed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sweep.errors import SweepError
@@ -11,36 +13,67 @@ from trainables.measuring import MeasuringConfig, evaluated_steps, measured_step
 if TYPE_CHECKING:
     from trainables.tasks import Task
 
-# These figures were found like `EFFICIENCY` of `sweep.estimate`, on one CPU core with 8 lanes.
+# What things cost in the operations that one CPU core does meanwhile in a large matrix product, fitted to what
+# benchmarks/estimates.py takes, so that a trial's operations over that rate are its seconds.
 
-DECOMPOSITION_FLOPS = 40
-"""Of a matrix with sides k <= m, in units of k^2 m; its arithmetic is slower, too."""
+PRODUCTS = 0.5
+"""An operation of the step's products, since embeddings and the tables of a first layer take none."""
+VALUE_FLOPS = 940
+"""All that is done with one value between two matrices, forwards and backwards, except products."""
+LAYER_FLOPS = {"transformer": 40e6, "mlp": 6e6}
+"""What a layer's step costs beside its arithmetic: calling its operations, with 8 lanes in company."""
+DECOMPOSITION_FLOPS = 7_500
+"""Decomposing a matrix of sides k <= m, in units of k m, ..."""
+LARGE_DECOMPOSITION_FLOPS = 40
+"""... or of k^2 m, whichever is more."""
 
-STEP_FLOPS = 4e6
-"""What a step of the smallest network costs beside its arithmetic, in the same currency."""
-
-MEASUREMENT_PASSES = 40
-"""Forward passes over the training set that one measurement of complexity costs, ..."""
-MEASUREMENT_FLOPS = 1e9
-"""... and what it costs beside, in the currency of STEP_FLOPS."""
+EVALUATION_PASSES = 2
+"""Passes over all examples, at the rate of large products, that one evaluation costs, ..."""
+EVALUATION_FLOPS = 0.2e9
+"""... what it costs beside, ..."""
+EVALUATION_FLOPS_A_WEIGHT = 14e3
+"""... and what for each weight."""
+MEASUREMENT_PASSES = 30
+"""The same of one measurement of complexity, but over the training set, ..."""
+MEASUREMENT_FLOPS = 10e9
+MEASUREMENT_FLOPS_A_WEIGHT = 0.8e6
+MEASUREMENT_FLOPS_A_VALUE = 0.1e9
+"""... and what it costs for each row and column, which are rounded one after the other."""
 
 LANES_ON_A_GPU = 256
 """More lanes than this no longer fill a GPU better."""
 
 
-def trial_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
-    """Floating-point operations of a trial that uses its whole budget: training, evaluating, measuring.
+@dataclass(frozen=True, slots=True)
+class _Arithmetic:
+    """Of one network. Only the last position of a sequence counts, except in the layers before the last."""
 
-    A pass forward is 2 operations a weight and example, one backward twice that. Of a sequence only the last
-    position counts, except in the layers before the last.
+    weights: int
+    """Of all matrices, whether an example meets them or not."""
+    products: int
+    """Multiplications of a pass forward, an example."""
+    sides: float
+    """Of each matrix the geometric mean of its two, added up."""
+    values: float
+    """The same with each layer's as often as an example passes it: values between matrices, an example."""
+    decomposition: float
+    """FLOPs to decompose all matrices."""
+
+
+def trial_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
+    """What a trial that uses its whole budget costs: training, evaluating, measuring.
+
+    In floating-point operations of large matrix products on one CPU core. A pass forward is 2 operations a weight
+    and example, one backward twice that.
     """
     from trainables.lanes import effective_batch_size
     from trainables.tasks import build_task
 
-    weights, decomposition = _arithmetic(trial, build_task(trial.task))
-    step = STEP_FLOPS + 6 * weights * effective_batch_size(trial)
+    arithmetic = _arithmetic(trial, build_task(trial.task))
+    example = PRODUCTS * 6 * arithmetic.products + VALUE_FLOPS * arithmetic.values
+    step = LAYER_FLOPS[trial.model.kind] * trial.model.depth + example * effective_batch_size(trial)
     if trial.spectral_entropy_weight > 0:
-        step += decomposition
+        step += arithmetic.decomposition / trial.spectral_every
     return trial.steps * step + watching_flops(trial, measuring)
 
 
@@ -50,24 +83,41 @@ def watching_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
     from trainables.tasks.split import training_size
 
     task = build_task(trial.task)
-    weights, decomposition = _arithmetic(trial, task)
-    evaluation = 2 * weights * task.examples + decomposition
-    measurement = MEASUREMENT_FLOPS + MEASUREMENT_PASSES * 2 * weights * training_size(
-        task.examples, trial.data_fraction
+    arithmetic = _arithmetic(trial, task)
+    evaluation = (
+        EVALUATION_FLOPS
+        + EVALUATION_FLOPS_A_WEIGHT * arithmetic.weights
+        + EVALUATION_PASSES * 2 * arithmetic.products * task.examples
+    )
+    measurement = (
+        MEASUREMENT_FLOPS
+        + MEASUREMENT_FLOPS_A_WEIGHT * arithmetic.weights
+        + MEASUREMENT_FLOPS_A_VALUE * arithmetic.sides
+        + MEASUREMENT_PASSES * 2 * arithmetic.products * training_size(task.examples, trial.data_fraction)
     )
     evaluations, measurements = (len(f(measuring, trial.steps)) for f in (evaluated_steps, measured_steps))
     return evaluations * evaluation + measurements * measurement * len(measuring.epsilons)
 
 
-def _arithmetic(trial: TrialConfig, task: Task) -> tuple[int, int]:
-    """Weights that an example meets, and operations of the decomposition of all matrices."""
+def _arithmetic(trial: TrialConfig, task: Task) -> _Arithmetic:
     from trainables.models import parameter_shapes
 
     shapes = [shape for shape in parameter_shapes(task, trial.model).values() if len(shape) == 2]
     weights = sum(rows * columns for rows, columns in shapes)
+    sides = sum(math.sqrt(rows * columns) for rows, columns in shapes)
+    often = 1.0
     if trial.model.kind == "transformer":
-        weights += weights * (task.positions - 1) * (trial.model.depth - 1) // trial.model.depth
-    return weights, DECOMPOSITION_FLOPS * sum(min(shape) ** 2 * max(shape) for shape in shapes)
+        often += (task.positions - 1) * (trial.model.depth - 1) / trial.model.depth
+    return _Arithmetic(
+        weights=weights,
+        products=round(often * weights),
+        sides=sides,
+        values=often * sides,
+        decomposition=sum(
+            rows * columns * max(DECOMPOSITION_FLOPS, LARGE_DECOMPOSITION_FLOPS * min(rows, columns))
+            for rows, columns in shapes
+        ),
+    )
 
 
 def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, memory_bytes: float) -> int:

@@ -76,7 +76,7 @@ def test_tiny_trials_do_not_make_tiny_cohorts() -> None:
     cohorts = group(trials(config), config, sharing=on_cores(1))
     work = [sum(trial_flops(trial, config.measuring) for trial in cohort.trials) for cohort in cohorts]
     assert 0.5 * SHORT_COHORT_FLOPS < min(work) <= max(work) <= SHORT_COHORT_FLOPS
-    assert {cohort.lanes for cohort in cohorts} == {8}
+    assert {cohort.lanes for cohort in cohorts} <= {8, 9}
     # All machines have their share even so.
     assert len(group(trials(config), config, sharing=on_cores(40))) >= 40
 

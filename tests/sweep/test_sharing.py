@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,11 @@ def test_processes_of_a_whole_cluster_do_not_share_one_nodes_memory() -> None:
 
 def test_a_gpu_has_more_cohorts_the_longer_it_would_wait_for_measurements() -> None:
     rarely = MeasuringConfig(measure_ratio=1e6, evaluate_ratio=1e6)
-    large = TrialConfig(model=ModelConfig(width=1024), steps=2_000_000)
+    large = TrialConfig(model=ModelConfig(width=1024), steps=20_000_000)
     alone = sharing("cuda", SERVER, large)
     assert (alone.at_once, alone.on_a_gpu, str(alone)) == (8, 1, "8 at a time, a GPU each")
-    assert share([SMALL], rarely, device="cuda", processes="auto", node=SERVER).on_a_gpu < MOST_ON_A_GPU
+    long = dataclasses.replace(SMALL, steps=20_000_000)
+    assert share([long], rarely, device="cuda", processes="auto", node=SERVER).on_a_gpu < MOST_ON_A_GPU
     shared = sharing("cuda", SERVER)
     assert (shared.at_once, shared.on_a_gpu) == (8 * MOST_ON_A_GPU, MOST_ON_A_GPU)
     assert shared.memory_bytes * MOST_ON_A_GPU == alone.memory_bytes == MEMORY_SHARE * 80 * GIB

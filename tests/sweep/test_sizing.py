@@ -35,7 +35,19 @@ def test_watching_is_a_part_of_the_whole() -> None:
     whole, watching = trial_flops(trial, MeasuringConfig()), watching_flops(trial, MeasuringConfig())
     assert 0 < watching < whole
     often = MeasuringConfig(measure_ratio=1.1)
-    assert trial_flops(trial, often) - whole == watching_flops(trial, often) - watching > 0
+    more = watching_flops(trial, often) - watching
+    assert more > 0
+    assert trial_flops(trial, often) - whole == pytest.approx(more)
+
+
+def test_a_rarer_penalty_takes_less_work() -> None:
+    trial = TrialConfig(task=TaskConfig(modulus=17), spectral_entropy_weight=0.1, steps=1000)
+    work = [
+        trial_flops(dataclasses.replace(trial, **one), MeasuringConfig())
+        for one in ({}, {"spectral_every": 4}, {"spectral_entropy_weight": 0.0})
+    ]
+    assert work == sorted(work, reverse=True)
+    assert work[0] - work[1] == pytest.approx(3 * (work[1] - work[2]))
 
 
 def test_lanes_are_bounded_by_memory() -> None:
