@@ -5,8 +5,8 @@
     analysis.grok_map(events, x="weight_decay", y="data_fraction")
 
 Importing this package costs numpy and nothing more; pandas, pyarrow and matplotlib are imported where they
-are first needed. `load`, `events`, `phases` and `decide` are functions that share their module's name, so
-take other names out of those modules with `from analysis.events import Trajectory`.
+are first needed. `load`, `events`, `phases`, `predictors` and `decide` are functions that share their module's
+name, so take other names out of those modules with `from analysis.events import Trajectory`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from analysis.events import Events, Thresholds, Trajectory, events, trajectory_e
 from analysis.generalisation import generalisation_bounds, network_bounds
 from analysis.load import complexity, load, matrices, networks, status, trials
 from analysis.maps import grok_map
+from analysis.pairs import paired_accuracy
 from analysis.phases import phases
+from analysis.predictors import predictors
 
 if TYPE_CHECKING:
     from analysis.cells import sweep_map
-    from analysis.plots import curves_figure, map_figure, trajectory_figure
+    from analysis.plots import curves_figure, map_figure, settings_figure, trajectory_figure
     from analysis.report import ReportFiles, write_report
     from analysis.summary import result_sentence, text_map
 
@@ -35,6 +37,7 @@ _LAZY = {
     "curves_figure": "analysis.plots",
     "map_figure": "analysis.plots",
     "result_sentence": "analysis.summary",
+    "settings_figure": "analysis.plots",
     "sweep_map": "analysis.cells",
     "text_map": "analysis.summary",
     "trajectory_figure": "analysis.plots",
@@ -62,8 +65,11 @@ __all__ = [
     "matrices",
     "network_bounds",
     "networks",
+    "paired_accuracy",
     "phases",
+    "predictors",
     "result_sentence",
+    "settings_figure",
     "status",
     "sweep_map",
     "text_map",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis import palette
 from analysis.cells import ENDINGS, counted, setting_text
@@ -33,6 +34,8 @@ class _Column:
     trial_id: str | None
     others: tuple[str, ...]
     events: pd.Series[Any] | None
+    mean: bool = False
+    """Whether the mean of the faint curves is drawn strongly."""
 
 
 def representative_trials(events: pd.DataFrame) -> list[str]:
@@ -161,14 +164,61 @@ def curves_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None, shown
     return _small_multiples(df, columns, others_are=None)
 
 
+def settings_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None) -> Figure:
+    """Accuracy and complexity, one column for each setting: every seed, and the mean over them.
+
+    The mean at a step is that of the seeds' curves, each interpolated linearly in log(1 + step) between the
+    steps at which it is known; it ends where the first of them does.
+
+    Args:
+        df: Rows as `analysis.load` gives them, of a few settings.
+        events: What `analysis.events(df)` gives, if it is known already.
+    """
+    events = events_of(df) if events is None else events
+    settings = varying_settings(events)
+    groups = events.groupby(settings, observed=True, dropna=False, sort=True) if settings else [((), events)]
+    columns = []
+    for _, trials in groups:
+        grokked = trials["grok_step"].dropna()
+        lines = _setting_lines(trials.iloc[0], settings)
+        for name, verb in (("memorisation_step", "memorised"), ("grok_step", "grokked")):
+            steps = trials[name].dropna()
+            if len(steps):
+                span = f"{steps.min():,.0f}" + (f" to {steps.max():,.0f}" if steps.min() < steps.max() else "")
+                lines.append(f"{verb} at {span}")
+        columns.append(
+            _Column(
+                title=f"{len(grokked)} of {counted(len(trials), 'seed')} grokked",
+                subtitle="\n".join(lines),
+                trial_id=None,
+                others=tuple(trials["trial_id"].astype(str)),
+                events=None,
+                mean=True,
+            )
+        )
+    return _small_multiples(df, columns, others_are=None)
+
+
+def mean_curve(curves: Sequence[pd.DataFrame], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Steps and the mean of a column at them, see `settings_figure`.
+
+    Args:
+        curves: Rows of one trial each, by step.
+        name: The column; steps at which it is missing are interpolated over.
+    """
+    known = [curve.loc[curve[name].notna(), ["step", name]].to_numpy(dtype=np.float64).T for curve in curves]
+    known = [curve for curve in known if curve.shape[1]]
+    if not known:
+        return np.array([]), np.array([])
+    first, last = max(steps[0] for steps, _ in known), min(steps[-1] for steps, _ in known)
+    every = np.unique(np.concatenate([steps for steps, _ in known]))
+    every = every[(every >= first) & (every <= last)]
+    return every, np.mean([np.interp(np.log1p(every), np.log1p(steps), values) for steps, values in known], axis=0)
+
+
 def _subtitle(row: pd.Series[Any], settings: Sequence[str], width: int = 36) -> str:
     """Settings, and on a line of its own when things happened."""
-    lines: list[str] = []
-    for part in [setting_text(name, row[name]) for name in settings if name in row.index]:
-        if lines and len(lines[-1]) + len(part) + 2 <= width:
-            lines[-1] += f", {part}"
-        else:
-            lines.append(part)
+    lines = _setting_lines(row, settings, width)
     happened = [
         f"{verb} {row[name]:,.0f}"
         for name, verb in (("memorisation_step", "memorised at"), ("grok_step", "grokked at"))
@@ -177,6 +227,16 @@ def _subtitle(row: pd.Series[Any], settings: Sequence[str], width: int = 36) -> 
     if row["ended_because"] == "stopped":
         happened.append(f"stopped at {row['last_step']:,.0f}")
     return "\n".join([*lines, ", ".join(happened) or f"followed to step {row['last_step']:,.0f}"])
+
+
+def _setting_lines(row: pd.Series[Any], settings: Sequence[str], width: int = 36) -> list[str]:
+    lines: list[str] = []
+    for part in [setting_text(name, row[name]) for name in settings if name in row.index]:
+        if lines and len(lines[-1]) + len(part) + 2 <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines
 
 
 def _small_multiples(df: pd.DataFrame, columns: Sequence[_Column], *, others_are: str | None) -> Figure:
@@ -192,7 +252,7 @@ def _small_multiples(df: pd.DataFrame, columns: Sequence[_Column], *, others_are
     accuracy_height, complexity_height, gap = 1.45, 1.45, 0.14
     total_width = max(left + len(columns) * (width + 0.18) + 0.1, 5.2)
     heroes = [column.events for column in columns if column.events is not None]
-    legend = _trajectory_legend(others_are, heroes)
+    legend = _trajectory_legend(others_are, heroes, means=any(column.mean for column in columns))
     lines = math.ceil(sum(0.62 + 0.062 * len(str(handle.get_label())) for handle in legend) / total_width)
     below = 0.62 + 0.19 * lines
     height = above + accuracy_height + gap + complexity_height + below
@@ -258,6 +318,8 @@ def _draw_column(upper: PlotAxes, lower: PlotAxes, column: _Column, curves: Mapp
     for trial in column.others:
         if trial in curves:
             _draw_trial(upper, lower, curves[trial], alpha=faint, width=0.8, markers=False, grey=grey)
+    if column.mean:
+        _draw_mean(upper, lower, [curves[trial] for trial in column.others if trial in curves])
     if column.trial_id is None or column.events is None:
         return
     _draw_trial(upper, lower, curves[column.trial_id], alpha=1.0, width=1.5, markers=True, grey=False)
@@ -276,6 +338,16 @@ def _draw_column(upper: PlotAxes, lower: PlotAxes, column: _Column, curves: Mapp
             [float(step)], [float(y)], marker=marker.shape, color=palette.INK, markerfacecolor=marker.fill,
             markersize=marker.size, markeredgewidth=0.8, zorder=5, clip_on=False, linestyle="none",
         )  # fmt: skip
+
+
+def _draw_mean(upper: PlotAxes, lower: PlotAxes, curves: Sequence[pd.DataFrame]) -> None:
+    for axes, name, colour, dash, scale in (
+        (upper, "train_accuracy", palette.TRAIN, (0, (4, 1.5)), 1),
+        (upper, "val_accuracy", palette.VALIDATION, "solid", 1),
+        (lower, "complexity_bytes", palette.COMPLEXITY, "solid", 1e3),
+    ):
+        steps, mean = mean_curve(curves, name)
+        axes.plot(steps, mean / scale, color=colour, linestyle=dash, linewidth=2.0, solid_capstyle="round")
 
 
 def _mark_stop(upper: PlotAxes, lower: PlotAxes, rows: pd.DataFrame) -> None:
@@ -332,14 +404,18 @@ def _log_steps(axes: PlotAxes, last_step: int) -> None:
     """A logarithmic axis with step 0 on it: linear from 0 to 1, then decades."""
     axes.set_xscale("symlog", linthresh=1.0, linscale=0.3)
     decades = [10**power for power in range(int(math.log10(last_step)) + 1)]
-    axes.set_xticks([0, *decades], ["0", *(f"{decade:,}" for decade in decades)])
+    # Longer labels would touch those of the next panel.
+    labels = [f"{decade:,}" if decade < 10_000 else f"{decade // 1000}k" for decade in decades]
+    axes.set_xticks([0, *decades], ["0", *labels])
     minor = [decade * digit for decade in decades for digit in range(2, 10) if decade * digit <= last_step]
     axes.set_xticks(minor, minor=True)
     axes.tick_params(axis="x", which="minor", length=1.5, color=palette.MUTED)
     axes.set_xlim(-0.15, last_step * 1.25)
 
 
-def _trajectory_legend(others_are: str | None, heroes: Sequence[pd.Series[Any]]) -> list[Line2D]:
+def _trajectory_legend(
+    others_are: str | None, heroes: Sequence[pd.Series[Any]], *, means: bool = False
+) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -372,6 +448,9 @@ def _trajectory_legend(others_are: str | None, heroes: Sequence[pd.Series[Any]])
                 label="stopped by the rule",
             )
         )
+    if means:
+        handles.append(Line2D([], [], color=palette.MUTED, linewidth=2.0, label="mean of the seeds"))
+        handles.append(Line2D([], [], color=palette.MUTED, linewidth=0.8, alpha=0.6, label="single seeds"))
     if others_are:
         handles.append(Line2D([], [], color=palette.MUTED, linewidth=0.9, alpha=0.6, label=others_are))
     return handles

@@ -1,10 +1,18 @@
-"""Confidence intervals of shares."""
+"""Confidence intervals: of shares, and of any statistic of trials by resampling them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from statistics import NormalDist
 
+import numpy as np
+from numpy.typing import NDArray
+
 CONFIDENCE = 0.95
+
+RESAMPLES = 1000
+"""Of a bootstrap."""
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -29,3 +37,30 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
         0.0 if successes == 0 else max(0.0, centre - half),
         1.0 if successes == n else min(1.0, centre + half),
     )
+
+
+def bootstrap(
+    statistic: Callable[..., NDArray[np.float64]],
+    arrays: tuple[NDArray[np.float64], ...],
+    generator: np.random.Generator,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a statistic (Efron 1979).
+
+    Args:
+        statistic: of all the arrays, along the last axis; resamples for which it is NaN are left out.
+        arrays: each of shape [n], drawn from together, with replacement.
+        generator: draws the resamples.
+
+    Returns:
+        Lower and upper end; NaN for fewer than two values, or if no resample has a statistic.
+    """
+    count = len(arrays[0])
+    if count < 2:
+        return math.nan, math.nan
+    draws = generator.integers(count, size=(RESAMPLES, count))
+    resampled = statistic(*(array[draws] for array in arrays))
+    resampled = resampled[~np.isnan(resampled)]
+    if not len(resampled):
+        return math.nan, math.nan
+    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

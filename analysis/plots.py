@@ -13,13 +13,22 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from analysis import palette
-from analysis.curves import curves_figure, representative_trials, trajectory_figure
+from analysis.curves import curves_figure, representative_trials, settings_figure, trajectory_figure
 from analysis.heatmap import cell_titles, map_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["cell_titles", "curves_figure", "map_figure", "png", "representative_trials", "svg", "trajectory_figure"]
+__all__ = [
+    "cell_titles",
+    "curves_figure",
+    "map_figure",
+    "png",
+    "representative_trials",
+    "settings_figure",
+    "svg",
+    "trajectory_figure",
+]
 
 #: Resolution of the PNGs, dots per inch.
 PNG_DPI = 160

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from analysis.cells import sweep_map
-from analysis.curves import CURVES_SHOWN
+from analysis.curves import CURVES_SHOWN, mean_curve
 from analysis.events import events
 from analysis.load import load, status
 from analysis.maps import grok_map
@@ -21,6 +21,7 @@ from analysis.plots import (
     map_figure,
     png,
     representative_trials,
+    settings_figure,
     svg,
     trajectory_figure,
 )
@@ -74,6 +75,27 @@ def test_many_curves_are_sampled_and_the_picture_says_so(rows: pd.DataFrame) -> 
     text = words(svg(curves_figure(rows, shown=2)))
     assert re.search(r"showing 2 of \d+ trials", text)
     assert "showing" not in words(svg(curves_figure(rows, shown=CURVES_SHOWN)))
+
+
+def test_every_setting_has_a_column_with_its_seeds_and_their_mean(rows: pd.DataFrame) -> None:
+    figure = settings_figure(rows[rows["data_fraction"] == 0.5])
+    text = words(svg(figure))
+    for expected in ("weight decay 0.1", "of 3 seeds grokked", "mean of the seeds", "single seeds", "memorised at"):
+        assert expected in text
+    assert len(figure.axes) == 2 * 3
+    assert [len(axes.lines) for axes in figure.axes] == [8, 4] * 3  # training and validation, and complexity
+    settings_figure(rows[rows["trial_id"] == rows["trial_id"].iloc[0]])
+
+
+def test_the_mean_curve_is_interpolated_and_ends_with_the_first_seed() -> None:
+    long = pd.DataFrame({"step": [0, 3, 9], "x": [0.0, 2.0, 4.0]})
+    short = pd.DataFrame({"step": [0, 1, 3], "x": [2.0, None, 4.0]})
+    steps, mean = mean_curve([long, short], "x")
+    assert steps.tolist() == [0, 3]
+    assert mean.tolist() == [1, 3]
+    dense = pd.DataFrame({"step": [0, 1, 3], "x": [2.0, 2.0, 2.0]})
+    assert mean_curve([long, dense], "x")[1].tolist() == [1, 1.5, 2]  # step 1 is half way between 0 and 3
+    assert len(mean_curve([], "x")[0]) == 0
 
 
 def test_a_few_huge_complexities_do_not_flatten_the_others(rows: pd.DataFrame) -> None:
