@@ -28,13 +28,16 @@ from analysis.predictors import predictors
 if TYPE_CHECKING:
     from analysis.cells import sweep_map
     from analysis.plots import curves_figure, map_figure, settings_figure, trajectory_figure
+    from analysis.proven import bounds_figure, joint_bounds
     from analysis.report import ReportFiles, write_report
     from analysis.summary import result_sentence, text_map
 
 #: Names whose modules cost more than numpy, and where they live.
 _LAZY = {
     "ReportFiles": "analysis.report",
+    "bounds_figure": "analysis.proven",
     "curves_figure": "analysis.plots",
+    "joint_bounds": "analysis.proven",
     "map_figure": "analysis.plots",
     "result_sentence": "analysis.summary",
     "settings_figure": "analysis.plots",
@@ -54,12 +57,14 @@ __all__ = [
     "ResultsNotFound",
     "Thresholds",
     "Trajectory",
+    "bounds_figure",
     "complexity",
     "curves_figure",
     "decide",
     "events",
     "generalisation_bounds",
     "grok_map",
+    "joint_bounds",
     "load",
     "map_figure",
     "matrices",

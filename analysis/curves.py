@@ -131,7 +131,7 @@ def trajectory_figure(
         columns.append(
             _Column(
                 title=fate(row).capitalize(),
-                subtitle=_subtitle(row, [*settings, "seed"]),
+                subtitle=trial_subtitle(row, [*settings, "seed"]),
                 trial_id=trial,
                 others=tuple(same.index.drop(trial)),
                 events=row,
@@ -216,7 +216,7 @@ def mean_curve(curves: Sequence[pd.DataFrame], name: str) -> tuple[NDArray[np.fl
     return every, np.mean([np.interp(np.log1p(every), np.log1p(steps), values) for steps, values in known], axis=0)
 
 
-def _subtitle(row: pd.Series[Any], settings: Sequence[str], width: int = 36) -> str:
+def trial_subtitle(row: pd.Series[Any], settings: Sequence[str], width: int = 36) -> str:
     """Settings, and on a line of its own when things happened."""
     lines = _setting_lines(row, settings, width)
     happened = [
@@ -268,7 +268,7 @@ def _small_multiples(df: pd.DataFrame, columns: Sequence[_Column], *, others_are
             lower = add(x, below, width, complexity_height)
             _draw_column(upper, lower, column, curves)
             for axes in (upper, lower):
-                _log_steps(axes, last_step)
+                log_steps(axes, last_step)
                 axes.grid(axis="y", color=palette.GRID, linewidth=0.6)
                 axes.set_axisbelow(True)
                 if index:
@@ -400,7 +400,7 @@ def _draw_trial(
     )  # fmt: skip
 
 
-def _log_steps(axes: PlotAxes, last_step: int) -> None:
+def log_steps(axes: PlotAxes, last_step: int) -> None:
     """A logarithmic axis with step 0 on it: linear from 0 to 1, then decades."""
     axes.set_xscale("symlog", linthresh=1.0, linscale=0.3)
     decades = [10**power for power in range(int(math.log10(last_step)) + 1)]

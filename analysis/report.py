@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.bounds import DELTA
 from analysis.cells import (
     ENDINGS,
     Axes,
@@ -31,7 +32,7 @@ from analysis.cells import (
 from analysis.decline import audit_report
 from analysis.events import DECLINE_SUSTAINED, TAIL_MEASUREMENTS, TAIL_RATIO, Thresholds
 from analysis.events import events as events_of
-from analysis.load import load, status, trials
+from analysis.load import complexity, load, status, trials
 from analysis.maps import varying_settings
 from analysis.phases import PHASES, PhaseThresholds
 from analysis.phases import phases as phases_of
@@ -124,7 +125,7 @@ def write_report(
     name = str(path).rstrip("/").rsplit("/", 1)[-1]
     rows, planned, ended = load(path), status(path), trials(path)
     events = events_of(rows)
-    page = _page(name, rows, events, planned, ended, out)
+    page = _page(name, rows, events, planned, ended, complexity(path), out)
     if written_at is not None:
         page["notices"].append(f"Written {written_at}.")
     out.write("report.html", _render(page))
@@ -145,6 +146,7 @@ def _page(
     events: pd.DataFrame,
     planned: pd.DataFrame,
     ended: pd.DataFrame,
+    measured: pd.DataFrame,
     out: _Output,
 ) -> dict[str, Any]:
     """Everything the template needs; pictures and the cells are written on the way."""
@@ -158,6 +160,7 @@ def _page(
         "map": _map_picture(grid, out),
         "trajectories": _trajectories_picture(rows, events, out),
         "curves": _curves_picture(rows, events),
+        "bounds": _bounds_picture(measured, ended, events),
         "overview": _overview(planned, events, phases_of(rows)),
         "failures": _failures(planned),
         "cells": _cells(grid),
@@ -245,6 +248,16 @@ def _curves_picture(rows: pd.DataFrame, events: pd.DataFrame) -> _Picture:
         return _Picture()
     caption = f"At most {CURVES_SHOWN} curves in a column, sampled evenly; the numbers above say of how many."
     return _draw("curves", curves_figure(rows, events=events), caption, None)
+
+
+def _bounds_picture(measured: pd.DataFrame, ended: pd.DataFrame, events: pd.DataFrame) -> _Picture:
+    from analysis.proven import best_bound, bounds_figure, bounds_sentence, joint_bounds
+
+    bounds, draws = joint_bounds(measured, ended)
+    sentence = bounds_sentence(bounds, draws)
+    if best_bound(bounds) is None:
+        return _Picture(missing=sentence)
+    return _draw("bounds", bounds_figure(bounds, events), sentence, None)
 
 
 def _draw(
@@ -429,6 +442,7 @@ def _limits(ended: pd.DataFrame) -> dict[str, Any]:
         "memorised_at": _values(ended["memorised_at"]) if len(ended) else f"{usual.memorised_at:g}",
         "grokked_at": _values(ended["grokked_at"]) if len(ended) else f"{usual.grokked_at:g}",
         "sustained": usual.sustained,
+        "delta": f"{DELTA:g}",
         "decline_at": f"{usual.decline_at:g}",
         "decline_sustained": DECLINE_SUSTAINED,
         "tail_ratio": TAIL_RATIO,

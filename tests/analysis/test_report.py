@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from analysis import report
@@ -16,7 +18,7 @@ from analysis.report import ReportFiles, write_report
 from tests.analysis.made_up import Fate, grid, trial, usual_fate, write_sweep
 
 CHROMIUM = Path("/usr/bin/chromium")
-SECTIONS = ("map", "trajectories", "trials", "cells", "audit", "settings", "reading")
+SECTIONS = ("map", "trajectories", "bounds", "trials", "cells", "audit", "settings", "reading")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,20 @@ def test_everything_is_written_into_the_results_folder(usual: Path, files: Repor
     cells = pd.read_csv(files.cells_csv)
     assert len(cells) == 12
     assert list(cells.columns[:3]) == ["spectral_entropy_weight", "data_fraction", "weight_decay"]
+
+
+def test_the_page_says_what_is_proved(usual: Path, files: ReportFiles, tmp_path: Path) -> None:
+    assert "No bound on the errors on unseen examples is below chance" in Path(files.report).read_text()
+    short = tmp_path / "short"
+    shutil.copytree(usual, short)
+    (table,) = (short / "tables" / "complexity").iterdir()
+    measured = pq.read_table(table)
+    place = measured.schema.get_field_index("complexity_bytes")
+    bytes_then = pc.divide(measured["complexity_bytes"], 25)
+    pq.write_table(measured.set_column(place, measured.schema.field(place), bytes_then), table)
+    page = Path(write_report(short).report).read_text()
+    assert "over the draw of 6 training sets, trial " in page
+    assert "wrong unseen answers (%)" in page
 
 
 def test_the_page_is_one_file_without_outside_references(files: ReportFiles) -> None:
