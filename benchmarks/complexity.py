@@ -4,7 +4,8 @@
 
 Sections: `networks` (the paper's two in tests/data and small ones trained here; bytes, seconds, rivals), `sizes`
 (perceptrons from 10^4 to 10^7 weights), `trajectory` (all of the paper's epsilons while a network trains; an
-inversion is a larger epsilon with more bytes), `epsilons` (seconds of seven epsilons over those of one). NNCodec
+inversion is a larger epsilon with more bytes), `epsilons` (seconds of seven epsilons over those of one),
+`descriptions` (of the task, weights move: bytes and seconds against epsilon, beside the complexity). NNCodec
 takes part if it is installed (`pip install -r benchmarks/requirements.txt`). Seconds are those of the process, on
 one thread.
 """
@@ -30,6 +31,7 @@ from torch import Tensor, nn
 
 from trainables import MeasuringConfig, ModelConfig, TaskConfig, TrialConfig, decode, measure, train
 from trainables.complexity import METHOD
+from trainables.network_description import describe_network_task
 from trainables.network_measurement import measure_network, scores
 from trainables.networks import LoadedNetwork, load_network, trained_network
 from trainables.sizes import bzip2_bytes
@@ -49,6 +51,8 @@ GROKKED, MEMORISED = "addition_noise", "addition_memorised"
 
 #: Weight decay and data fraction of the small networks.
 SMALL = ((0.0, 0.5), (0.3, 0.7), (1.0, 0.7), (3.0, 0.5))
+
+DESCRIBED_EPSILONS = (1.0, 0.25, 0.0625)
 
 WIDTHS = (64, 200, 670, 2200)
 """Hidden widths of perceptrons with about 10^4, 10^5, 10^6 and 10^7 weights."""
@@ -124,6 +128,23 @@ class Several:
     def ratio(self) -> float:
         """Seven epsilons over one."""
         return self.seven_s / self.one_s
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The task of one network described at one epsilon; seconds of the process."""
+
+    network: str
+    epsilon: float
+    task_description_bytes: int
+    complexity_bytes: int
+    steps: int
+    describe_s: float
+    loss_increase: float
+    train_accuracy: float
+    val_accuracy: float
+    network_val_accuracy: float
+    """Of the network before."""
 
 
 @cache
@@ -258,6 +279,26 @@ def several_rows(budgets: Sequence[str], steps: int) -> Iterator[Several]:
         yield Several(name, budget, *spent)
 
 
+def described_rows(steps: int) -> Iterator[Described]:
+    for name, epsilon in itertools.product((GROKKED, MEMORISED), DESCRIBED_EPSILONS):
+        network = networks(steps)[name]
+        (own,) = measure_network(network, [epsilon])
+        started = time.process_time()
+        (task,) = describe_network_task(network, [epsilon])
+        yield Described(
+            network=name,
+            epsilon=epsilon,
+            task_description_bytes=task.result.task_description_bytes,
+            complexity_bytes=own.result.complexity_bytes,
+            steps=task.result.steps,
+            describe_s=time.process_time() - started,
+            loss_increase=task.result.loss_increase,
+            train_accuracy=task.scores.train_accuracy,
+            val_accuracy=task.scores.val_accuracy,
+            network_val_accuracy=scores(network, network.parameters).val_accuracy,
+        )
+
+
 def headlines(rows: Sequence[Row]) -> list[str]:
     """The goals as sentences, for each budget."""
     lines = []
@@ -359,7 +400,30 @@ def several_table(rows: Sequence[Several]) -> str:
     )
 
 
-SECTIONS = ("networks", "sizes", "trajectory", "epsilons")
+def described_table(rows: Sequence[Described]) -> str:
+    return markdown(
+        (
+            "network", "epsilon", "description bytes", "complexity bytes", "steps", "seconds", "loss increase",
+            "train, val accuracy", "val accuracy before",
+        ),
+        [
+            (
+                r.network,
+                f"{r.epsilon:g}",
+                f"{r.task_description_bytes:,}",
+                f"{r.complexity_bytes:,}",
+                f"{r.steps:,}",
+                f"{r.describe_s:.0f}",
+                f"{r.loss_increase:.3f}",
+                f"{r.train_accuracy:.3f}, {r.val_accuracy:.3f}",
+                f"{r.network_val_accuracy:.3f}",
+            )
+            for r in rows
+        ],
+    )  # fmt: skip
+
+
+SECTIONS = ("networks", "sizes", "trajectory", "epsilons", "descriptions")
 
 
 def main() -> None:
@@ -395,6 +459,10 @@ def main() -> None:
         several = list(several_rows(budgets, arguments.steps))
         found["epsilons"] = several
         texts.append(several_table(several))
+    if "descriptions" in sections:
+        described = list(described_rows(arguments.steps))
+        found["descriptions"] = described
+        texts.append(described_table(described))
     if arguments.json:
         machine = {"python": platform.python_version(), "machine": platform.machine(), "threads": 1}
         sections_found = {name: [asdict(row) for row in rows] for name, rows in found.items()}

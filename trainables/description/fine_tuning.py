@@ -29,6 +29,10 @@ _LONGEST_STEP = 5.0
 #: Rates fall linearly over this share of the steps, the last ones, to this.
 _DECAY, _LAST_RATE = 0.4, 0.02
 
+#: The loss allowed at first, as a share of what a network without weights loses, if that is more than epsilon.
+#: Other ways are found more easily while some errors are allowed. It is epsilon by when the rates begin to fall.
+_LOOSE = 0.05
+
 #: Examples of one step.
 EXAMPLES = 512
 
@@ -87,6 +91,7 @@ class FineTuning:
         self._network = network
         self._base = base
         self._epsilon = epsilon
+        self._loose = max(epsilon, _LOOSE * reachable) if math.isfinite(reachable) else epsilon
         self._lost = (epsilon + max(reachable, 2 * epsilon)) / 2 if math.isfinite(reachable) else math.inf
         self.price = price
         """Nats per bit, as it is now."""
@@ -122,17 +127,26 @@ class FineTuning:
         if losses is None:
             return False
         gradients = torch.autograd.grad(losses.sum(), rounded.all(), materialize_grads=True)
-        self._follow(float(losses.detach().double().sum()), min(_PRICE_STEPS, _PRICE_SHARE * steps))
+        self._follow(
+            float(losses.detach().double().sum()),
+            min(_PRICE_STEPS, _PRICE_SHARE * steps),
+            self._allowed(step / steps),
+        )
         self._descend(gradients, self._rate * _decayed(step / steps))
         return True
 
-    def _follow(self, loss: float, price_steps: float) -> None:
+    def _allowed(self, done: float) -> float:
+        """The loss allowed once this share of the steps is done, above that of the network begun with."""
+        share = max(0.0, 1 - done / (1 - _DECAY))
+        return self._epsilon * math.exp(share * math.log(self._loose / self._epsilon))
+
+    def _follow(self, loss: float, price_steps: float, epsilon: float) -> None:
         """Set the price by the loss of late, in proportion to how far it is from its bound."""
         if not math.isfinite(loss):
             loss = 10 * (abs(self._base) + self._epsilon)
         seen = loss if self._seen_loss is None else self._seen_loss
         self._seen_loss = _LOSS_MEMORY * seen + (1 - _LOSS_MEMORY) * loss
-        above = (self._seen_loss - self._base - self._epsilon) / self._epsilon
+        above = (self._seen_loss - self._base - epsilon) / epsilon
         self.price *= math.exp(-max(-1.0, min(1.0, above)) / price_steps)
 
     @torch.no_grad()
