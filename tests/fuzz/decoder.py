@@ -18,7 +18,7 @@ import atheris
 import torch
 
 with atheris.instrument_imports(include=["trainables.complexity"]):
-    from tests.trainables.complexity.hostile import LIKES, decode_or_refuse
+    from tests.trainables.complexity.hostile import LIKES, decode_or_refuse, rotated_stream
     from trainables.complexity import measure
 
 
@@ -38,6 +38,7 @@ def seeds() -> list[bytes]:
         for result in measure(network, loss, [0.5, 0.1, 0.01, 1e-4, 1e-9]):  # type: ignore[arg-type]
             found.append(bytes([index]) + result.bitstream)
             found += [bytes([index + len(LIKES) * door]) + result.bitstream[:-4] for door in (1, 3)]
+    found += [bytes([len(LIKES) - 1 + len(LIKES) * door]) + rotated_stream()[:-4] for door in (1, 3)]
     return found
 
 

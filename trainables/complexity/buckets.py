@@ -52,6 +52,11 @@ class Side:
             self.curvature[lanes], self.order[lanes], self.diagonal[lanes], self.feedback[lanes], self.block
         )
 
+    def member(self, lane: int, place: int) -> Side:
+        """The same for one piece of one lane."""
+        here = (slice(lane, lane + 1), slice(place, place + 1))
+        return Side(self.curvature[here], self.order[here], self.diagonal[here], self.feedback[here], self.block)
+
 
 @dataclass(frozen=True, slots=True)
 class Components:
@@ -67,6 +72,11 @@ class Components:
     def pick(self, lanes: Tensor) -> Components:
         """The same for some lanes only."""
         return Components(self.left[lanes], self.singular_values[lanes], self.felt[lanes])
+
+    def member(self, lane: int, place: int) -> Components:
+        """The same for one piece of one lane."""
+        here = (slice(lane, lane + 1), slice(place, place + 1))
+        return Components(self.left[here], self.singular_values[here], self.felt[here])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +112,45 @@ class Bucket:
             lengths=self.lengths[lanes],
             components=self.components.pick(there) if self.components is not None else None,
         )
+
+    def member(self, lane: int, place: int) -> Bucket:
+        """One piece of one lane by itself."""
+        here = (slice(lane, lane + 1), slice(place, place + 1))
+        return Bucket(
+            pieces=(self.pieces[place],),
+            weights=self.weights[here],
+            rows=self.rows.member(lane, place),
+            columns=self.columns.member(lane, place),
+            ordered=self.ordered[here],
+            sharpness=self.sharpness[here],
+            axes=self.axes[here],
+            lengths=self.lengths[here],
+            components=self.components.member(lane, place) if self.components is not None else None,
+        )
+
+
+def assembled(
+    members: tuple[Piece, ...],
+    weights: Tensor,
+    rows: Side,
+    columns: Side,
+    axes: Tensor,
+    lengths: Tensor,
+    *,
+    factors: bool,
+) -> Bucket:
+    """A bucket from all that the rest of it follows from, see `Bucket`; with components if there may be factors."""
+    return Bucket(
+        pieces=members,
+        weights=weights,
+        rows=rows,
+        columns=columns,
+        ordered=reordered(weights, rows.order, columns.order),
+        sharpness=rows.diagonal[..., :, None] * columns.diagonal[..., None, :],
+        axes=axes,
+        lengths=lengths,
+        components=_components(weights, rows.curvature, columns.curvature) if factors else None,
+    )
 
 
 def buckets(
@@ -210,19 +259,14 @@ def _both_sides(curvature: Tensor, length: int) -> Tensor:
 
 def _bucket(shape: tuple[int, int], prepared: Sequence[_Prepared], *, factors: bool) -> Bucket:
     rows, columns = shape
-    weights = torch.stack([_padded_weights(one.weights, rows, columns) for one in prepared], 1)
-    row_side = _side(torch.stack([_padded_curvature(one.rows, rows) for one in prepared], 1))
-    column_side = _side(torch.stack([_padded_curvature(one.columns, columns) for one in prepared], 1))
-    return Bucket(
-        pieces=tuple(one.piece for one in prepared),
-        weights=weights,
-        rows=row_side,
-        columns=column_side,
-        ordered=reordered(weights, row_side.order, column_side.order),
-        sharpness=row_side.diagonal[..., :, None] * column_side.diagonal[..., None, :],
-        axes=torch.stack([one.axes for one in prepared], 1).cpu(),
-        lengths=torch.stack([one.lengths for one in prepared], 1).cpu(),
-        components=_components(weights, row_side.curvature, column_side.curvature) if factors else None,
+    return assembled(
+        tuple(one.piece for one in prepared),
+        torch.stack([_padded_weights(one.weights, rows, columns) for one in prepared], 1),
+        side(torch.stack([_padded_curvature(one.rows, rows) for one in prepared], 1)),
+        side(torch.stack([_padded_curvature(one.columns, columns) for one in prepared], 1)),
+        torch.stack([one.axes for one in prepared], 1).cpu(),
+        torch.stack([one.lengths for one in prepared], 1).cpu(),
+        factors=factors,
     )
 
 
@@ -237,7 +281,8 @@ def _padded_curvature(curvature: Tensor, size: int) -> Tensor:
     return functional.pad(curvature, (0, missing, 0, missing)) + torch.diag(own * 1e-9)
 
 
-def _side(curvature: Tensor) -> Side:
+def side(curvature: Tensor) -> Side:
+    """A side with this curvature [L, T, n, n], damped."""
     size = curvature.shape[-1]
     block = min(_CPU_BLOCK if curvature.device.type == "cpu" else _DEVICE_BLOCK, size)
     triangular = factored(curvature, coarse_first(curvature))

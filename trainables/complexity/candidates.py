@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from trainables.complexity.codes import (
     Direct,
     Factors,
     Integers,
+    Rotation,
     Transform,
     Zeros,
     mean_bits,
@@ -45,6 +46,25 @@ class Corrections:
 
 
 @dataclass(frozen=True, slots=True)
+class Turned:
+    """One piece of one lane rounded in the bases of others."""
+
+    rotations: tuple[Rotation, ...]
+    bucket: Bucket
+    """Of one lane and one piece, rotated."""
+    rounded: Rounded
+    """The same rounded, still rotated."""
+
+    @property
+    def step(self) -> float:
+        """Before its scale is corrected."""
+        factors = self.rounded.factors
+        if int(self.rounded.kinds) == FACTORS and factors is not None:
+            return float(factors.steps)
+        return float(self.rounded.direct.steps)
+
+
+@dataclass(frozen=True, slots=True)
 class Candidates:
     """One candidate of each lane."""
 
@@ -53,10 +73,12 @@ class Candidates:
     corrections: Corrections
     like: Mapping[str, Tensor]
     """[L, ...] names, shapes and dtypes."""
+    turned: Mapping[tuple[int, Piece], Turned] = field(default_factory=dict)
+    """By lane and piece, what is coded in their place; `rounded` has their weights, rotated back."""
 
     def corrected(self, corrections: Corrections) -> Candidates:
         """The same integers with other scales and means."""
-        return Candidates(self.buckets, self.rounded, corrections, self.like)
+        return replace(self, corrections=corrections)
 
     def bases(self) -> dict[str, Tensor]:
         """[L, ...] float32 weights before scales and means are corrected; zero where the loss sees nothing."""
@@ -85,36 +107,50 @@ class Candidates:
         found: dict[Piece, Code] = dict.fromkeys(cut, Zeros())
         for bucket, rounded in zip(self.buckets, self.rounded, strict=True):
             for place, piece in enumerate(bucket.pieces):
-                found[piece] = self._code(bucket, rounded, place, lane)
+                gain = float(self.corrections.gains[piece][lane])
+                mean = float(self.corrections.means[piece][lane]) if piece in self.corrections.means else 0.0
+                turned = self.turned.get((lane, piece))
+                if turned is None:
+                    found[piece] = code_of(bucket, rounded, (lane, place), gain, mean)
+                else:
+                    found[piece] = code_of(turned.bucket, turned.rounded, (0, 0), gain, mean, turned.rotations)
         return found
 
-    def _code(self, bucket: Bucket, rounded: Rounded, place: int, lane: int) -> Code:
-        piece = bucket.pieces[place]
-        gain = float(self.corrections.gains[piece][lane])
-        mean = float(self.corrections.means[piece][lane]) if piece in self.corrections.means else 0.0
-        axis, length = int(bucket.axes[lane, place]), int(bucket.lengths[lane, place])
-        transform = Transform(axis, length) if axis else None
-        kind = int(rounded.kinds[lane, place])
-        if kind == DIRECT:
-            direct = rounded.direct
-            integers = _integers(direct.integers[lane, place, : piece.rows, : piece.columns])
-            exponents = _integers(direct.exponents[lane, place, : piece.rows])
-            return Direct(
-                nearest_scale(float(direct.steps[lane, place]) * gain),
-                integers,
-                exponents if exponents.any() else exponents[:0],
-                transform,
-                mean,
-            )
-        if kind == FACTORS:
-            factors = rounded.factors
-            assert factors is not None, "a piece kept as factors has some"
-            left = _integers(factors.left[lane, place, : piece.rows]).T
-            right = _integers(factors.right[lane, place, :, : piece.columns])
-            kept = left.any(axis=1) & right.any(axis=1)
-            scale = nearest_scale(float(factors.steps[lane, place]) * gain)
-            return Factors(scale, left[kept], right[kept], transform)
-        return Zeros(mean)
+
+def code_of(
+    bucket: Bucket,
+    rounded: Rounded,
+    where: tuple[int, int],
+    gain: float = 1.0,
+    mean: float = 0.0,
+    rotations: tuple[Rotation, ...] = (),
+) -> Code:
+    """The code of one piece, `where` in a bucket: its lane and place."""
+    piece = bucket.pieces[where[1]]
+    axis, length = int(bucket.axes[where]), int(bucket.lengths[where])
+    transform = Transform(axis, length) if axis else None
+    kind = int(rounded.kinds[where])
+    if kind == DIRECT:
+        direct = rounded.direct
+        integers = _integers(direct.integers[where][: piece.rows, : piece.columns])
+        exponents = _integers(direct.exponents[where][: piece.rows])
+        return Direct(
+            nearest_scale(float(direct.steps[where]) * gain),
+            integers,
+            exponents if exponents.any() else exponents[:0],
+            transform,
+            mean,
+            rotations,
+        )
+    if kind == FACTORS:
+        factors = rounded.factors
+        assert factors is not None, "a piece kept as factors has some"
+        left = _integers(factors.left[where][: piece.rows]).T
+        right = _integers(factors.right[where][:, : piece.columns])
+        kept = left.any(axis=1) & right.any(axis=1)
+        scale = nearest_scale(float(factors.steps[where]) * gain)
+        return Factors(scale, left[kept], right[kept], transform, rotations)
+    return Zeros(mean)
 
 
 def candidates(

@@ -4,20 +4,23 @@ Reconstruction is part of the decoder, so it must give the same bits on every ma
 sum below is over integers (times powers of two) small enough to be exact in float64: then neither the order
 of a sum nor the number of threads can matter, and a fast matrix product may be used. Only the last product, with
 the scale, and the last sum, with the mean, round, once per weight, and so does the conversion to the
-tensor's dtype.
+tensor's dtype. Between one rotation and the next integers are rounded to fewer bits, each by itself.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from trainables.complexity.rotation import rotated_back
 from trainables.complexity.transform import SCALE_BITS, integer_matrix
 
 Integers = npt.NDArray[np.int32]
@@ -53,6 +56,18 @@ class Transform:
 
 
 @dataclass(frozen=True, slots=True)
+class Rotation:
+    """An axis given in the basis of another piece, see `trainables.complexity.rotation`."""
+
+    axis: int
+    """1: the rows' numbers, every column is rotated; 2: the columns'."""
+    source: int
+    """The number of the other piece, below that of this one."""
+    source_axis: int
+    """1 for the basis of its columns' space, 2 for that of its rows'."""
+
+
+@dataclass(frozen=True, slots=True)
 class Zeros:
     """A piece whose entries are all equal: to its mean."""
 
@@ -61,7 +76,7 @@ class Zeros:
 
 @dataclass(frozen=True, slots=True)
 class Direct:
-    """Weights rounded one by one: weight = scale x row scale x integer + mean, transformed back."""
+    """Weights rounded one by one: weight = scale x row scale x integer + mean, transformed and rotated back."""
 
     scale: int
     integers: Integers
@@ -70,11 +85,13 @@ class Direct:
     """[rows]: row scales are 2^(exponent / 2); empty where all are 1."""
     transform: Transform | None = None
     mean: float = 0.0
+    rotations: tuple[Rotation, ...] = ()
+    """Of axes that are not transformed, at most one each, by axis."""
 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """A matrix as two rounded factors: weights = scale x left^T diag(2^-e) right, transformed back.
+    """A matrix as two rounded factors: weights = scale x left^T diag(2^-e) right, transformed and rotated back.
 
     The exponent e of a component is about the binary logarithm of the norm of its row of the left factor.
     """
@@ -85,6 +102,7 @@ class Factors:
     right: Integers
     """[rank, columns]"""
     transform: Transform | None = None
+    rotations: tuple[Rotation, ...] = ()
 
 
 Code = Zeros | Direct | Factors
@@ -170,10 +188,16 @@ def is_exact(code: Code) -> bool:
     return reach < EXACT
 
 
-def reconstruct(code: Code, rows: int, columns: int) -> Floats:
-    """The weights [rows, columns] of a piece."""
-    if isinstance(code, Zeros):
-        return np.full((rows, columns), code.mean)
+def whole_numbers(code: Direct | Factors, bases: Mapping[int, Integers]) -> tuple[Floats, int]:
+    """The weights [rows, columns] of a piece in units of its scale and without its mean, as integers.
+
+    Args:
+        code: of the piece.
+        bases: of the axes that are rotated.
+
+    Returns:
+        The integers, and how many of their bits are behind the binary point.
+    """
     shift = 0
     if isinstance(code, Direct):
         whole = code.integers.astype(np.float64)
@@ -189,6 +213,19 @@ def reconstruct(code: Code, rows: int, columns: int) -> Floats:
         )
     if code.transform is not None:
         whole, shift = _transformed_back(whole, code.transform), shift + SCALE_BITS
+    for rotation in code.rotations:
+        whole, gained = rotated_back(whole, rotation.axis, bases[rotation.axis])
+        shift += gained
+    return whole, shift
+
+
+def reconstruct(
+    code: Code, rows: int, columns: int, bases: Mapping[int, Integers] = MappingProxyType({})
+) -> Floats:
+    """The weights [rows, columns] of a piece, the bases of its rotated axes given."""
+    if isinstance(code, Zeros):
+        return np.full((rows, columns), code.mean)
+    whole, shift = whole_numbers(code, bases)
     weights = np.asarray(np.ldexp(whole, -shift) * scale_size(code.scale))
     # Adding 0 makes a negative zero, which not every machine finds, a positive one.
     return weights + (code.mean if isinstance(code, Direct) else 0.0)

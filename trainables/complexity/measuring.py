@@ -51,7 +51,8 @@ def measure(
         targets: with inputs, the right classes [n] (or [n, ...]) for the module's logits [n, classes] (or
             [n, classes, ...]). The loss is then their cross-entropy.
         budget: how much to search, counted in evaluations, see `trainables.complexity.search.BUDGETS`.
-            `thorough` takes a better look at the curvature and more steps to fit scales and means.
+            `thorough` takes a better look at the curvature and more steps to fit scales and means, and tries
+            tensors in bases of other tensors.
 
     Returns:
         A result for every epsilon, in their order.
@@ -113,7 +114,7 @@ def measure_together(
     results = []
     for epsilon in epsilons:
         found = search.best(epsilon)
-        certified = _certified(objective, parameters, base, found, epsilon)
+        certified = _certified(objective, parameters, base, found, epsilon, extended=budget.rotations)
         wall_s = (time.perf_counter() - started) / len(found)
         results.append(
             [
@@ -137,8 +138,9 @@ def measure_together(
 class _Lane:
     """One network's feasible candidates as streams, the shortest first and its weights as they are at last."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], found: Found) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], found: Found, *, extended: bool) -> None:
         self._parameters = parameters
+        self._extended = extended
         self._left = iter(sorted(found.feasible, key=lambda one: one.bits))
         self.next()
 
@@ -150,7 +152,12 @@ class _Lane:
     def _encoded(self, candidate: Candidate | None) -> tuple[bytes, dict[str, float]]:
         if candidate is None:
             return encode_lossless(self._parameters)
-        coded = encode(candidate.codes, self._parameters)
+        rotated = any(getattr(code, "rotations", ()) for code in candidate.codes.values())
+        forms = [True] if rotated else [False, True] if self._extended else [False]
+        coded = min(
+            (encode(candidate.codes, self._parameters, extended=form) for form in forms),
+            key=lambda one: len(one[0]),
+        )
         raw_bytes = sum(tensor.numel() * tensor.element_size() for tensor in self._parameters.values())
         # Weights as they are hardly shrink: coding them is only tried where it might win.
         if len(coded[0]) > raw_bytes / 2:
@@ -159,11 +166,18 @@ class _Lane:
 
 
 def _certified(
-    objective: Objective, parameters: Mapping[str, Tensor], base: Tensor, found: Sequence[Found], epsilon: float
+    objective: Objective,
+    parameters: Mapping[str, Tensor],
+    base: Tensor,
+    found: Sequence[Found],
+    epsilon: float,
+    *,
+    extended: bool,
 ) -> list[tuple[_Lane, float]]:
     """For each network the shortest stream that keeps the bound as it decodes, and its loss increase."""
     lanes = [
-        _Lane({name: tensor[place] for name, tensor in parameters.items()}, one) for place, one in enumerate(found)
+        _Lane({name: tensor[place] for name, tensor in parameters.items()}, one, extended=extended)
+        for place, one in enumerate(found)
     ]
     while True:
         decoded = {name: torch.stack([lane.decoded[name] for lane in lanes]) for name in parameters}

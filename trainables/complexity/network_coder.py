@@ -1,4 +1,8 @@
-"""The codes of all pieces of a network as one stream of symbols: kinds, scales, ranks, row scales, integers."""
+"""The codes of all pieces of a network as one stream of symbols: kinds, scales, ranks, row scales, integers.
+
+There are two forms of it. The extended one also says which axes are rotated into whose basis, and which matrices
+are coded by columns instead of by rows.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ from trainables.complexity.codes import (
     Direct,
     Factors,
     Integers,
+    Rotation,
     Transform,
     Zeros,
     is_exact,
@@ -22,9 +27,10 @@ from trainables.complexity.codes import (
     mean_from_bits,
 )
 from trainables.complexity.contexts import NumberTable, Table, Wide
-from trainables.complexity.entropy_coder import Coder
+from trainables.complexity.entropy_coder import Coder, Encoder
 from trainables.complexity.matrix_coder import MatrixCoder
 from trainables.complexity.pieces import Piece, Shapes, pieces
+from trainables.complexity.rotation_sources import Sources
 from trainables.complexity.transform import LARGEST_REST, SHORTEST
 from trainables.errors import BitstreamError
 
@@ -38,13 +44,16 @@ _TYPICAL_RANK_BITS = 3
 _TYPICAL_SCALE_BITS = 9
 
 
-def code_network(coder: Coder, shapes: Shapes, codes: Mapping[Piece, Code] | None) -> dict[Piece, Code]:
+def code_network(
+    coder: Coder, shapes: Shapes, codes: Mapping[Piece, Code] | None, *, extended: bool = False
+) -> dict[Piece, Code]:
     """Code a network, or decode one where `codes` is None.
 
     Args:
         coder: an encoder or a decoder.
         shapes: every tensor's shape, known to both sides.
         codes: the code of every piece. One that stands for nothing but zeros is coded as `Zeros`.
+        extended: the extended form; without it no code may have rotations.
 
     Returns:
         What the decoder will find.
@@ -52,19 +61,24 @@ def code_network(coder: Coder, shapes: Shapes, codes: Mapping[Piece, Code] | Non
     Raises:
         BitstreamError: the stream is damaged.
     """
-    network = _NetworkCoder(coder)
-    found = {}
-    for piece in pieces(shapes):
+    network = _NetworkCoder(coder, extended)
+    found: dict[Piece, Code] = {}
+    for number, piece in enumerate(pieces(shapes)):
         coder.begin(piece.name)
         found[piece] = network.code(piece, None if codes is None else codes[piece])
+        if extended:
+            network.sources.add(number, piece, found[piece])
     return found
 
 
 class _NetworkCoder:
     """The tables that all pieces of a network share."""
 
-    def __init__(self, coder: Coder) -> None:
+    def __init__(self, coder: Coder, extended: bool) -> None:
         self._coder = coder
+        self._extended = extended
+        self.sources = Sources()
+        """Whose bases may be spoken of; none in the plain form."""
         self._matrices = MatrixCoder(coder)
         self._kinds = Table([32, 32, 32])
         self._scales = NumberTable(_TYPICAL_SCALE_BITS, 16)
@@ -74,6 +88,8 @@ class _NetworkCoder:
         self._rests = Table([16] * (LARGEST_REST + 1))
         self._has_mean = Table([32, 32])
         self._has_row_scales = Table([32, 32])
+        self._is_rotated = Table([32, 32])
+        self._by_columns = Table([32, 32])
         self._row_scales = Table(
             [1 + (64 >> min(abs(k), 6)) for k in range(SMALLEST_ROW_SCALE, LARGEST_ROW_SCALE + 1)]
         )
@@ -91,23 +107,33 @@ class _NetworkCoder:
                 "the stream is damaged"
             )
         transform = self._transform(piece, None if code is None else (getattr(code, "transform", None),))
+        rotations = self._rotations(piece, transform, None if code is None else getattr(code, "rotations", ()))
         if kind == _DIRECT:
-            found: Code = self._direct(piece, transform, code)
+            found: Code = self._direct(piece, transform, rotations, code)
         else:
-            found = self._factors(piece, transform, code)
+            found = self._factors(piece, transform, rotations, code)
         if code is None and not is_exact(found):
             raise BitstreamError(
                 f"the sums of {piece.name!r} must be exact, these are too large; the stream is damaged"
             )
         return found
 
-    def _direct(self, piece: Piece, transform: Transform | None, code: Code | None) -> Direct:
+    def _direct(
+        self, piece: Piece, transform: Transform | None, rotations: tuple[Rotation, ...], code: Code | None
+    ) -> Direct:
         given = code if isinstance(code, Direct) else None
         mean = self._mean(piece, None if given is None else given.mean)
-        values = None if given is None else given.integers.astype(np.int64)
-        integers = self._matrices.matrix(values, piece.rows, piece.columns).astype(np.int32)
+        integers = self._integers(piece, None if given is None else _wide(given.integers)).astype(np.int32)
         exponents = self._exponents(integers, None if given is None else given.exponents)
-        return Direct(self._scale, integers, exponents, transform, mean)
+        return Direct(self._scale, integers, exponents, transform, mean, rotations)
+
+    def _integers(self, piece: Piece, values: Wide | None) -> Wide:
+        if not self._extended or piece.rows == 1:
+            return self._matrices.matrix(values, piece.rows, piece.columns)
+        by_columns = None if values is None else _one(int(_bits(values.T) < _bits(values)))
+        if not self._by_columns.code(self._coder, by_columns, 1)[0]:
+            return self._matrices.matrix(values, piece.rows, piece.columns)
+        return self._matrices.matrix(None if values is None else values.T, piece.columns, piece.rows).T
 
     def _exponents(self, integers: Integers, exponents: Integers | None) -> Integers:
         """Row scales of the rows that are not all zero."""
@@ -123,7 +149,9 @@ class _NetworkCoder:
         found[live] = self._row_scales.code_in_blocks(self._coder, given, live.size) + SMALLEST_ROW_SCALE
         return found
 
-    def _factors(self, piece: Piece, transform: Transform | None, code: Code | None) -> Factors:
+    def _factors(
+        self, piece: Piece, transform: Transform | None, rotations: tuple[Rotation, ...], code: Code | None
+    ) -> Factors:
         given = code if isinstance(code, Factors) else None
         known = None if given is None else np.array([len(given.left) - 1], dtype=np.int64)
         rank = int(self._ranks.code(self._coder, known, 1)[0]) + 1
@@ -133,7 +161,7 @@ class _NetworkCoder:
             )
         left = self._matrices.matrix(None if given is None else _wide(given.left), rank, piece.rows)
         right = self._matrices.matrix(None if given is None else _wide(given.right), rank, piece.columns)
-        return Factors(self._scale, left.astype(np.int32), right.astype(np.int32), transform)
+        return Factors(self._scale, left.astype(np.int32), right.astype(np.int32), transform, rotations)
 
     def _mean(self, piece: Piece, mean: float | None) -> float:
         """Only vectors have one."""
@@ -159,6 +187,39 @@ class _NetworkCoder:
         side = piece.rows if axis_found == 1 else piece.columns
         rest = None if transform is None else _one(side - transform.length)
         return Transform(axis_found, side - int(self._rests.code(self._coder, rest, 1)[0]))
+
+    def _rotations(
+        self, piece: Piece, transform: Transform | None, given: tuple[Rotation, ...] | None
+    ) -> tuple[Rotation, ...]:
+        found = []
+        for axis in (1, 2):
+            choices = self.sources.of_axis(piece, axis) if transform is None or transform.axis != axis else []
+            if not choices:
+                continue
+            places = None
+            if given is not None:
+                places = [choices.index(rotation) for rotation in given if rotation.axis == axis]
+            is_rotated = None if places is None else _one(len(places))
+            if self._is_rotated.code(self._coder, is_rotated, 1)[0]:
+                found.append(choices[self._choice(len(choices), places[0] if places else None)])
+        return tuple(found)
+
+    def _choice(self, count: int, place: int | None) -> int:
+        """One of so many, all alike."""
+        if count == 1:
+            return 0
+        alike = np.ones((1, count), dtype=np.int64)
+        return int(
+            self._coder.symbols(None if place is None else _one(place), alike, np.zeros(1, dtype=np.int64))[0]
+        )
+
+
+def _bits(values: Wide) -> float:
+    """About how many bits integers [rows, columns] take."""
+    encoder = Encoder()
+    encoder.begin("")
+    MatrixCoder(encoder).matrix(values, *values.shape)
+    return encoder.bits_by_owner()[""]
 
 
 def _kind(code: Code) -> int:

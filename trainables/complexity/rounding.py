@@ -74,6 +74,8 @@ class Rounded:
     """[L, T]: ZEROS, DIRECT or FACTORS."""
     weights: Tensor
     """[L, T, R, C] what is reconstructed, still transformed, without scale corrections and means."""
+    distortion: Tensor
+    """[L, T] nats per example, estimated."""
     bits: Tensor
     """[L, T] estimated."""
     direct: Direct
@@ -87,12 +89,13 @@ def round_bucket(bucket: Bucket, prices: Tensor) -> Rounded:
     cost = distortion + prices[:, None] * bits
     factored_form = _factors(bucket, prices) if bucket.components is not None else None
     if factored_form is None:
-        return Rounded(kinds, weights, bits, direct, None)
+        return Rounded(kinds, weights, distortion, bits, direct, None)
     factors, factor_weights, factor_distortion, factor_bits = factored_form
     better = factor_distortion + prices[:, None] * factor_bits < cost
     kinds = torch.where(better, FACTORS, kinds)
     weights = torch.where(better[..., None, None], factor_weights, weights)
-    return Rounded(kinds, weights, torch.where(better, factor_bits, bits), direct, factors)
+    distortion = torch.where(better, factor_distortion, distortion)
+    return Rounded(kinds, weights, distortion, torch.where(better, factor_bits, bits), direct, factors)
 
 
 def left_exponents(left: Tensor) -> Tensor:

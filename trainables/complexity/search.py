@@ -23,6 +23,7 @@ from trainables.complexity.objective import Objective
 from trainables.complexity.pieces import Piece, pieces
 from trainables.complexity.prices import PRICES_PER_OCTAVE, prices
 from trainables.complexity.rounding import total_bits
+from trainables.complexity.turning import Plan, planned, turned
 
 #: Where transforms are judged, in nats per bit.
 TYPICAL_PRICE = 1e-4
@@ -40,12 +41,17 @@ class Budget:
     """Whether matrices may be kept as factors."""
     transform_gain: float = TRANSFORM_GAIN
     """Share of a matrix's bits that a transform must promise to save."""
+    rotations: bool = False
+    """Whether pieces are tried in the bases of others, and streams are in the extended form where it is shorter."""
 
 
 BUDGETS: dict[str, Budget] = {
     "fast": Budget(looks=1, fitting_steps=10),
-    "thorough": Budget(looks=3, fitting_steps=30),
+    "thorough": Budget(looks=5, fitting_steps=45, rotations=True),
 }
+
+#: The bases tried at a price are those that pay at the price that begins its octave.
+_PLANNED = PRICES_PER_OCTAVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,7 @@ class Search:
         nothing = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
         self._reachable = increases(objective, nothing, base).tolist()
         self._weights = sum(piece.rows * piece.columns for piece in self._cut)
+        self._plans: list[dict[int, Plan]] = [{} for _ in range(len(base))]
         self._known: list[dict[int, Candidate]] = [{} for _ in range(len(base))]
 
     def best(self, epsilon: float) -> list[Found]:
@@ -131,6 +138,9 @@ class Search:
             device=self._base.device,
         )
         at = candidates(picked, nats_per_bit, corrections, like)
+        if self._budget.rotations:
+            plans = [self._plan(lane, price // _PLANNED * _PLANNED) for lane, price in wanted.items()]
+            at = turned(at, nats_per_bit, plans, self._cut)
         if self._budget.fitting_steps:
             at = at.corrected(fitted(at, objective, self._budget.fitting_steps))
         lost = increases(objective, at.parameters(), self._base[chosen]).tolist()
@@ -139,3 +149,17 @@ class Search:
             self._known[lane][wanted[lane]] = Candidate(
                 wanted[lane], lost[place], bits[place], at.codes(place, self._cut)
             )
+
+    def _plan(self, lane: int, price: int) -> Plan:
+        """Which bases to try for a lane, as they pay at a price."""
+        if price not in self._plans[lane]:
+            alone = torch.tensor([lane])
+            nats_per_bit = 2.0 ** (price / PRICES_PER_OCTAVE)
+            at = candidates(
+                [bucket.pick(alone) for bucket in self._buckets],
+                torch.full((1,), nats_per_bit, dtype=torch.float32, device=self._base.device),
+                self._corrections.pick(alone),
+                {name: tensor[alone] for name, tensor in self._parameters.items()},
+            )
+            self._plans[lane][price] = planned(at, nats_per_bit, self._cut)
+        return self._plans[lane][price]

@@ -1,8 +1,8 @@
 """Bitstreams: codes of all tensors, or the raw weights, to bytes and back.
 
-    kind         1 byte    ROUNDED or LOSSLESS
-    body         the entropy-coded integers of all tensors (ROUNDED), or LZMA over the byte planes of the
-                 weights (LOSSLESS)
+    kind         1 byte    ROUNDED, LOSSLESS or EXTENDED
+    body         the entropy-coded integers of all tensors (ROUNDED; EXTENDED in the extended form), or LZMA
+                 over the byte planes of the weights (LOSSLESS)
     checksum     4 bytes   CRC32 of names, shapes, dtypes and everything before it
 
 Names, shapes and dtypes are known to the decoder and bound by the checksum. There is no pickle; what is
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.complexity.bases import Bases
 from trainables.complexity.codes import Code, reconstruct
 from trainables.complexity.entropy_coder import Decoder, Encoder
 from trainables.complexity.network import Network, signature, tensors
@@ -30,15 +31,21 @@ from trainables.errors import BitstreamError
 
 ROUNDED = 1
 LOSSLESS = 2
+EXTENDED = 3
 
 _CHECKSUM = struct.Struct("<I")
 
 
-def encode(codes: Mapping[Piece, Code], like: Mapping[str, Tensor]) -> tuple[bytes, dict[str, float]]:
-    """The stream of a rounded network, with a code for every piece, and how its bytes divide over the tensors."""
+def encode(
+    codes: Mapping[Piece, Code], like: Mapping[str, Tensor], *, extended: bool = False
+) -> tuple[bytes, dict[str, float]]:
+    """The stream of a rounded network, with a code for every piece, and how its bytes divide over the tensors.
+
+    In the extended form if so wanted; without it no code may have rotations.
+    """
     encoder = Encoder()
-    code_network(encoder, _shapes(like), codes)
-    stream = _sealed(bytes([ROUNDED]) + encoder.finish(), like)
+    code_network(encoder, _shapes(like), codes, extended=extended)
+    stream = _sealed(bytes([EXTENDED if extended else ROUNDED]) + encoder.finish(), like)
     return stream, _shared_out(len(stream), encoder.bits_by_owner())
 
 
@@ -67,32 +74,33 @@ def decode(bitstream: bytes, like: Network) -> dict[str, Tensor]:
     """
     targets = tensors(like)
     content = _unsealed(bytes(bitstream), targets)
-    if content[0] == ROUNDED:
-        return rebuilt(decode_codes(content[1:], targets), targets)
+    if content[0] in (ROUNDED, EXTENDED):
+        return rebuilt(decode_codes(content[1:], targets, extended=content[0] == EXTENDED), targets)
     if content[0] == LOSSLESS:
         return _read_lossless(content[1:], targets)
     raise BitstreamError(
-        f"the first byte must be {ROUNDED} or {LOSSLESS}, got {content[0]}; this is another format"
+        f"the first byte must be {ROUNDED}, {LOSSLESS} or {EXTENDED}, got {content[0]}; this is another format"
     )
 
 
 def rebuilt(codes: Mapping[Piece, Code], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors that codes stand for, exactly as every decoder makes them."""
     whole = {name: torch.zeros(1, *tensor.shape, dtype=torch.float64) for name, tensor in like.items()}
+    bases = Bases(list(codes.values()))
     for piece, code in codes.items():
-        weights = torch.from_numpy(reconstruct(code, piece.rows, piece.columns))
+        weights = torch.from_numpy(reconstruct(code, piece.rows, piece.columns, bases.of_axes(code)))
         put(weights[None], whole[piece.name], piece)
     return {name: whole[name][0].to(tensor.dtype).to(tensor.device) for name, tensor in like.items()}
 
 
-def decode_codes(body: bytes, like: Mapping[str, Tensor]) -> dict[Piece, Code]:
-    """The codes of all pieces from the body of a rounded network's stream.
+def decode_codes(body: bytes, like: Mapping[str, Tensor], *, extended: bool = False) -> dict[Piece, Code]:
+    """The codes of all pieces from the body of a rounded network's stream, in the extended form or not.
 
     Raises:
         BitstreamError: the bytes are damaged.
     """
     decoder = Decoder(body)
-    codes = code_network(decoder, _shapes(like), None)
+    codes = code_network(decoder, _shapes(like), None, extended=extended)
     decoder.finish()
     return codes
 

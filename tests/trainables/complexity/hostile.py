@@ -6,12 +6,16 @@ import struct
 import zlib
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.complexity import decode, pack, unpack
+from trainables.complexity.codes import Code, Direct, Factors, Rotation
 from trainables.complexity.container import MAGIC
 from trainables.complexity.network import signature
+from trainables.complexity.pieces import Piece, pieces
+from trainables.complexity.stream import encode
 from trainables.errors import BitstreamError
 
 #: What is decoded for: every rank and dtype, one column, one row, many zeros.
@@ -21,7 +25,23 @@ LIKES: tuple[dict[str, Tensor], ...] = (
     {"m": torch.zeros(17, 9, dtype=torch.float64), "n": torch.zeros(9, 1), "o": torch.zeros(9, 9)},
     {"long": torch.zeros(700)},
     {"wide": torch.zeros(40, 60), "tall": torch.zeros(90, 20), "bias": torch.zeros(20)},
+    {"one": torch.zeros(20, 30), "two": torch.zeros(30, 20), "three": torch.zeros(20, 20, dtype=torch.float16)},
 )
+
+
+def rotated_stream() -> bytes:
+    """A stream for the last of these, its pieces in the bases of those before them."""
+    generator = np.random.default_rng(0)
+    first, second, third = pieces({name: tuple(tensor.shape) for name, tensor in LIKES[-1].items()})
+    one, three, two = (
+        generator.integers(-3, 4, (piece.rows, piece.columns)).astype(np.int32) for piece in (first, second, third)
+    )
+    codes: dict[Piece, Code] = {
+        first: Direct(-500, one, np.arange(20, dtype=np.int32) % 4),
+        second: Direct(-500, three, rotations=(Rotation(1, 0, 1), Rotation(2, 0, 1))),
+        third: Factors(-500, two[:2, :20], two[2:4], rotations=(Rotation(1, 1, 2), Rotation(2, 0, 2))),
+    }
+    return encode(codes, LIKES[-1], extended=True)[0]
 
 
 def sealed(content: bytes, like: Mapping[str, Tensor]) -> bytes:

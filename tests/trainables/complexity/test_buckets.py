@@ -163,3 +163,16 @@ def test_some_lanes_of_a_bucket() -> None:
     assert picked.components is not None
     assert bucket.components is not None
     assert torch.equal(picked.components.felt, bucket.components.felt[[2, 0]])
+
+
+def test_one_piece_of_one_lane_of_a_bucket() -> None:
+    bucket = bucket_of(noise(3, 20, 30))
+    member = bucket.member(1, 0)
+    assert member.pieces == bucket.pieces
+    alone = bucket.pick(torch.tensor([1]))
+    assert torch.equal(member.weights, alone.weights)
+    assert torch.equal(member.ordered, alone.ordered)
+    assert torch.equal(member.columns.feedback, alone.columns.feedback)
+    assert member.components is not None
+    assert alone.components is not None
+    assert torch.equal(member.components.felt, alone.components.felt)

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.trainables.complexity.hostile import LIKES, decode_or_refuse
+from tests.trainables.complexity.hostile import LIKES, decode_or_refuse, rotated_stream
 from trainables.complexity import measure
 
 DOORS = range(5 * len(LIKES))
@@ -20,7 +20,9 @@ SEALED = range(len(LIKES), 2 * len(LIKES))
 
 @cache
 def good(index: int) -> bytes:
-    """A real stream for one of the networks, without its checksum."""
+    """A real stream for one of the networks, without its checksum; the last one has rotations."""
+    if index == len(LIKES) - 1:
+        return rotated_stream()[:-4]
     generator = torch.Generator().manual_seed(index)
     network = {
         name: torch.randn(like.shape, generator=generator, dtype=torch.float64).to(like.dtype)
@@ -89,11 +91,12 @@ pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 256 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 resource.setrlimit(resource.RLIMIT_CPU, (200, 200))
-for kind in (1, 2):
+for kind in (1, 2, 3):
     for length in (0, 1, 3, 30, 1000, 20_000, 200_000, 400_000):
         attempt(bytes([kind]) + bytes([255]) * length)
 for _ in range(100):
-    attempt(bytes([1]) + generator.randbytes(generator.choice((3, 30, 1000, 20_000, 200_000, 400_000))))
+    length = generator.choice((3, 30, 1000, 20_000, 200_000, 400_000))
+    attempt(bytes([generator.choice((1, 3))]) + generator.randbytes(length))
 print("done")
 """
 

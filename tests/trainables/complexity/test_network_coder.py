@@ -15,6 +15,7 @@ from trainables.complexity.codes import (
     Code,
     Direct,
     Factors,
+    Rotation,
     Transform,
     Zeros,
     is_exact,
@@ -44,27 +45,29 @@ def ones(rank: int, side: int = 3) -> np.ndarray:
 def plain(code: Code) -> tuple[object, ...]:
     """The parts of a code that the decoder is to find; all that is zero is the same as nothing."""
     if isinstance(code, Factors):
-        return code.scale, code.left.tolist(), code.right.tolist(), code.transform
+        return code.scale, code.left.tolist(), code.right.tolist(), code.transform, code.rotations
     if isinstance(code, Direct) and code.integers.any():
         live = code.integers.any(axis=1)
         exponents = np.where(live, code.exponents, 0).tolist() if code.exponents.size else []
-        return code.scale, code.integers.tolist(), exponents, code.transform, code.mean
+        return code.scale, code.integers.tolist(), exponents, code.transform, code.mean, code.rotations
     return (code.mean,)
 
 
-@given(coded_networks())
-@settings(max_examples=60, deadline=None)
-def test_codes_come_back(network: tuple[dict[str, Tensor], dict[Piece, Code]]) -> None:
-    like, codes = network
+@given(
+    coded_networks().map(lambda network: (network, False)) | coded_networks(extended=True).map(lambda n: (n, True))
+)
+@settings(max_examples=80, deadline=None)
+def test_codes_come_back(drawn: tuple[tuple[dict[str, Tensor], dict[Piece, Code]], bool]) -> None:
+    (like, codes), extended = drawn
     shapes = {name: tuple(tensor.shape) for name, tensor in like.items()}
     encoder = Encoder()
-    code_network(encoder, shapes, codes)
+    code_network(encoder, shapes, codes, extended=extended)
     decoder = Decoder(encoder.finish())
     if not all(is_exact(code) for code in codes.values()):
         with pytest.raises(BitstreamError, match="must be exact"):
-            code_network(decoder, shapes, None)
+            code_network(decoder, shapes, None, extended=extended)
         return
-    found = code_network(decoder, shapes, None)
+    found = code_network(decoder, shapes, None, extended=extended)
     decoder.finish()
     assert list(found) == list(codes)
     assert [plain(code) for code in found.values()] == [plain(code) for code in codes.values()]
@@ -129,3 +132,38 @@ def test_what_belongs_to_which_tensor_is_counted() -> None:
     assert bits["b"] < 3
     assert sum(bits.values()) == pytest.approx(8 * len(encoder.finish()), abs=40)
     assert bits["a"] == pytest.approx(bits["c"], rel=0.05)
+
+
+def test_the_extended_form_codes_by_columns_what_is_shorter_so() -> None:
+    generator = np.random.default_rng(0)
+    integers = (generator.laplace(size=(64, 64)) * np.exp(generator.normal(size=64) * 2)).astype(np.int32)
+    lengths = {}
+    for name, values in (("rows differ", integers.T), ("columns differ", integers)):
+        (piece,) = pieces({"w": (64, 64)})
+        for extended in (False, True):
+            encoder = Encoder()
+            code_network(encoder, {"w": (64, 64)}, {piece: Direct(0, values)}, extended=extended)
+            stream = encoder.finish()
+            lengths[name, extended] = len(stream)
+            (found,) = code_network(Decoder(stream), {"w": (64, 64)}, None, extended=extended).values()
+            assert isinstance(found, Direct)
+            assert found.integers.tolist() == values.tolist()
+    plain = lengths["rows differ", False], lengths["columns differ", False]
+    assert max(plain) > 1.02 * min(plain)
+    assert {lengths["rows differ", True], lengths["columns differ", True]} <= {min(plain), min(plain) + 1}
+
+
+def test_the_form_without_rotations_cannot_say_them() -> None:
+    shapes = {"a": (16, 16), "b": (16, 20)}
+    first, second = pieces(shapes)
+    generator = np.random.default_rng(0)
+    codes: dict[Piece, Code] = {
+        first: Direct(0, generator.integers(-9, 9, (16, 16)).astype(np.int32)),
+        second: Direct(0, generator.integers(-9, 9, (16, 20)).astype(np.int32), rotations=(Rotation(1, 0, 2),)),
+    }
+    for extended in (False, True):
+        encoder = Encoder()
+        code_network(encoder, shapes, codes, extended=extended)
+        found = code_network(Decoder(encoder.finish()), shapes, None, extended=extended)[second]
+        assert isinstance(found, Direct)
+        assert found.rotations == ((Rotation(1, 0, 2),) if extended else ())

@@ -21,21 +21,24 @@ from torch import Tensor
 from tests.trainables.complexity.drawn import DTYPES, coded_networks
 from tests.trainables.complexity.small import memorised, per_example_loss, same_bits
 from trainables.complexity import decode, measure
-from trainables.complexity.codes import Code, Direct, Factors, Transform, is_exact
+from trainables.complexity.codes import Code, Direct, Factors, Rotation, Transform, is_exact
 from trainables.complexity.network import signature
 from trainables.complexity.pieces import Piece, pieces, take
-from trainables.complexity.stream import LOSSLESS, ROUNDED, encode, encode_lossless, rebuilt
+from trainables.complexity.stream import EXTENDED, LOSSLESS, ROUNDED, encode, encode_lossless, rebuilt
 from trainables.errors import BitstreamError
 
 Network = tuple[dict[str, Tensor], dict[Piece, Code]]
 
 
-@given(coded_networks())
+@given(
+    coded_networks().map(lambda network: (network, False)) | coded_networks(extended=True).map(lambda n: (n, True))
+)
 @settings(max_examples=150, deadline=None)
-def test_what_is_encoded_is_decoded(network: Network) -> None:
-    like, codes = network
+def test_what_is_encoded_is_decoded(drawn: tuple[Network, bool]) -> None:
+    (like, codes), extended = drawn
     assume(all(is_exact(code) for code in codes.values()))
-    stream, bytes_by_tensor = encode(codes, like)
+    stream, bytes_by_tensor = encode(codes, like, extended=extended)
+    assert stream[0] == (EXTENDED if extended else ROUNDED)
     decoded = decode(stream, like)
     assert same_bits(decoded, rebuilt(codes, like))
     assert list(decoded) == list(like)
@@ -92,7 +95,7 @@ def decodes_or_refuses(stream: bytes) -> None:
     }
 
 
-@given(st.sampled_from([ROUNDED, LOSSLESS]), st.binary(max_size=300))
+@given(st.sampled_from([ROUNDED, LOSSLESS, EXTENDED]), st.binary(max_size=300))
 @settings(max_examples=300, deadline=None)
 def test_random_bytes_with_a_right_checksum_never_crash(kind: int, noise: bytes) -> None:
     decodes_or_refuses(sealed(bytes([kind]) + noise))
@@ -141,7 +144,7 @@ _DECODE = """
 import sys, hashlib, torch
 from trainables.complexity import decode
 torch.set_num_threads(int(sys.argv[1]))
-shapes = {"direct": (60, 90), "factors": (90, 60), "vector": (90,)}
+shapes = {"direct": (60, 90), "factors": (90, 60), "rotated": (60, 60), "vector": (90,)}
 like = {name: torch.full(shape, float("nan")) for name, shape in shapes.items()}
 decoded = decode(sys.stdin.buffer.read(), like)
 print(hashlib.sha256(b"".join(decoded[name].numpy().tobytes() for name in shapes)).hexdigest())
@@ -151,16 +154,18 @@ print(hashlib.sha256(b"".join(decoded[name].numpy().tobytes() for name in shapes
 def test_fresh_processes_decode_to_the_same_bits() -> None:
     """With other numbers of threads, and without the vector instructions of this machine."""
     generator = np.random.default_rng(0)
-    like = {"direct": torch.empty(60, 90), "factors": torch.empty(90, 60), "vector": torch.empty(90)}
-    direct, factors, vector = pieces({name: tuple(tensor.shape) for name, tensor in like.items()})
+    shapes = {"direct": (60, 90), "factors": (90, 60), "rotated": (60, 60), "vector": (90,)}
+    like = {name: torch.empty(shape) for name, shape in shapes.items()}
+    direct, factors, rotated, vector = pieces({name: tuple(tensor.shape) for name, tensor in like.items()})
     left, right = (generator.integers(-900, 900, (20, n)).astype(np.int32) for n in (60, 90))
     integers = generator.integers(-4000, 4000, (60, 90)).astype(np.int32)
     codes: dict[Piece, Code] = {
         direct: Direct(-501, integers, generator.integers(-4, 9, 60).astype(np.int32), Transform(2, 89)),
-        factors: Factors(-1077, left, right, Transform(1, 58)),
+        factors: Factors(-1077, left, right, Transform(1, 58), (Rotation(2, 0, 2),)),
+        rotated: Direct(-600, integers[:, :60], rotations=(Rotation(1, 1, 1), Rotation(2, 0, 1))),
         vector: Direct(-333, integers[:1], mean=0.375),
     }
-    stream, _ = encode(codes, like)
+    stream, _ = encode(codes, like, extended=True)
     answers = {
         subprocess.run(
             [sys.executable, "-c", _DECODE, threads],
