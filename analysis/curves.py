@@ -178,7 +178,7 @@ def settings_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None) -> 
     settings = varying_settings(events)
     groups = events.groupby(settings, observed=True, dropna=False, sort=True) if settings else [((), events)]
     columns = []
-    for _, trials in groups:
+    for _, trials in groups if len(events) else ():
         grokked = trials["grok_step"].dropna()
         lines = _setting_lines(trials.iloc[0], settings)
         for name, verb in (("memorisation_step", "memorised"), ("grok_step", "grokked")):

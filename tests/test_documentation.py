@@ -1,8 +1,9 @@
-"""What docs/complexity.md shows is run: its Python in order, and its commands."""
+"""What the pages in docs show is run: Python and commands of docs/complexity.md, the tables of docs/paper.md."""
 
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,11 @@ def test_the_commands_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.M
         assert digits.sub("0", found.stdout.splitlines()[0]) == digits.sub("0", first_line)
     again, decoded = (Path(name).with_suffix(".safetensors").read_bytes() for name in ("again", "decoded"))
     assert len(again) > len(decoded)  # it says what the network is, too
+
+
+def test_the_tables_of_the_paper_are_what_its_parquet_says() -> None:
+    page = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+    tables = runpy.run_path(str(ROOT / "benchmarks" / "paper.py"))["tables"]()
+    assert len(tables) == 4
+    for title, table in tables.items():
+        assert f"<!-- {title} -->\n\n{table}\n\n" in page, "write it again: python benchmarks/paper.py --write"

@@ -1,0 +1,213 @@
+"""The tables and pictures of docs/paper.md, computed from the results in docs/data/paper.
+
+    python benchmarks/paper.py                       print the tables
+    python benchmarks/paper.py --draw --write        draw the pictures, and put the tables into the page
+    python benchmarks/paper.py --pack RESULTS NAME   put what is needed of RESULTS into docs/data/paper/NAME
+
+A test compares the page with the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+import analysis
+from analysis.plots import png
+from analysis.results_folder import ResultsFolder
+from analysis.schema import TABLES, arrow_schema
+
+DOCS = Path(__file__).parents[1] / "docs"
+DATA = DOCS / "data" / "paper"
+
+#: What the tables and pictures are made of.
+PACKED = ("rows", "complexity", "trials")
+
+OPERATIONS = ("addition", "division")
+REGIMES = {
+    (0.0, 0.0): "no regularisation",
+    (1.0, 0.0): "weight decay",
+    (1.0, 0.1): "weight decay, penalty, noise",
+}
+"""(weight decay, spectral-entropy weight) -> name."""
+
+STEPS = (256, 512, 1024, 2048, 4000)
+"""At which the penalty is judged."""
+
+WORDS = {
+    "complexity_bytes": "complexity",
+    "zstd_bytes": "zstd of the raw weights",
+    "l2_norm": "L2 norm",
+    "effective_rank": "effective rank",
+    "spectral_entropy": "spectral entropy",
+    "val_accuracy": "validation accuracy itself",
+}
+QUESTIONS = ("within", "across", "early")
+
+
+def rise_and_fall(rows: pd.DataFrame) -> str:
+    """A line for each operation and regime: steps, bytes and decline, as median and range over the seeds."""
+    events = analysis.events(rows).set_index("trial_id")
+    last = rows.groupby("trial_id", observed=True).tail(1).set_index("trial_id")
+    measured = rows[rows["complexity_bytes"].notna()].groupby("trial_id", observed=True).tail(1)
+    events["final_bytes"] = measured.set_index("trial_id")["complexity_bytes"]
+    events["final_accuracy"] = last["val_accuracy"]
+    lines = [
+        "| operation | regime | memorised at | grokked | at | peak, kB | at the end, kB | decline | "
+        "val accuracy at the end | followed to |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for operation in OPERATIONS:
+        for (decay, penalty), regime in REGIMES.items():
+            of = events[
+                (events["task_family"] == operation)
+                & (events["weight_decay"] == decay)
+                & (events["spectral_entropy_weight"] == penalty)
+            ]
+            if of.empty:
+                continue
+            grokked = of["grok_step"].dropna()
+            cells = [
+                spread(of["memorisation_step"].dropna()),
+                f"{len(grokked)}/{len(of)}",
+                spread(grokked),
+                spread(of["complexity_peak_bytes"] / 1000, ".1f"),
+                spread(of["final_bytes"] / 1000, ".1f"),
+                spread(100 * of["decline"], ".0f", " %"),
+                spread(of["final_accuracy"], ".2f"),
+                spread(of["last_step"]),
+            ]
+            lines.append(f"| {operation} | {regime} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def with_and_without(rows: pd.DataFrame) -> str:
+    """Validation accuracy with the penalty less that without, at equal steps."""
+    lines = [
+        "| data fraction | weight decay | step | pairs | without | with | difference (95 %) | without better | "
+        "with better |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    settings = rows.groupby(["data_fraction", "weight_decay"], observed=True)
+    every = {(f"{fraction:g}", f"{decay:g}"): of for (fraction, decay), of in settings}
+    for (fraction, decay), of in {("all", "all"): rows, **every}.items():
+        for row in analysis.paired_accuracy(of, "spectral_entropy_weight", (0.0, 0.1), STEPS).itertuples():
+            lines.append(
+                f"| {fraction} | {decay} | {row.step:,} | {row.pairs} | {row.first:.3f} | {row.second:.3f} | "
+                f"{row.difference:+.3f} ({row.low:+.3f} to {row.high:+.3f}) | {row.first_better} | "
+                f"{row.second_better} |"
+            )
+    return "\n".join(lines)
+
+
+def told_by(rows: pd.DataFrame) -> str:
+    """How well each number tells validation accuracy."""
+    found = analysis.predictors(rows, columns=tuple(WORDS)).set_index(["predictor", "question"])
+    counts = found["trials"].xs("complexity_bytes")
+    lines = [
+        "| | " + " | ".join(f"{question} ({counts[question]} trials)" for question in QUESTIONS) + " |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, words in WORDS.items():
+        cells = []
+        for question in QUESTIONS:
+            row = found.loc[(name, question)]
+            known = name != "val_accuracy" or question == "early"
+            text = f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})" if row["trials"] > 1 else "–"
+            cells.append(text if known else "")
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+    """Title -> table, as they stand in docs/paper.md."""
+    operations, penalty = analysis.load(DATA / "operations"), analysis.load(DATA / "penalty")
+    found = {"rise and fall": rise_and_fall(operations), "penalty": with_and_without(penalty)}
+    found["predictors: small networks"] = told_by(penalty)
+    found["predictors: addition"] = told_by(operations[operations["task_family"] == "addition"])
+    return found
+
+
+def spread(values: Iterable[float], form: str = ",.0f", unit: str = "") -> str:
+    """`43.6 (42.2 to 43.8)`: median and range."""
+    known = np.array(list(values), dtype=float)
+    if not len(known):
+        return "–"
+    middle, low, high = (f"{value:{form}}" for value in (np.median(known), known.min(), known.max()))
+    return f"{middle}{unit}" if low == high else f"{middle}{unit} ({low} to {high})"
+
+
+def pack(results: str, folder: Path) -> None:
+    """One file for each cohort and table, no matrices and networks; trials without rows are left out."""
+    source = ResultsFolder(results)
+    begun = {str(trial_id) for trial_id in analysis.load(results, ["step"])["trial_id"]}
+    holders = {trial: cohort for trial, cohort in source.cohort_of_trials().items() if trial in begun}
+    for cohort_id in sorted({cohort.cohort_id for cohort in holders.values()}):
+        own = [trial for trial, cohort in holders.items() if cohort.cohort_id == cohort_id]
+        stated = json.loads((Path(results) / "cohorts" / f"{cohort_id}.json").read_text())
+        stated["trials"] = [trial for trial in stated["trials"] if trial["trial_id"] in own]
+        write_json(folder / "cohorts" / f"{cohort_id}.json", stated)
+        for name in PACKED:
+            table = source.table(name, [column.name for column in TABLES[name]], own)
+            # Sorted as text: Arrow does not sort dictionaries.
+            table = table.set_column(0, "trial_id", table["trial_id"].cast(pa.string()))
+            order = [key for key in ("trial_id", "step", "epsilon") if key in table.column_names]
+            table = table.take(pc.sort_indices(table, [(key, "ascending") for key in order]))
+            target = folder / "tables" / name / f"{cohort_id}-000-00000.parquet"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table.cast(arrow_schema(name)), target, compression="zstd", compression_level=19)
+    asked = json.loads((Path(results) / "sweep.json").read_text())
+    write_json(folder / "sweep.json", {"name": asked["name"], "trials": sorted(holders)})
+
+
+def write_json(file: Path, values: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def draw() -> None:
+    rows = analysis.load(DATA / "operations")
+    for operation in OPERATIONS:
+        of = rows[rows["task_family"] == operation]
+        (DOCS / "images" / f"paper-{operation}.png").write_bytes(png(analysis.settings_figure(of)))
+
+
+def write() -> None:
+    """Put the tables into docs/paper.md, each after the comment that names it."""
+    page = DOCS / "paper.md"
+    text = page.read_text(encoding="utf-8")
+    for title, table in tables().items():
+        text, times = re.subn(rf"(<!-- {title} -->\n\n)(\|.*\n)+", rf"\g<1>{table}\n", text)
+        if times != 1:
+            raise SystemExit(f"docs/paper.md must have one table after <!-- {title} -->, got {times}")
+    page.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--draw", action="store_true", help="draw the pictures, too")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/paper.md")
+    parser.add_argument("--pack", nargs=2, metavar=("RESULTS", "NAME"), help="put results into docs/data/paper")
+    arguments = parser.parse_args()
+    if arguments.pack:
+        pack(arguments.pack[0], DATA / arguments.pack[1])
+        return
+    if arguments.draw:
+        draw()
+    if arguments.write:
+        write()
+    for title, table in tables().items():
+        print(f"{title}\n\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()
