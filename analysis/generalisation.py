@@ -133,6 +133,7 @@ def network_bounds(
         "lookup_table_bits": table_bits,
         "lookup_table_error_bound": unseen_error_bound(table_bits, replaced, n, n + unseen, delta),
         "all_error_bound": all_error_bound(bits, errors, n, n + unseen, delta),
+        "lookup_table_all_error": unseen / (n + unseen) * chance_error(classes),
         "binary_kl_bound": binary_kl_bound(bits, errors, n, delta),
         "paper_bound": paper_bound(8 * size + told, errors, n, delta),
     }

@@ -171,6 +171,7 @@ BOUNDS: tuple[Column, ...] = (
     Column("lookup_table_bits", _FLOAT, "bits", "a look-up table of the training labels"),
     Column("lookup_table_error_bound", _FLOAT, "share", "unseen_error_bound of that look-up table"),
     Column("all_error_bound", _FLOAT, "share", "bound on its error on all examples, trained on or not"),
+    Column("lookup_table_all_error", _FLOAT, "share", "error of the look-up table on all examples, as it is"),
     Column("binary_kl_bound", _FLOAT, "share", "bound on its error on all examples by the binary KL inverse"),
     Column("paper_bound", _FLOAT, "share", "bound on its error on all examples as in arXiv 2412.09810"),
 )

@@ -47,6 +47,7 @@ def test_a_row_by_the_formulas() -> None:
     assert found["all_error_bound"] == bounds.all_error_bound(bits, 283, 3_831, 113**2)
     assert found["binary_kl_bound"] == bounds.binary_kl_bound(bits, 283, 3_831)
     assert found["paper_bound"] == bounds.paper_bound(8 * 652 + 38, 283, 3_831)
+    assert found["lookup_table_all_error"] == pytest.approx((1 - 3_831 / 113**2) * 112 / 113)
     assert found["all_error_bound"] < found["binary_kl_bound"] < found["paper_bound"]
     surer = analysis.generalisation_bounds(table(row), of_paper(), delta=1e-6)
     assert surer["unseen_error_bound"][0] > found["unseen_error_bound"]
