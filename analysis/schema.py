@@ -87,6 +87,27 @@ ROWS: tuple[Column, ...] = (
     Column("effective_rank", _FLOAT, "-", "mean over all matrices of exp(spectral entropy)"),
     Column("train_wall_s", _FLOAT, "s", "seconds of training so far, a lane's share of its blocks"),
     Column("measure_wall_s", _FLOAT, "s", "seconds of evaluating and measuring so far"),
+    Column(
+        "clean_train_accuracy",
+        _FLOAT,
+        "share",
+        "accuracy on training examples whose label is right; empty if there are none",
+        True,
+    ),
+    Column(
+        "corrupted_train_accuracy",
+        _FLOAT,
+        "share",
+        "share of replaced training labels that are answered (memorised); empty without label noise",
+        True,
+    ),
+    Column(
+        "recovered_train_accuracy",
+        _FLOAT,
+        "share",
+        "share of replaced training labels answered rightly instead (generalised); empty without label noise",
+        True,
+    ),
 )
 
 COMPLEXITY: tuple[Column, ...] = (

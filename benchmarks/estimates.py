@@ -75,9 +75,9 @@ def rows(network: str, settings: dict[str, Any]) -> list[Row]:
     step_s = min(processor_seconds(lambda: run.advance(3)) for _ in range(3)) / (3 * BLOCK_STEPS * LANES)
 
     def evaluated() -> None:
-        losses, correct, weights = run._outcomes(list(range(LANES)))
-        for lane, lane_losses, lane_correct, row in zip(run._running(), losses, correct, weights, strict=True):
-            evaluate.scores(lane_losses, lane_correct, lane.split)
+        losses, answers, weights = run._outcomes(list(range(LANES)))
+        for lane, lane_losses, lane_answers, row in zip(run._running(), losses, answers, weights, strict=True):
+            evaluate.scores(lane_losses, lane_answers, lane.split)
             evaluate.size(run._layout.parameters(row))
 
     evaluated()

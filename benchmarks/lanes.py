@@ -185,9 +185,9 @@ def watching_table(lanes: int, step_ms: float, device: str) -> list[Row]:
     run = lane_run({}, lanes, device)
     run._train(64)
     started = seconds()
-    losses, correct, weights = run._outcomes(list(range(lanes)))
+    losses, answers, weights = run._outcomes(list(range(lanes)))
     networks = [{name: w.clone() for name, w in run._layout.parameters(row).items()} for row in weights]
-    for lane, *outcomes, network in zip(run._running(), losses, correct, networks, strict=True):
+    for lane, *outcomes, network in zip(run._running(), losses, answers, networks, strict=True):
         evaluate.scores(*outcomes, lane.split)
         evaluate.size(network)
     evaluation = (seconds() - started) / lanes

@@ -33,6 +33,18 @@ class Scores:
 
 
 @dataclass(frozen=True, slots=True)
+class NoiseScores:
+    """What a network trained on some wrong labels has memorised and what generalised, accuracies in [0, 1]."""
+
+    clean_train_accuracy: float | None
+    """Of the training examples whose label is right, share answered so; None if there are none."""
+    corrupted_train_accuracy: float | None
+    """Of those whose label was replaced, share answered with the replaced label; None if there are none."""
+    recovered_train_accuracy: float | None
+    """Of those whose label was replaced, share answered rightly all the same; None if there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Size:
     """What can be said of weights without data."""
 
@@ -50,7 +62,7 @@ def table_outcomes(
     targets: Tensor,
     question: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and correctness of every example of the table in every lane; the losses are differentiable.
+    """Cross-entropy and answer of every example of the table in every lane; the losses are differentiable.
 
     Args:
         model: which network.
@@ -60,29 +72,51 @@ def table_outcomes(
         question: as for `forward`.
 
     Returns:
-        Losses [L, N] in nats and correctness [L, N] (bool), on the parameters' device.
+        Losses [L, N] in nats and classes answered [L, N] (int64), on the parameters' device.
     """
-    losses, correct = [], []
+    losses, answers = [], []
     for first in range(0, len(inputs), CHUNK_EXAMPLES):
         labels = targets[:, first : first + CHUNK_EXAMPLES]
         logits = forward(model, parameters, inputs[first : first + CHUNK_EXAMPLES], question)
         losses.append(
             functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
         )
-        correct.append(logits.argmax(-1) == labels)
-    return torch.cat(losses, 1), torch.cat(correct, 1)
+        answers.append(logits.argmax(-1))
+    return torch.cat(losses, 1), torch.cat(answers, 1)
 
 
-def scores(losses: Tensor, correct: Tensor, split: Split) -> Scores:
+def scores(losses: Tensor, answers: Tensor, split: Split) -> Scores:
     """Means over one lane's own training and validation examples, from its rows [N] of `table_outcomes`."""
+    correct = answers == split.targets
 
     def loss(part: Tensor) -> float:
         return float(losses[part].double().mean())
 
-    def accuracy(part: Tensor) -> float:
-        return int(correct[part].sum()) / len(part)
+    return Scores(
+        loss(split.train), loss(split.validation), _share(correct[split.train]), _share(correct[split.validation])
+    )
 
-    return Scores(loss(split.train), loss(split.validation), accuracy(split.train), accuracy(split.validation))
+
+def noise_scores(answers: Tensor, split: Split, right: Tensor) -> NoiseScores:
+    """Accuracies on clean and on corrupted training examples.
+
+    Args:
+        answers: [N] classes, one lane's row of `table_outcomes`.
+        split: which examples are trained on, and with which labels.
+        right: [N] the right classes.
+    """
+    corrupted = split.corrupted[split.train]
+    clean, replaced = split.train[~corrupted], split.train[corrupted]
+    labels = split.targets
+    return NoiseScores(
+        clean_train_accuracy=_share(answers[clean] == right[clean]) if len(clean) else None,
+        corrupted_train_accuracy=_share(answers[replaced] == labels[replaced]) if len(replaced) else None,
+        recovered_train_accuracy=_share(answers[replaced] == right[replaced]) if len(replaced) else None,
+    )
+
+
+def _share(correct: Tensor) -> float:
+    return int(correct.sum()) / len(correct)
 
 
 def size(network: Mapping[str, Tensor]) -> Size:
@@ -145,8 +179,8 @@ def description_length_bits(complexity: ComplexityMeasurement, training_examples
 @torch.no_grad()
 def _complexity(trial: TrialConfig, task: Task, split: Split, result: ComplexityResult) -> ComplexityMeasurement:
     one_lane = {name: weight[None] for name, weight in result.decoded.items()}
-    losses, correct = table_outcomes(trial.model, one_lane, task.inputs, split.targets[None], task.question)
-    decoded = scores(losses[0], correct[0], split)
+    losses, answers = table_outcomes(trial.model, one_lane, task.inputs, split.targets[None], task.question)
+    decoded = scores(losses[0], answers[0], split)
     return ComplexityMeasurement(
         epsilon=result.epsilon,
         complexity_bytes=result.complexity_bytes,

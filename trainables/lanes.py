@@ -534,8 +534,8 @@ class LaneRun:
 
     @torch.no_grad()
     def _outcomes(self, places: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses [D, N], correctness [D, N] and weights [D, P] of D lanes: the host's one look at a segment."""
-        losses, correct = [], []
+        """Losses [D, N], answers [D, N] and weights [D, P] of D lanes: the host's one look at a segment."""
+        losses, answers = [], []
         together = 1 if self._one_by_one else EVALUATED_LANES
         for first in range(0, len(places), together):
             some = places[first : first + together]
@@ -545,15 +545,16 @@ class LaneRun:
                 self._model, parameters, self._inputs, self._targets[rows], self._question
             )
             losses.append(outcomes[0][: len(some)])
-            correct.append(outcomes[1][: len(some)])
-        return torch.cat(losses).cpu(), torch.cat(correct).cpu(), self._weights[places].cpu()
+            answers.append(outcomes[1][: len(some)])
+        return torch.cat(losses).cpu(), torch.cat(answers).cpu(), self._weights[places].cpu()
 
-    def _report(self, lane: _Lane, losses: Tensor, correct: Tensor, weights: Tensor) -> Measurement:
+    def _report(self, lane: _Lane, losses: Tensor, answers: Tensor, weights: Tensor) -> Measurement:
         """One lane's measurement, from its rows [N], [N], [P] on the host; ends the trial where that is due."""
         started = time.perf_counter()
         lane.evaluated.pop()
         network = {name: weight.clone() for name, weight in self._layout.parameters(weights).items()}
-        scores = evaluate.scores(losses, correct, lane.split)
+        scores = evaluate.scores(losses, answers, lane.split)
+        of_noise = evaluate.noise_scores(answers, lane.split, self._task.targets)
         size = evaluate.size(network)
         finite = math.isfinite(scores.train_loss) and math.isfinite(size.l2_norm)
         measured = finite and (
@@ -576,6 +577,9 @@ class LaneRun:
             val_loss=scores.val_loss,
             train_accuracy=scores.train_accuracy,
             val_accuracy=scores.val_accuracy,
+            clean_train_accuracy=of_noise.clean_train_accuracy,
+            corrupted_train_accuracy=of_noise.corrupted_train_accuracy,
+            recovered_train_accuracy=of_noise.recovered_train_accuracy,
             complexity_bytes=complexities[0].complexity_bytes if complexities else None,
             description_length_bits=(
                 evaluate.description_length_bits(complexities[0], len(lane.split.train)) if complexities else None

@@ -103,6 +103,12 @@ class Measurement:
     """Seconds spent training this trial so far: its share of its lanes' blocks."""
     measure_wall_s: float
     """Seconds spent evaluating and measuring this trial so far."""
+    clean_train_accuracy: float | None
+    """On the training examples whose label is right; None if there are none."""
+    corrupted_train_accuracy: float | None
+    """On those whose label was replaced, share answered with that label (memorised); None without label noise."""
+    recovered_train_accuracy: float | None
+    """On those whose label was replaced, share answered rightly (generalised); None without label noise."""
 
     complexities: tuple[ComplexityMeasurement, ...] = field(default=(), repr=False)
     matrices: tuple[MatrixMeasurement, ...] = field(default=(), repr=False)

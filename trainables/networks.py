@@ -58,8 +58,8 @@ class LoadedNetwork:
         """
         lanes = {name: weight[None] for name, weight in parameters.items()}
         inputs, targets = sequences[:, :-1], sequences[:, -1]
-        losses, correct = table_outcomes(self.model, lanes, inputs, targets[None], self.table().question)
-        return losses[0], correct[0]
+        losses, answers = table_outcomes(self.model, lanes, inputs, targets[None], self.table().question)
+        return losses[0], answers[0] == targets
 
     def specification(self) -> dict[str, str]:
         """Model and task, each as JSON."""

@@ -38,6 +38,9 @@ def row(trial: TrialConfig, step: int, **values: Any) -> dict[str, Any]:
         "effective_rank": 2.0,
         "train_wall_s": 0.1,
         "measure_wall_s": 0.1,
+        "clean_train_accuracy": 0.0,
+        "corrupted_train_accuracy": None,
+        "recovered_train_accuracy": None,
     } | values
 
 

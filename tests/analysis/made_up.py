@@ -148,6 +148,9 @@ def curves(config: TrialConfig, fate: Fate) -> list[dict[str, Any]]:
                 "effective_rank": 33.0 - 10 * late,
                 "train_wall_s": 0.002 * step,
                 "measure_wall_s": 0.001 * step,
+                "clean_train_accuracy": train_accuracy,
+                "corrupted_train_accuracy": None,
+                "recovered_train_accuracy": None,
             }
         )
     return rows

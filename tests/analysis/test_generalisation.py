@@ -100,8 +100,9 @@ def test_learning_wrong_labels_is_no_way_to_a_better_bound() -> None:
     assert last.train_accuracy == 1
     task = build_task(trial.task)
     lanes = {name: torch.stack([weight, weight]) for name, weight in last.network.items()}
-    _, right = table_outcomes(trial.model, lanes, task.inputs, task.targets.repeat(2, 1), task.question)
-    truly_wrong = int((~right[0][split(task, 0.6, 0.25, trial.seed).train]).sum())
+    _, answers = table_outcomes(trial.model, lanes, task.inputs, task.targets.repeat(2, 1), task.question)
+    trained_on = split(task, 0.6, 0.25, trial.seed).train
+    truly_wrong = int((answers[0] != task.targets)[trained_on].sum())
 
     row = measured(trial, last.step, train_accuracy=last.train_accuracy, val_accuracy=last.val_accuracy)
     facts = of_paper(trial, training_examples=29, validation_examples=20, classes=7)

@@ -298,7 +298,7 @@ def test_rows_come_back_as_they_were_written(
         folder.report(cohort, 0, 0, rows=data.draw(st.permutations(written[:cut])))
         folder.report(cohort, 0, 1, rows=data.draw(st.permutations(written[cut:])))
         df = analysis.load(path, [column.name for column in ROWS])
-    expected = pd.DataFrame(written).astype({"complexity_bytes": "float64", "description_length_bits": "float64"})
+    expected = pd.DataFrame(written).astype({column.name: "float64" for column in ROWS if column.nullable})
     pd.testing.assert_frame_equal(
         df.astype({"trial_id": "str"}), expected[list(df.columns)], check_exact=True, check_dtype=True
     )

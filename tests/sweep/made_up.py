@@ -54,6 +54,9 @@ def measurement(
         effective_rank=3.5,
         train_wall_s=0.01 * step,
         measure_wall_s=0.5,
+        clean_train_accuracy=0.5,
+        corrupted_train_accuracy=None,
+        recovered_train_accuracy=None,
         complexities=(
             ComplexityMeasurement(
                 epsilon=1.0,

@@ -41,6 +41,9 @@ def measurement(step: int, train: float, validation: float, complexity: int | No
         effective_rank=1.0,
         train_wall_s=0.0,
         measure_wall_s=0.0,
+        clean_train_accuracy=0.5,
+        corrupted_train_accuracy=None,
+        recovered_train_accuracy=None,
     )
 
 

@@ -28,8 +28,8 @@ NETWORK = initialise(TASK, TRIAL.model, 3)
 
 def test_scores_are_means_over_each_part_with_noisy_labels_in_training_only() -> None:
     lanes = {name: torch.stack([weight, weight]) for name, weight in NETWORK.items()}
-    losses, correct = evaluate.table_outcomes(TRIAL.model, lanes, TASK.inputs, SPLIT.targets.repeat(2, 1))
-    found = evaluate.scores(losses[1], correct[1], SPLIT)
+    losses, answers = evaluate.table_outcomes(TRIAL.model, lanes, TASK.inputs, SPLIT.targets.repeat(2, 1))
+    found = evaluate.scores(losses[1], answers[1], SPLIT)
     logits = forward(TRIAL.model, lanes, TASK.inputs)[1]
     for part, labels, loss, accuracy in (
         (SPLIT.train, SPLIT.targets, found.train_loss, found.train_accuracy),
@@ -37,6 +37,34 @@ def test_scores_are_means_over_each_part_with_noisy_labels_in_training_only() ->
     ):
         assert loss == pytest.approx(float(functional.cross_entropy(logits[part], labels[part])), rel=1e-5)
         assert accuracy == pytest.approx(float((logits[part].argmax(-1) == labels[part]).float().mean()))
+
+
+def test_what_is_memorised_and_what_is_generalised_are_told_apart() -> None:
+    train, corrupted = SPLIT.train, SPLIT.corrupted[SPLIT.train]
+    assert 0.19 < corrupted.float().mean() < 0.21
+    # A rule that knows the task, and a table of the labels trained on that is wrong about every third of them.
+    rule = evaluate.noise_scores(TASK.targets, SPLIT, TASK.targets)
+    assert rule == evaluate.NoiseScores(1.0, 0.0, 1.0)
+    assert evaluate.noise_scores(SPLIT.targets, SPLIT, TASK.targets) == evaluate.NoiseScores(1.0, 1.0, 0.0)
+    table = SPLIT.targets.clone()
+    forgotten = train[::3]
+    table[forgotten] = -1
+    found = evaluate.noise_scores(table, SPLIT, TASK.targets)
+    kept = torch.ones(len(train), dtype=torch.bool)
+    kept[::3] = False
+    assert found.clean_train_accuracy == pytest.approx(float(kept[~corrupted].float().mean()))
+    assert found.corrupted_train_accuracy == pytest.approx(float(kept[corrupted].float().mean()))
+    assert found.recovered_train_accuracy == 0.0
+
+
+def test_without_label_noise_clean_accuracy_is_training_accuracy() -> None:
+    clean = split(TASK, TRIAL.data_fraction, 0.0, TRIAL.seed)
+    answers = TASK.targets.roll(1)
+    answers[clean.train[:100]] = TASK.targets[clean.train[:100]]
+    losses = torch.zeros(TASK.examples)
+    found = evaluate.noise_scores(answers, clean, TASK.targets)
+    assert found.clean_train_accuracy == evaluate.scores(losses, answers, clean).train_accuracy > 0
+    assert found.corrupted_train_accuracy is found.recovered_train_accuracy is None
 
 
 def test_sizes_are_those_of_the_raw_weights() -> None:
