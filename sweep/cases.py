@@ -67,9 +67,8 @@ class Product:
         for task, model, *values in itertools.product(tasks, models, *axes.values()):
             settings = dict(zip(axes, values, strict=True))
             if settings["spectral_entropy_weight"] == 0:
-                settings["spectral_start"] = (
-                    0  # nothing starts: where starts are an axis, one trial without penalty
-                )
+                # Nothing starts: where starts are an axis, there is one trial without a penalty.
+                settings["spectral_start"] = 0
             yield TrialConfig(task=task, model=model, seed=seed, **settings)
 
     def problem(self, path: Path, message: str, values: Mapping[str, Any] | None = None) -> Problem:
