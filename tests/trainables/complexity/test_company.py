@@ -12,7 +12,9 @@ from tests.trainables.complexity.small import same_bits
 from tests.trainables.complexity.small_lanes import lanes, objective
 from trainables.complexity import ComplexityResult
 from trainables.complexity.measuring import measure_lanes, measure_together
+from trainables.complexity.objective import ClassificationObjective
 from trainables.complexity.search import BUDGETS
+from trainables.complexity.stream import EXTENDED
 
 
 def together(parameters: Mapping[str, Tensor], chosen: list[int], budget: str = "fast") -> list[ComplexityResult]:
@@ -72,3 +74,36 @@ def test_every_result_is_of_its_own_network() -> None:
         assert distance < size
         assert list(result.decoded) == list(network)
         assert not same_bits(result.decoded, network)
+
+
+def layers(parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    """[L, n, classes] of three layers without biases."""
+    hidden = torch.relu(inputs @ parameters["a"])
+    return torch.relu(hidden @ parameters["b"]) @ parameters["c"]
+
+
+def related() -> tuple[dict[str, Tensor], ClassificationObjective]:
+    """Two networks whose layers meet in few directions, and what they say of some inputs as their goal."""
+    drawn = torch.Generator().manual_seed(0)
+    few = torch.linalg.qr(torch.randn(2, 40, 40, generator=drawn))[0][:, :, :5]
+    parameters = {
+        "a": torch.randn(2, 20, 5, generator=drawn) @ few.mT,
+        "b": few @ torch.randn(2, 5, 5, generator=drawn) @ few.mT,
+        "c": 3 * few @ torch.randn(2, 5, 20, generator=drawn),
+    }
+    inputs = torch.randn(300, 20, generator=drawn)
+    return parameters, ClassificationObjective(layers, inputs, layers(parameters, inputs).argmax(-1))
+
+
+def test_rotations_do_not_depend_on_company_nor_on_other_bounds() -> None:
+    parameters, goal = related()
+    turned = {name: tensor.flip(0) for name, tensor in parameters.items()}
+    budget = BUDGETS["thorough"]
+    both = measure_together(parameters, goal, [0.5, 0.125], budget)
+    other = measure_together(turned, goal.pick(torch.tensor([1, 0])), [0.125, 0.5], budget)
+    for place in range(2):
+        for lane in range(2):
+            result = both[place][lane]
+            assert result.bitstream == other[1 - place][1 - lane].bitstream
+            assert result.loss_increase <= result.epsilon
+    assert {result.bitstream[0] for results in both for result in results} == {EXTENDED}
