@@ -88,7 +88,7 @@ class SweepConfig(TrialAxes):
     lanes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
     """Networks that one process trains at once; auto: as many as fill a core or a GPU, and fit."""
     processes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
-    """Cohorts to train at once: as many as the cluster's workers hold; auto: what suits this machine."""
+    """Cohorts to train at once, never more: what the cluster's workers hold; auto: what suits this machine."""
     keep_networks: Literal["none", "final", "measured"] = "final"
     """Which weights to keep in the table `networks`."""
     results: Annotated[Text, AfterValidator(_some_place)] | None = None

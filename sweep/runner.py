@@ -285,6 +285,8 @@ class _Run:
             # A grid, not a searcher: Tune then asks for all resources at once, which an autoscaler needs to see.
             param_space={"cohort": tune.grid_search(list(cohort_ids))},
             tune_config=tune.TuneConfig(
+                # Ray itself goes by free cores: on a machine with more of them it would start more.
+                max_concurrent_trials=None if self._config.processes == "auto" else self._config.processes,
                 # A new process for each cohort would cost 1.6 CPU seconds; a reused one hardly anything.
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),

@@ -146,6 +146,18 @@ def test_a_second_run_runs_nothing_and_starts_no_ray(undisturbed: tuple[Path, Ru
     assert sorted((path, path.stat().st_mtime_ns) for path in (results / "tables").rglob("*.parquet")) == before
 
 
+def test_no_more_cohorts_train_at_once_than_asked_for(ray_session: RaySession, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    two_shapes = specification(results, model={"kind": "mlp", "width": [4, 8], "layers": 1}, processes=1)
+    assert run(two_shapes, progress=NoProgress()).exit_code == 0
+    written: dict[str, list[int]] = {}
+    for path in (results / "tables" / "rows").glob("*.parquet"):
+        written.setdefault(path.name[:5], []).append(path.stat().st_mtime_ns)
+    first, second = sorted(written.values())
+    assert len(first) >= 2
+    assert max(first) < min(second)
+
+
 def test_one_more_seed_runs_only_the_new_trials(
     ray_session: RaySession, undisturbed: tuple[Path, RunSummary, Recorder], tmp_path: Path
 ) -> None:
