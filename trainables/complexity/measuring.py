@@ -52,7 +52,7 @@ def measure(
             [n, classes, ...]). The loss is then their cross-entropy.
         budget: how much to search, counted in evaluations, see `trainables.complexity.search.BUDGETS`.
             `thorough` takes a better look at the curvature and more steps to fit scales and means, and tries
-            tensors in bases of other tensors.
+            tensors in bases of other tensors; it is never longer than `fast`, whose search is part of it.
 
     Returns:
         A result for every epsilon, in their order.
@@ -110,27 +110,31 @@ def measure_together(
     """The same as one batch, on any device."""
     started = time.perf_counter()
     base = base_losses(objective, parameters)
-    search = Search(objective, parameters, base, budget)
-    results = []
+    budgets = [budget] if budget.beside is None else [budget, budget.beside]
+    searches = [(Search(objective, parameters, base, one), one) for one in budgets]
+    results: list[list[ComplexityResult]] = []
     for epsilon in epsilons:
-        found = search.best(epsilon)
-        certified = _certified(objective, parameters, base, found, epsilon, extended=budget.rotations)
-        wall_s = (time.perf_counter() - started) / len(found)
-        results.append(
-            [
+        found = [search.best(epsilon) for search, _ in searches]
+        certified = [
+            _certified(objective, parameters, base, lanes, epsilon, extended=one.rotations)
+            for lanes, (_, one) in zip(found, searches, strict=True)
+        ]
+        wall_s = (time.perf_counter() - started) / len(base)
+        results.append([])
+        for streams, evaluated in zip(zip(*certified, strict=True), zip(*found, strict=True), strict=True):
+            lane, increase = min(streams, key=lambda one: len(one[0].bitstream))
+            results[-1].append(
                 ComplexityResult(
                     epsilon=epsilon,
                     complexity_bytes=len(lane.bitstream),
                     bitstream=lane.bitstream,
                     bytes_by_tensor=lane.bytes_by_tensor,
                     loss_increase=increase,
-                    evaluations=one.evaluations,
+                    evaluations=sum(one.evaluations for one in evaluated),
                     wall_s=wall_s,
                     decoded=lane.decoded,
                 )
-                for (lane, increase), one in zip(certified, found, strict=True)
-            ]
-        )
+            )
         started = time.perf_counter()
     return results
 

@@ -43,11 +43,14 @@ class Budget:
     """Share of a matrix's bits that a transform must promise to save."""
     rotations: bool = False
     """Whether pieces are tried in the bases of others, and streams are in the extended form where it is shorter."""
+    beside: Budget | None = None
+    """A smaller budget that is spent, too, so that no stream is longer than with that one alone."""
 
 
+_FAST = Budget(looks=1, fitting_steps=10)
 BUDGETS: dict[str, Budget] = {
-    "fast": Budget(looks=1, fitting_steps=10),
-    "thorough": Budget(looks=5, fitting_steps=45, rotations=True),
+    "fast": _FAST,
+    "thorough": Budget(looks=5, fitting_steps=45, rotations=True, beside=_FAST),
 }
 
 #: The bases tried at a price are those that pay at the price that begins its octave.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,10 +13,10 @@ from torch import Tensor, nn
 
 from tests.trainables.complexity.small import memorised, per_example_loss, same_bits
 from trainables.complexity import METHOD, ComplexityResult, decode, measure
-from trainables.complexity.measuring import BudgetName, measure_lanes
-from trainables.complexity.objective import ClassificationObjective
+from trainables.complexity.measuring import BudgetName, measure_lanes, measure_together
+from trainables.complexity.objective import ClassificationObjective, FunctionObjective
 from trainables.complexity.prices import MOST_PRICES
-from trainables.complexity.search import BUDGETS
+from trainables.complexity.search import BUDGETS, Budget
 from trainables.complexity.stream import EXTENDED, ROUNDED
 from trainables.errors import MeasurementError
 from trainables.models import forward
@@ -97,6 +98,23 @@ def test_who_waits_gets_less() -> None:
         (thorough,) = measure(memorised(), per_example_loss, [epsilon], budget="thorough")
         assert thorough.complexity_bytes < fast.complexity_bytes
         assert thorough.loss_increase <= epsilon
+
+
+def test_who_waits_never_gets_more() -> None:
+    """Where the larger budget has less luck, the result is that of the smaller one, to the last bit."""
+    parameters = {name: tensor[None] for name, tensor in memorised().items()}
+    goal = FunctionObjective(per_example_loss)
+    unlucky = Budget(looks=1, fitting_steps=0)
+    for epsilon in (1.0, 0.25):
+        alone, beside, both = (
+            measure_together(parameters, goal, [epsilon], budget)[0][0]
+            for budget in (unlucky, BUDGETS["fast"], dataclasses.replace(unlucky, beside=BUDGETS["fast"]))
+        )
+        assert both.bitstream == beside.bitstream
+        assert both.complexity_bytes < alone.complexity_bytes
+        assert both.loss_increase == beside.loss_increase
+        assert both.evaluations == alone.evaluations + beside.evaluations
+    assert BUDGETS["thorough"].beside == BUDGETS["fast"]
 
 
 def test_only_who_waits_gets_the_extended_form() -> None:
