@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from trainables.complexity.curvature import increases
 from trainables.complexity.losses import Loss, base_losses, training_objective
-from trainables.complexity.network import Network, check_measurable, tensors
+from trainables.complexity.network import Network, check_epsilons, check_measurable, tensors
 from trainables.complexity.objective import Objective
 from trainables.complexity.result import ComplexityResult
 from trainables.complexity.search import BUDGETS, Budget, Candidate, Found, Search
@@ -196,8 +195,4 @@ def _certified(
 def _check(epsilons: Sequence[float], budget: str) -> None:
     if budget not in BUDGETS:
         raise MeasurementError(f"budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
-    if isinstance(epsilons, float | int) or not len(epsilons):
-        raise MeasurementError(f"epsilons must be a list of bounds in nats, such as [1.0], got {epsilons!r}")
-    for epsilon in epsilons:
-        if not (math.isfinite(epsilon) and epsilon > 0):
-            raise MeasurementError(f"epsilon must be finite and above 0 nats, got {epsilon}")
+    check_epsilons(epsilons)

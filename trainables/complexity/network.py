@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,15 @@ def check_measurable(parameters: Mapping[str, Tensor]) -> None:
                 f"all weights must be finite, got {count} NaN or infinite of {tensor.numel()} in {name!r}; "
                 "a diverged network has no complexity"
             )
+
+
+def check_epsilons(epsilons: Sequence[float]) -> None:
+    """Raise MeasurementError where these are no distortion bounds."""
+    if isinstance(epsilons, float | int) or not len(epsilons):
+        raise MeasurementError(f"epsilons must be a list of bounds in nats, such as [1.0], got {epsilons!r}")
+    for epsilon in epsilons:
+        if not (math.isfinite(epsilon) and epsilon > 0):
+            raise MeasurementError(f"epsilon must be finite and above 0 nats, got {epsilon}")
 
 
 def signature(parameters: Mapping[str, Tensor]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from torch import Tensor
 from trainables.complexity.codes import Code, Direct, Zeros
 from trainables.complexity.curvature import increases
 from trainables.complexity.losses import Loss, base_losses, training_objective
-from trainables.complexity.network import Network, check_measurable, tensors
+from trainables.complexity.network import Network, check_epsilons, check_measurable, tensors
 from trainables.complexity.objective import Objective
 from trainables.complexity.pieces import Piece
 from trainables.complexity.prices import PRICES_PER_OCTAVE
@@ -89,7 +88,7 @@ def describe_task(
         MeasurementError: a network, loss, epsilon or budget for which there is no description.
     """
     steps = _steps(budget)
-    _check(epsilons)
+    check_epsilons(epsilons)
     parameters = tensors(network)
     check_measurable(parameters)
     objective = training_objective(network, loss, inputs, targets)
@@ -196,11 +195,3 @@ def _steps(budget: str | int) -> int:
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 0:
         raise MeasurementError(f"budget must be a number of steps or one of {', '.join(BUDGETS)}, got {budget!r}")
     return budget
-
-
-def _check(epsilons: Sequence[float]) -> None:
-    if isinstance(epsilons, float | int) or not len(epsilons):
-        raise MeasurementError(f"epsilons must be a list of bounds in nats, such as [1.0], got {epsilons!r}")
-    for epsilon in epsilons:
-        if not (math.isfinite(epsilon) and epsilon > 0):
-            raise MeasurementError(f"epsilon must be finite and above 0 nats, got {epsilon}")
