@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,18 +21,13 @@ from pathlib import Path
 
 import torch
 
-from analysis.bounds import (
-    DELTA,
-    architecture_bits,
-    chance_error,
-    lookup_table_bits,
-    stream_bits,
-    unseen_error_bound,
-)
+from analysis.bounds import DELTA, chance_error
+from sweep.error_bounds import error_bounds
 from trainables import ModelConfig, TaskConfig, TrialConfig, load_network, save_network, train, trained_network
 from trainables.description.describing import BUDGETS
+from trainables.evaluate import Scores
 from trainables.network_description import describe_network_task
-from trainables.network_measurement import measure_network, scores
+from trainables.network_measurement import classes_and_replaced_labels, measure_network, scores
 from trainables.networks import LoadedNetwork
 
 #: Small networks that still generalise soon: what is not there need not be described as missing.
@@ -81,32 +77,33 @@ def trained(modulus: int, data_fraction: float, seed: int) -> LoadedNetwork:
 
 
 def rows(network: LoadedNetwork, epsilons: Sequence[float], steps: int, output: Path | None) -> Iterator[Row]:
-    model, trained_on = network.model, len(network.train)
-    examples = trained_on + len(network.validation)
-    told = float(architecture_bits(model.width, model.depth, model.heads, model.hidden))
-
-    def row(code: str, epsilon: float, stream: bytes, accuracies: tuple[float, float], seconds: float) -> Row:
+    def row(code: str, epsilon: float, stream: bytes, decoded: Scores, seconds: float) -> Row:
         if output is not None:
             (output / f"{code}-{epsilon:g}.bitstream".replace(" ", "-")).write_bytes(stream)
-        bits = float(stream_bits(len(stream), told))
-        errors = round((1 - accuracies[0]) * trained_on)
-        bound = float(unseen_error_bound(bits, errors, trained_on, examples))
-        return Row(code, epsilon, len(stream), bits, errors, bound, 1 - accuracies[1], seconds)
+        found = error_bounds(network, len(stream), decoded)
+        return Row(
+            code,
+            epsilon,
+            len(stream),
+            found["code_bits"],
+            round(found["training_errors"]),
+            found["unseen_error_bound"],
+            found["unseen_error"],
+            seconds,
+        )
 
     for epsilon in epsilons:
         started = time.process_time()
         (task,) = describe_network_task(network, [epsilon], steps=steps)
-        accuracies = task.scores.train_accuracy, task.scores.val_accuracy
-        yield row("task description", epsilon, task.result.bitstream, accuracies, time.process_time() - started)
+        yield row("task description", epsilon, task.result.bitstream, task.scores, time.process_time() - started)
     for epsilon in epsilons:
         started = time.process_time()
         (own,) = measure_network(network, [epsilon], "thorough")
-        accuracies = own.scores.train_accuracy, own.scores.val_accuracy
-        yield row("complexity", epsilon, own.result.bitstream, accuracies, time.process_time() - started)
-    classes = network.table().classes
-    bits = float(lookup_table_bits(trained_on, classes))
-    bound = float(unseen_error_bound(bits, 0, trained_on, examples))
-    yield Row("look-up table", None, -(-int(bits) // 8), bits, 0, bound, float(chance_error(classes)), 0.0)
+        yield row("complexity", epsilon, own.result.bitstream, own.scores, time.process_time() - started)
+    # The same beside every stream.
+    found = error_bounds(network, 1, scores(network, network.parameters))
+    bits, bound = found["lookup_table_bits"], found["lookup_table_error_bound"]
+    yield Row("look-up table", None, math.ceil(bits / 8), bits, 0, bound, found["chance_error"], 0.0)
 
 
 def table(found: Sequence[Row]) -> str:
@@ -150,11 +147,12 @@ def main() -> None:
         arguments.output.mkdir(parents=True, exist_ok=True)
         save_network(network, arguments.output / "network.safetensors")
     own = scores(network, network.parameters)
+    classes, _ = classes_and_replaced_labels(network)
     about = {
-        "classes": network.table().classes,
+        "classes": classes,
         "training_examples": len(network.train),
         "unseen_examples": len(network.validation),
-        "chance_error": float(chance_error(network.table().classes)),
+        "chance_error": float(chance_error(classes)),
         "train_accuracy": own.train_accuracy,
         "val_accuracy": own.val_accuracy,
         "delta": DELTA,
