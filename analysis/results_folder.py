@@ -80,7 +80,13 @@ class CohortFile:
 
 
 #: Fields of a configuration whose column has another name than the field.
-_COLUMN_OF = {"task.family": "task_family", "model.kind": "model_kind", "steps": "budget_steps"}
+_COLUMN_OF = {
+    "task.family": "task_family",
+    "task.source": "task_source",
+    "model.kind": "model_kind",
+    "model.source": "model_source",
+    "steps": "budget_steps",
+}
 
 
 #: Fields that hold a number or a word; their column holds words.

@@ -31,13 +31,16 @@ _STEP = Column("step", _INT, "step", "optimiser updates done")
 #: What a trial's settings look like, flattened; these columns stand in `trials` and are joined to rows by `load`.
 SETTINGS: tuple[Column, ...] = (
     Column("task_family", _ID, "-", "task family, e.g. addition"),
+    Column("task_source", _ID, "-", "of a registered task, the hash of its source", True),
     Column("modulus", _INT, "-", "modulus of the arithmetic"),
-    Column("model_kind", _ID, "-", "transformer or mlp"),
+    Column("model_kind", _ID, "-", "transformer, mlp or a registered network"),
+    Column("model_source", _ID, "-", "of a registered network, the hash of its source", True),
     Column("width", _INT, "-", "width of embeddings and residual stream"),
     Column("layers", _INT, "-", "number of layers"),
     Column("heads", _INT, "-", "attention heads"),
     Column("hidden_width", _INT, "-", "width of hidden layers"),
     Column("attention", _ID, "-", "softmax, or sum (the paper's public code)"),
+    Column("initial_scale", _FLOAT, "-", "what the initial weights were multiplied by"),
     Column("data_fraction", _FLOAT, "share", "share of all examples that is trained on"),
     Column("label_noise", _FLOAT, "share", "share of training labels replaced"),
     Column("weight_decay", _FLOAT, "-", "decoupled weight decay of AdamW"),

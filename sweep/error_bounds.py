@@ -18,7 +18,7 @@ def error_bounds(
     """What `analysis.network_bounds` says of a stream.
 
     Args:
-        loaded: the network whose sequences were trained on, drawn evenly from all it has.
+        loaded: the network whose examples were trained on, drawn evenly from all it has.
         stream_bytes: length of the stream.
         decoded: what the network it decodes to gets right.
         delta: probability that the bounds do not hold.
@@ -26,9 +26,6 @@ def error_bounds(
     Raises:
         AnalysisError: delta is no probability.
     """
-    from trainables.network_measurement import classes_and_replaced_labels
-
-    classes, replaced = classes_and_replaced_labels(loaded)
     model = loaded.model
     found = network_bounds(
         complexity_bytes=stream_bytes,
@@ -36,8 +33,8 @@ def error_bounds(
         val_accuracy=decoded.val_accuracy,
         training_examples=len(loaded.train),
         validation_examples=len(loaded.validation),
-        classes=classes,
-        replaced_labels=replaced,
+        classes=loaded.classes,
+        replaced_labels=loaded.replaced_labels,
         told_bits=architecture_bits(
             model.width, model.depth, model.heads if model.kind == "transformer" else 1, model.hidden
         ),

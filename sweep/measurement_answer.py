@@ -42,7 +42,7 @@ def answer(
 
 def doubt(loaded: LoadedNetwork, train_loss: float) -> str | None:
     """Why the numbers may be those of another function than the one that was trained, if they may."""
-    classes = loaded.table().classes
+    classes = loaded.classes
     if loaded.model.kind != "transformer" or train_loss <= NEARLY_GUESSING * math.log(classes):
         return None
     return (

@@ -39,7 +39,7 @@ class TaskAxes(Part):
     """Which data set; see `trainables.config.TaskConfig`."""
 
     family: Axis[Text] = default_of(TaskConfig, "family")
-    """Name of a task family, see `trainables.tasks.FAMILIES`."""
+    """Name of a task family, see `trainables.families.FAMILIES`, or of one that an imported module registers."""
     modulus: Axis[Whole] = default_of(TaskConfig, "modulus")
     """Modulus of the arithmetic."""
 
@@ -47,8 +47,8 @@ class TaskAxes(Part):
 class ModelAxes(Part):
     """Which network; see `trainables.config.ModelConfig`."""
 
-    kind: Axis[Literal["transformer", "mlp"]] = default_of(ModelConfig, "kind")
-    """Kind of network."""
+    kind: Axis[Text] = default_of(ModelConfig, "kind")
+    """transformer, mlp, or the name of a network that an imported module registers."""
     width: Axis[Whole] = default_of(ModelConfig, "width")
     """Width of embeddings and residual stream."""
     layers: Axis[Whole | None] = default_of(ModelConfig, "layers")
@@ -59,6 +59,8 @@ class ModelAxes(Part):
     """Width of hidden layers; empty: 4 x width."""
     attention: Axis[Literal["softmax", "sum"]] = default_of(ModelConfig, "attention")
     """`sum` is the attention of the paper's public code."""
+    initial_scale: Axis[Number] = default_of(ModelConfig, "initial_scale")
+    """What the initial weights are multiplied by."""
 
 
 class TrialAxes(Part):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sweep.errors import SweepError
@@ -11,7 +10,7 @@ from trainables.config import TrialConfig
 from trainables.measuring import MeasuringConfig, evaluated_steps, measured_steps
 
 if TYPE_CHECKING:
-    from trainables.tasks import Task
+    from trainables.architecture import Architecture
 
 # What things cost in the operations that one CPU core does meanwhile in a large matrix product, fitted to what
 # benchmarks/estimates.py takes, so that a trial's operations over that rate are its seconds.
@@ -22,6 +21,8 @@ VALUE_FLOPS = 940
 """All that is done with one value between two matrices, forwards and backwards, except products."""
 LAYER_FLOPS = {"transformer": 40e6, "mlp": 6e6}
 """What a layer's step costs beside its arithmetic: calling its operations, with 8 lanes in company."""
+OWN_LAYER_FLOPS = 6e6
+"""The same of a module of a registered network."""
 DECOMPOSITION_FLOPS = 7_500
 """Decomposing a matrix of sides k <= m, in units of k m, ..."""
 LARGE_DECOMPOSITION_FLOPS = 40
@@ -44,22 +45,6 @@ LANES_ON_A_GPU = 256
 """More lanes than this no longer fill a GPU better."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Arithmetic:
-    """Of one network. Only the last position of a sequence counts, except in the layers before the last."""
-
-    weights: int
-    """Of all matrices, whether an example meets them or not."""
-    products: int
-    """Multiplications of a pass forward, an example."""
-    sides: float
-    """Of each matrix the geometric mean of its two, added up."""
-    values: float
-    """The same with each layer's as often as an example passes it: values between matrices, an example."""
-    decomposition: float
-    """FLOPs to decompose all matrices."""
-
-
 def trial_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
     """What a trial that uses its whole budget costs: training, evaluating, measuring.
 
@@ -67,13 +52,17 @@ def trial_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
     and example, one backward twice that.
     """
     from trainables.lanes import effective_batch_size
-    from trainables.tasks import build_task
 
-    arithmetic = _arithmetic(trial, build_task(trial.task))
-    example = PRODUCTS * 6 * arithmetic.products + VALUE_FLOPS * arithmetic.values
-    step = LAYER_FLOPS[trial.model.kind] * trial.model.depth + example * effective_batch_size(trial)
+    architecture, matrices = _network(trial)
+    example = PRODUCTS * 6 * architecture.products() + VALUE_FLOPS * architecture.values()
+    layer = LAYER_FLOPS.get(trial.model.kind, OWN_LAYER_FLOPS)
+    step = layer * architecture.layers + example * effective_batch_size(trial)
     if trial.spectral_entropy_weight > 0:
-        step += arithmetic.decomposition / trial.spectral_every
+        decomposition = sum(
+            rows * columns * max(DECOMPOSITION_FLOPS, LARGE_DECOMPOSITION_FLOPS * min(rows, columns))
+            for rows, columns in matrices
+        )
+        step += decomposition / trial.spectral_every
     return trial.steps * step + watching_flops(trial, measuring)
 
 
@@ -82,42 +71,30 @@ def watching_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
     from trainables.tasks import build_task
     from trainables.tasks.split import training_size
 
-    task = build_task(trial.task)
-    arithmetic = _arithmetic(trial, task)
-    evaluation = (
-        EVALUATION_FLOPS
-        + EVALUATION_FLOPS_A_WEIGHT * arithmetic.weights
-        + EVALUATION_PASSES * 2 * arithmetic.products * task.examples
-    )
+    examples = build_task(trial.task).examples
+    architecture, matrices = _network(trial)
+    weights = sum(rows * columns for rows, columns in matrices)
+    sides = sum(math.sqrt(rows * columns) for rows, columns in matrices)
+    passed = 2 * architecture.products()
+    evaluation = EVALUATION_FLOPS + EVALUATION_FLOPS_A_WEIGHT * weights + EVALUATION_PASSES * passed * examples
     measurement = (
         MEASUREMENT_FLOPS
-        + MEASUREMENT_FLOPS_A_WEIGHT * arithmetic.weights
-        + MEASUREMENT_FLOPS_A_VALUE * arithmetic.sides
-        + MEASUREMENT_PASSES * 2 * arithmetic.products * training_size(task.examples, trial.data_fraction)
+        + MEASUREMENT_FLOPS_A_WEIGHT * weights
+        + MEASUREMENT_FLOPS_A_VALUE * sides
+        + MEASUREMENT_PASSES * passed * training_size(examples, trial.data_fraction)
     )
     evaluations, measurements = (len(f(measuring, trial.steps)) for f in (evaluated_steps, measured_steps))
     return evaluations * evaluation + measurements * measurement * len(measuring.epsilons)
 
 
-def _arithmetic(trial: TrialConfig, task: Task) -> _Arithmetic:
-    from trainables.models import parameter_shapes
+def _network(trial: TrialConfig) -> tuple[Architecture, list[tuple[int, int]]]:
+    """A trial's network, and the rows and columns of its matrices."""
+    from trainables.architecture import architecture_of
+    from trainables.spectral import matrix_sides
+    from trainables.tasks import build_task
 
-    shapes = [shape for shape in parameter_shapes(task, trial.model).values() if len(shape) == 2]
-    weights = sum(rows * columns for rows, columns in shapes)
-    sides = sum(math.sqrt(rows * columns) for rows, columns in shapes)
-    often = 1.0
-    if trial.model.kind == "transformer":
-        often += (task.positions - 1) * (trial.model.depth - 1) / trial.model.depth
-    return _Arithmetic(
-        weights=weights,
-        products=round(often * weights),
-        sides=sides,
-        values=often * sides,
-        decomposition=sum(
-            rows * columns * max(DECOMPOSITION_FLOPS, LARGE_DECOMPOSITION_FLOPS * min(rows, columns))
-            for rows, columns in shapes
-        ),
-    )
+    architecture = architecture_of(build_task(trial.task), trial.model)
+    return architecture, list(matrix_sides(architecture.shapes).values())
 
 
 def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, memory_bytes: float) -> int:

@@ -46,8 +46,10 @@ if TYPE_CHECKING:
         to_safetensors,
         trained_network,
     )
+    from trainables.registry import register_model, register_task
     from trainables.spectral import spectrum
-    from trainables.tasks import FAMILIES, Split, Task, build_task, split
+    from trainables.tasks import FAMILIES, Split, Task, build_task
+    from trainables.tasks.split import split
 
 _MODULES = {
     "complexity": ("METHOD", "ComplexityResult", "decode", "measure"),
@@ -83,6 +85,7 @@ _MODULES = {
         "to_safetensors",
         "trained_network",
     ),
+    "registry": ("register_model", "register_task"),
     "spectral": ("spectrum",),
     "tasks": ("FAMILIES", "Split", "Task", "build_task", "split"),
 }
@@ -128,6 +131,8 @@ __all__ = [  # noqa: RUF022 (grouped as imported above)
     "save_network",
     "to_safetensors",
     "trained_network",
+    "register_model",
+    "register_task",
     "spectrum",
     "FAMILIES",
     "Split",

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal
 
+from trainables import registry
 from trainables.errors import ConfigError
+from trainables.families import BUILT_IN_KINDS
 from trainables.measuring import BLOCK_STEPS, whole_blocks
 
-ModelKind = Literal["transformer", "mlp"]
 Attention = Literal["softmax", "sum"]
 SpectralStart = int | Literal["at_decline"]
 
@@ -43,8 +44,13 @@ class TaskConfig:
     """Name of a task family, see `trainables.tasks.FAMILIES`."""
     modulus: int = 113
     """Modulus p of the arithmetic; any integer >= 2 (division then uses invertible divisors only)."""
+    source: str | None = None
+    """Of a registered family, the hash of its source; filled in where the family is known here."""
 
     def __post_init__(self) -> None:
+        own = registry.TASKS.get(self.family) if self.source is None else None
+        if own is not None:
+            object.__setattr__(self, "source", own.source)
         _require(self.modulus >= 2, f"task.modulus must be at least 2, got {self.modulus}")
 
 
@@ -52,7 +58,9 @@ class TaskConfig:
 class ModelConfig:
     """Which network; the defaults are the paper's (arXiv 2412.09810, section 4)."""
 
-    kind: ModelKind = "transformer"
+    kind: str = "transformer"
+    """`transformer`, `mlp`, or the name of a registered network, for which widths, layers and heads mean what it
+    makes of them."""
     width: int = 128
     """Width of the embeddings and of the residual stream."""
     layers: int | None = None
@@ -63,12 +71,21 @@ class ModelConfig:
     """Width of the hidden layers of the MLP (of the feed-forward part); by default 4 x width."""
     attention: Attention = "softmax"
     """`sum` is the paper's public code, whose attention output is the plain sum of the values."""
+    initial_scale: float = 1.0
+    """What the initial weights with two axes and more are multiplied by; large ones delay generalisation (Omnigrok,
+    arXiv 2210.01117)."""
+    source: str | None = None
+    """Of a registered network, the hash of its source; filled in where the network is known here."""
 
     def __post_init__(self) -> None:
-        _require(self.kind in ("transformer", "mlp"), f"model.kind must be transformer or mlp, got {self.kind!r}")
+        if self.kind not in BUILT_IN_KINDS and self.source is None:
+            own = registry.MODELS.get(self.kind)
+            if own is None:
+                raise registry.MODELS.unknown(self.kind)
+            object.__setattr__(self, "source", own.source)
         _require(self.width >= 1, f"model.width must be at least 1, got {self.width}")
         if self.layers is None:
-            object.__setattr__(self, "layers", 1 if self.kind == "transformer" else 3)
+            object.__setattr__(self, "layers", 3 if self.kind == "mlp" else 1)
         if self.hidden_width is None:
             object.__setattr__(self, "hidden_width", 4 * self.width)
         _require(self.depth >= 1, f"model.layers must be at least 1, got {self.layers}")
@@ -76,6 +93,10 @@ class ModelConfig:
         _require(
             self.attention in ("softmax", "sum"),
             f"model.attention must be softmax or sum, got {self.attention!r}",
+        )
+        _require(
+            math.isfinite(self.initial_scale) and self.initial_scale > 0,
+            f"model.initial_scale must be finite and above 0, got {self.initial_scale}",
         )
         if self.kind == "transformer":
             _require(
@@ -219,9 +240,16 @@ def _trial_id(trial: TrialConfig) -> str:
 
 def identity(trial: TrialConfig) -> dict[str, str]:
     """What the id is a hash of: dotted field name -> canonical text, defaults left out."""
-    default_model = ModelConfig(kind=trial.model.kind, width=trial.model.width, heads=trial.model.heads)
+    model = trial.model
+    # A source is never a default: neither what a registered name stands for.
+    default_model = ModelConfig(kind=model.kind, width=model.width, heads=model.heads, source="")
     defaults = {**_flat(TrialConfig(task=TaskConfig(), model=default_model)), "model.kind": "transformer"}
-    defaults |= {"model.width": ModelConfig().width, "model.heads": ModelConfig().heads}
+    defaults |= {
+        "task.source": None,
+        "model.source": None,
+        "model.width": ModelConfig().width,
+        "model.heads": ModelConfig().heads,
+    }
     return {
         name: _canonical(value)
         for name, value in _flat(trial).items()

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from trainables.architecture import Architecture
 from trainables.complexity.measuring import measure_lanes
 from trainables.complexity.objective import CHUNK_EXAMPLES, ClassificationObjective
 from trainables.complexity.result import METHOD, ComplexityResult
-from trainables.config import ModelConfig, TrialConfig
 from trainables.measurement import ComplexityMeasurement, MatrixMeasurement
 from trainables.measuring import MeasuringConfig
-from trainables.models import forward
 from trainables.sizes import zstd_bytes
-from trainables.spectral import penalty_matrices, spectrum
+from trainables.spectral import matrix_sides, spectrum
 from trainables.tasks import Split, Task
 
 
@@ -56,20 +55,15 @@ class Size:
 
 
 def table_outcomes(
-    model: ModelConfig,
-    parameters: Mapping[str, Tensor],
-    inputs: Tensor,
-    targets: Tensor,
-    question: int | None = None,
+    architecture: Architecture, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy and answer of every example of the table in every lane; the losses are differentiable.
 
     Args:
-        model: which network.
+        architecture: which network.
         parameters: name -> [L, ...], L >= 2 where bits shall not depend on L.
-        inputs: [N, T] tokens, the same for all lanes.
+        inputs: [N, ...], the same for all lanes.
         targets: [L, N] labels.
-        question: as for `forward`.
 
     Returns:
         Losses [L, N] in nats and classes answered [L, N] (int64), on the parameters' device.
@@ -77,7 +71,7 @@ def table_outcomes(
     losses, answers = [], []
     for first in range(0, len(inputs), CHUNK_EXAMPLES):
         labels = targets[:, first : first + CHUNK_EXAMPLES]
-        logits = forward(model, parameters, inputs[first : first + CHUNK_EXAMPLES], question)
+        logits = architecture.forward(parameters, inputs[first : first + CHUNK_EXAMPLES])
         losses.append(
             functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(labels.shape)
         )
@@ -122,51 +116,56 @@ def _share(correct: Tensor) -> float:
 def size(network: Mapping[str, Tensor]) -> Size:
     """Norm, spectra and zstd size of one network's weights (on the CPU, no lane axis).
 
-    The means of entropy and rank are over all matrices, unsmoothed; NaN where weights are not finite.
+    The means of entropy and rank are over all matrices, unsmoothed; NaN where weights are not finite, or where
+    there is no matrix.
     """
     matrices = tuple(
-        _matrix(name, network[name]) for name in penalty_matrices({name: w.shape for name, w in network.items()})
+        _matrix(name, network[name].reshape(two))
+        for name, two in matrix_sides({name: weight.shape for name, weight in network.items()}).items()
     )
     return Size(
         l2_norm=math.sqrt(math.fsum(float(weight.double().square().sum()) for weight in network.values()))
         if all(bool(torch.isfinite(weight).all()) for weight in network.values())
         else math.nan,
         zstd_bytes=zstd_bytes(network),
-        spectral_entropy=math.fsum(m.spectral_entropy for m in matrices) / len(matrices),
-        effective_rank=math.fsum(m.effective_rank for m in matrices) / len(matrices),
+        spectral_entropy=_mean([m.spectral_entropy for m in matrices]),
+        effective_rank=_mean([m.effective_rank for m in matrices]),
         matrices=matrices,
     )
 
 
 def complexities(
-    trial: TrialConfig, task: Task, split: Split, network: Mapping[str, Tensor], measuring: MeasuringConfig
+    architecture: Architecture,
+    task: Task,
+    split: Split,
+    network: Mapping[str, Tensor],
+    measuring: MeasuringConfig,
 ) -> tuple[ComplexityMeasurement, ...]:
     """Complexity at every epsilon, primary first, with the accuracies of the decoded networks.
 
     The distortion is that of the full training set with the labels trained on, noisy ones included.
     """
     inputs, labels = task.inputs[split.train], split.targets[split.train]
-    objective = sequence_objective(trial.model, inputs, labels, task.question)
+    objective = objective_of(architecture, inputs, labels)
     lanes = {name: weight[None] for name, weight in network.items()}
     results = [one_lane[0] for one_lane in measure_lanes(lanes, objective, measuring.epsilons)]
-    return tuple(_complexity(trial, task, split, result) for result in results)
+    return tuple(_complexity(architecture, task, split, result) for result in results)
 
 
-def sequence_objective(
-    model: ModelConfig, inputs: Tensor, targets: Tensor, question: int | None, prefix: str = ""
+def objective_of(
+    architecture: Architecture, inputs: Tensor, targets: Tensor, prefix: str = ""
 ) -> ClassificationObjective:
-    """The cross-entropy of one network of a known kind, as the complexity measure sees it.
+    """The cross-entropy of one network, as the complexity measure sees it.
 
     Args:
-        model: which network.
-        inputs: [n, T] tokens.
+        architecture: which network.
+        inputs: [n, ...].
         targets: [n] classes.
-        question: as for `forward`.
         prefix: what the names of the parameters begin with.
     """
 
     def logits(parameters: Mapping[str, Tensor], some: Tensor) -> Tensor:
-        return forward(model, {name.removeprefix(prefix): p for name, p in parameters.items()}, some, question)
+        return architecture.forward({name.removeprefix(prefix): p for name, p in parameters.items()}, some)
 
     return ClassificationObjective(logits, inputs, targets[None])
 
@@ -177,9 +176,11 @@ def description_length_bits(complexity: ComplexityMeasurement, training_examples
 
 
 @torch.no_grad()
-def _complexity(trial: TrialConfig, task: Task, split: Split, result: ComplexityResult) -> ComplexityMeasurement:
+def _complexity(
+    architecture: Architecture, task: Task, split: Split, result: ComplexityResult
+) -> ComplexityMeasurement:
     one_lane = {name: weight[None] for name, weight in result.decoded.items()}
-    losses, answers = table_outcomes(trial.model, one_lane, task.inputs, split.targets[None], task.question)
+    losses, answers = table_outcomes(architecture, one_lane, task.inputs, split.targets[None])
     decoded = scores(losses[0], answers[0], split)
     return ComplexityMeasurement(
         epsilon=result.epsilon,
@@ -192,6 +193,10 @@ def _complexity(trial: TrialConfig, task: Task, split: Split, result: Complexity
         method=METHOD,
         wall_s=result.wall_s,
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
 
 
 def _matrix(name: str, matrix: Tensor) -> MatrixMeasurement:

@@ -20,12 +20,21 @@ from torch import Tensor
 
 from trainables import checkpoint, evaluate
 from trainables.allocator import keep_freed_memory
+from trainables.architecture import architecture_of, initial_weights
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import ConfigError
-from trainables.gradient import loss_gradient, trains_one_by_one
+from trainables.gradient import loss_gradient
 from trainables.graphs import StepGraph, capture_of
 from trainables.layout import Layout
-from trainables.measurement import Declined, Ending, Measurement, TrialEnd, TrialHistory, Watch
+from trainables.measurement import (
+    ComplexityMeasurement,
+    Declined,
+    Ending,
+    Measurement,
+    TrialEnd,
+    TrialHistory,
+    Watch,
+)
 from trainables.measuring import (
     ACCURACY_MOVE,
     BLOCK_STEPS,
@@ -35,7 +44,6 @@ from trainables.measuring import (
     measured_steps,
     whole_blocks,
 )
-from trainables.models import initialise, parameter_shapes
 from trainables.optimiser import LaneSettings, adamw_step
 from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
 from trainables.random import generator
@@ -210,13 +218,13 @@ class LaneRun:
         measuring.check_classes(self._task.classes)
         keep_freed_memory()
 
-        self._layout = Layout(parameter_shapes(self._task, self._model))
+        self._architecture = architecture_of(self._task, self._model)
+        self._layout = Layout(self._architecture.shapes)
         self._inputs = self._task.inputs.to(self._device)
-        self._question, self._fixed_tokens = self._task.question, self._task.fixed_tokens
         self._next_trial = 0
         self._waiting: list[tuple[_Lane, dict[str, Tensor]]] = []
         """Trials that have begun and wait for a lane, the first one first, with their state on the host."""
-        self._one_by_one = trains_one_by_one(self._model, self._batch_size, self._device)
+        self._one_by_one = self._architecture.by_hand(self._batch_size, self._device) is not None
         self._fewest_lanes = 1 if self._one_by_one else _FEWEST_LANES
         self._graph = StepGraph(capture_of(self._device))
         self._allocate()
@@ -366,7 +374,7 @@ class LaneRun:
     def _next_new(self) -> tuple[_Lane, dict[str, Tensor]]:
         """The next trial of the queue and its state before the first step."""
         lane = self._new_lane(self._next_trial)
-        weights = initialise(self._task, self._model, lane.trial.seed)
+        weights = initial_weights(self._architecture, self._model, lane.trial.seed)
         row = self._layout.rows({name: weight[None] for name, weight in weights.items()})[0]
         self._next_trial += 1
         return lane, {"weights": row, "first_moment": row * 0, "second_moment": row * 0}
@@ -479,7 +487,7 @@ class LaneRun:
         weights, batch = self._weights[places], self._ahead.batch
         at = weights + self._ahead.noise.mul_(settings.weight_noise) if self._noisy else weights
         targets = self._targets[places].gather(1, batch)
-        gradient = loss_gradient(self._model, self._layout, at, self._inputs[batch], targets, self._fixed_tokens)
+        gradient = loss_gradient(self._architecture, self._layout, at, self._inputs[batch], targets)
         if penalised:
             self._add_penalty(gradient, at, settings, penalised)
         moments = self._first_moment[places], self._second_moment[places]
@@ -541,9 +549,7 @@ class LaneRun:
             some = places[first : first + together]
             rows = some * _FEWEST_LANES if len(some) < self._fewest_lanes else some
             parameters = self._layout.parameters(self._weights[rows])
-            outcomes = evaluate.table_outcomes(
-                self._model, parameters, self._inputs, self._targets[rows], self._question
-            )
+            outcomes = evaluate.table_outcomes(self._architecture, parameters, self._inputs, self._targets[rows])
             losses.append(outcomes[0][: len(some)])
             answers.append(outcomes[1][: len(some)])
         return torch.cat(losses).cpu(), torch.cat(answers).cpu(), self._weights[places].cpu()
@@ -562,9 +568,11 @@ class LaneRun:
             or lane.accuracy_moved(scores.val_accuracy)
             or lane.in_tail(scores.val_accuracy, self._grokked_at)
         )
-        complexities = (
-            evaluate.complexities(lane.trial, self._task, lane.split, network, self._measuring) if measured else ()
-        )
+        complexities: tuple[ComplexityMeasurement, ...] = ()
+        if measured:
+            complexities = evaluate.complexities(
+                self._architecture, self._task, lane.split, network, self._measuring
+            )
         lane.measure_wall_s += time.perf_counter() - started
         measurement = Measurement(
             trial_id=lane.trial_id,

@@ -10,13 +10,12 @@ import math
 
 import torch
 
+from trainables.architecture import architecture_of
 from trainables.complexity.objective import CHUNK_EXAMPLES
-from trainables.config import ModelConfig, TrialConfig
-from trainables.gradient import trains_one_by_one
+from trainables.config import TrialConfig
 from trainables.lanes import EVALUATED_LANES, effective_batch_size
-from trainables.models import parameter_shapes
 from trainables.step_inputs import held_steps
-from trainables.tasks import Task, build_task
+from trainables.tasks import build_task
 from trainables.tasks.split import training_size
 
 PROCESS_BYTES = 300 * 2**20
@@ -48,14 +47,15 @@ def run_bytes(trial: TrialConfig, lanes: int, device: str = "cpu") -> int:
     """
     task, batch_size = build_task(trial.task), effective_batch_size(trial)
     on_cpu = device == "cpu"
-    together = 1 if trains_one_by_one(trial.model, batch_size, torch.device(device)) else lanes
-    weights = sum(math.prod(shape) for shape in parameter_shapes(task, trial.model).values())
+    architecture = architecture_of(task, trial.model)
+    together = lanes if architecture.by_hand(batch_size, torch.device(device)) is None else 1
+    weights = sum(math.prod(shape) for shape in architecture.shapes.values())
     copies = _COPIES_OF_WEIGHTS
     copies += _COPIES_WITH_PENALTY if trial.spectral_entropy_weight > 0 else 0
     copies += _COPIES_WITH_NOISE if trial.weight_noise > 0 else 0
     noise = together * weights * held_steps(together * weights) if trial.weight_noise > 0 else 0
 
-    kept = _kept_floats(task, trial.model)
+    kept = architecture.kept_floats()
     training = _BACKWARD * kept * batch_size * together
     evaluating = kept * min(CHUNK_EXAMPLES, task.examples) * min(together, EVALUATED_LANES)
     # Complexity is measured on the CPU, one network at a time and on its whole training set.
@@ -81,19 +81,3 @@ def lanes_within(trial: TrialConfig, memory_bytes: float, device: str = "cpu") -
         middle = (fits + too_many) // 2
         fits, too_many = (middle, too_many) if run_bytes(trial, middle, device) <= memory_bytes else (fits, middle)
     return fits
-
-
-def _kept_floats(task: Task, model: ModelConfig) -> int:
-    """Floats for each example that a pass forward keeps for the one backward."""
-    positions, width, hidden = task.positions, model.width, model.hidden
-    if model.kind == "mlp":
-        return 2 * positions * width + 3 * model.depth * hidden + 3 * task.classes
-    floats = 3 * task.classes
-    for layer in range(model.depth):
-        queried = 1 if layer == model.depth - 1 else positions
-        floats += queried * (10 * width + 4 * hidden)
-        if model.depth == 1 and task.question is not None and model.attention == "softmax":
-            floats += width + 6 * model.heads * positions
-        else:
-            floats += (4 + 2 * queried) * positions * width
-    return floats

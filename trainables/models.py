@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from trainables.config import ModelConfig
+from trainables.errors import ConfigError
 from trainables.layer_tail import PARAMETERS as TAIL_PARAMETERS
 from trainables.layer_tail import layer_tail
 from trainables.operations import attend_entries, dense, look_up
@@ -29,9 +30,20 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def parameter_shapes(task: Task, config: ModelConfig) -> Shapes:
-    """Name -> shape without lane axis. Kernels are [inputs, outputs]; names are those of the paper's code."""
+    """Name -> shape without lane axis. Kernels are [inputs, outputs]; names are those of the paper's code.
+
+    Features, where a task has no tokens, enter the first layer of an MLP as they are.
+
+    Raises:
+        ConfigError: a transformer for features.
+    """
     width, hidden = config.width, config.hidden
-    shapes: Shapes = {"embedding/embedding": (task.vocabulary, width)}
+    shapes: Shapes = {}
+    if task.vocabulary is not None:
+        shapes["embedding/embedding"] = (task.vocabulary, width)
+    elif config.kind == "transformer":
+        raise ConfigError(f"model.kind must be mlp for {task.name}, whose inputs are no tokens, got transformer")
+    entering = task.positions * (1 if task.vocabulary is None else width)
 
     def dense(name: str, inputs: int, outputs: int) -> None:
         shapes[f"{name}/kernel"] = (inputs, outputs)
@@ -54,7 +66,7 @@ def parameter_shapes(task: Task, config: ModelConfig) -> Shapes:
         dense("output_layer", width, task.classes)
     else:
         for layer in range(config.depth):
-            dense(f"mlp_layers_{layer}", task.positions * width if layer == 0 else hidden, hidden)
+            dense(f"mlp_layers_{layer}", entering if layer == 0 else hidden, hidden)
         dense("output_layer", hidden, task.classes)
     return shapes
 
@@ -87,7 +99,8 @@ def forward(
     Args:
         config: which network.
         parameters: name -> [L, ...].
-        inputs: tokens [L, n, T], or [n, T] for the same examples in every lane.
+        inputs: tokens [L, n, T], or [n, T] for the same examples in every lane; of a task without tokens features
+            [L, n, F] or [n, F].
         question: the token at the last position, if all examples have the same one there; saves time.
 
     Returns:
@@ -99,8 +112,12 @@ def forward(
 
 
 def _mlp(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    """Embeddings of all positions side by side, then layers with ReLU, then the output layer."""
-    x = look_up(parameters["embedding/embedding"], inputs).flatten(2)
+    """Embeddings of all positions side by side, or features, then layers with ReLU, then the output layer."""
+    embedding = parameters.get("embedding/embedding")
+    if embedding is not None:
+        x = look_up(embedding, inputs).flatten(2)
+    else:
+        x = inputs.expand(len(parameters["output_layer/bias"]), -1, -1)
     for layer in range(config.depth):
         x = torch.relu(_dense(parameters, f"mlp_layers_{layer}", x))
     return _dense(parameters, "output_layer", x)

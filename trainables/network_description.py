@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trainables.description.describing import BUDGETS, Progress, describe_objective
 from trainables.description.result import DescriptionResult
-from trainables.evaluate import Scores, sequence_objective
+from trainables.evaluate import Scores, objective_of
 from trainables.network_measurement import scores
 from trainables.networks import LoadedNetwork
 
@@ -29,7 +29,7 @@ def describe_network_task(
     seed: int = 0,
     watch: Callable[[Progress], object] | None = None,
 ) -> list[DescribedTask]:
-    """Describe the task of a network at every epsilon, on all its training sequences.
+    """Describe the task of a network at every epsilon, on all its training examples.
 
     Args:
         network: out of a file, or of a trial; where training begins.
@@ -41,7 +41,6 @@ def describe_network_task(
     Raises:
         MeasurementError: a network or epsilon for which there is no description.
     """
-    inputs, targets = network.train[:, :-1], network.train[:, -1]
-    objective = sequence_objective(network.model, inputs, targets, network.table().question)
+    objective = objective_of(network.architecture, network.train.inputs, network.train.targets)
     results = describe_objective(network.parameters, objective, epsilons, steps=steps, seed=seed, watch=watch)
     return [DescribedTask(result, scores(network, result.decoded)) for result in results]

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,65 +20,93 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from trainables.architecture import Architecture, architecture_of
 from trainables.config import Attention, ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
 from trainables.evaluate import table_outcomes
-from trainables.models import parameter_shapes
 from trainables.tasks import Task, build_task, split
 from trainables.tasks.modular import OPERATIONS
 
 Read = TypeVar("Read")
 
+_NUMBERS = ("classes", "vocabulary", "replaced_labels")
+
 _NPZ_PREFIX = "params/params/"
-_SEQUENCES = ("train", "validation")
+_EXAMPLES = ("train_inputs", "train_targets", "validation_inputs", "validation_targets")
 
 #: With the wrong attention a network is about at chance, which so many examples show.
 _ENOUGH_TO_TELL = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Inputs and the labels that go with them."""
+
+    inputs: Tensor
+    """[n, T] int64 tokens, or [n, ...] float32 features."""
+    targets: Tensor
+    """[n] int64 classes."""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def first(self, count: int) -> Examples:
+        """The first so many of them."""
+        return Examples(self.inputs[:count], self.targets[:count])
+
+
+@dataclass(frozen=True, eq=False)
 class LoadedNetwork:
     """A trained network and the examples it was trained on."""
 
     parameters: dict[str, Tensor]
-    """name -> float32 weights on the CPU, without lane axis; what `trainables.models.forward` takes one lane of."""
-    train: Tensor
-    """[n, T + 1] int64: training sequences, the right class last."""
-    validation: Tensor
-    """[m, T + 1] int64: validation sequences, the right class last."""
+    """name -> float32 weights on the CPU, without lane axis; what `Architecture.forward` takes one lane of."""
+    train: Examples
+    """With the labels that were trained on."""
+    validation: Examples
     model: ModelConfig
     task: TaskConfig | None
-    """None where the sequences are of no known family."""
+    """None where the examples are of no known family."""
+    classes: int
+    vocabulary: int | None
+    """Number of tokens; None where inputs are features."""
     prefix: str = ""
     """What the names of `parameters` begin with in the file."""
+    replaced_labels: int = 0
+    """Training examples whose label is wrong on purpose."""
 
-    def outcomes(self, parameters: Mapping[str, Tensor], sequences: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses [n] in nats and correctness [n] (bool) of these parameters on sequences [n, T + 1].
+    @cached_property
+    def table(self) -> Task:
+        """All examples, training before validation, as the table of a task."""
+        return Task(
+            name="examples of a file",
+            inputs=torch.cat([self.train.inputs, self.validation.inputs]),
+            targets=torch.cat([self.train.targets, self.validation.targets]),
+            classes=self.classes,
+            vocabulary=self.vocabulary,
+        )
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network as functions of its parameters."""
+        return architecture_of(self.table, self.model)
+
+    def outcomes(self, parameters: Mapping[str, Tensor], examples: Examples) -> tuple[Tensor, Tensor]:
+        """Losses [n] in nats and correctness [n] (bool) of these parameters on n examples.
 
         The parameters are named as in `parameters`; the losses are differentiable in them.
         """
         lanes = {name: weight[None] for name, weight in parameters.items()}
-        inputs, targets = sequences[:, :-1], sequences[:, -1]
-        losses, answers = table_outcomes(self.model, lanes, inputs, targets[None], self.table().question)
-        return losses[0], answers[0] == targets
+        losses, answers = table_outcomes(self.architecture, lanes, examples.inputs, examples.targets[None])
+        return losses[0], answers[0] == examples.targets
 
     def specification(self) -> dict[str, str]:
-        """Model and task, each as JSON."""
+        """All but the tensors, each field as JSON."""
         return {
             "model": json.dumps(dataclasses.asdict(self.model)),
             "task": json.dumps(None if self.task is None else dataclasses.asdict(self.task)),
+            **{name: json.dumps(getattr(self, name)) for name in _NUMBERS},
         }
-
-    def table(self) -> Task:
-        """All sequences, training before validation, as the table of a task."""
-        sequences = torch.cat([self.train, self.validation])
-        return Task(
-            name="sequences of a file",
-            inputs=sequences[:, :-1],
-            targets=sequences[:, -1],
-            classes=self.parameters["output_layer/bias"].shape[0],
-            vocabulary=self.parameters["embedding/embedding"].shape[0],
-        )
 
 
 def load_network(path: str | Path) -> LoadedNetwork:
@@ -95,15 +124,26 @@ def load_network(path: str | Path) -> LoadedNetwork:
 
 
 def trained_network(trial: TrialConfig, parameters: dict[str, Tensor]) -> LoadedNetwork:
-    """The network of a trial with the sequences it was trained on, their noisy labels included."""
+    """The network of a trial with the examples it was trained on, their noisy labels included."""
     task = build_task(trial.task)
     parts = split(task, trial.data_fraction, trial.label_noise, trial.seed)
-    table = torch.cat([task.inputs, parts.targets[:, None]], 1)
-    return LoadedNetwork(parameters, table[parts.train], table[parts.validation], trial.model, trial.task)
+    train, validation = (
+        Examples(task.inputs[part], parts.targets[part]) for part in (parts.train, parts.validation)
+    )
+    return LoadedNetwork(
+        parameters,
+        train,
+        validation,
+        model=trial.model,
+        task=trial.task,
+        classes=task.classes,
+        vocabulary=task.vocabulary,
+        replaced_labels=int(parts.corrupted.sum()),
+    )
 
 
 def read_parameters(path: str | Path) -> dict[str, Tensor]:
-    """The parameters of a network file under the names they have there, sequences left out.
+    """The parameters of a network file under the names they have there, examples left out.
 
     Raises:
         ConfigError: neither an .npz nor a .safetensors file, or without parameters.
@@ -118,7 +158,7 @@ def read_parameters(path: str | Path) -> dict[str, Tensor]:
 
 
 def save_network(network: LoadedNetwork, path: str | Path) -> None:
-    """Write a network as .safetensors, its configuration and sequences with it.
+    """Write a network as .safetensors, its configuration and examples with it.
 
     Raises:
         ConfigError: the path does not end in .safetensors.
@@ -126,7 +166,9 @@ def save_network(network: LoadedNetwork, path: str | Path) -> None:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ConfigError(f"a network is written as .safetensors, got {path.name!r}; change the ending")
-    tensors = {**network.parameters, "train": network.train, "validation": network.validation}
+    parts = (network.train, network.validation)
+    examples = [tensor for part in parts for tensor in (part.inputs, part.targets)]
+    tensors = {**network.parameters, **dict(zip(_EXAMPLES, examples, strict=True))}
     path.write_bytes(to_safetensors(tensors, network.specification()))
 
 
@@ -161,7 +203,7 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Read]]) -> Read:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(
-            f"{path} must hold a network with its training and validation sequences, and does not "
+            f"{path} must hold a network with its training and validation examples, and does not "
             f"({type(error).__name__}: {error})"
         ) from error
 
@@ -187,7 +229,18 @@ def _load_npz(path: Path) -> LoadedNetwork:
         heads=math.gcd(width, ModelConfig().heads),
         hidden_width=parameters[first].shape[1],
     )
-    network = _checked(LoadedNetwork(parameters, train, validation, model, None, _NPZ_PREFIX))
+    network = _checked(
+        LoadedNetwork(
+            parameters,
+            Examples(train[:, :-1], train[:, -1]),
+            Examples(validation[:, :-1], validation[:, -1]),
+            model=model,
+            task=None,
+            classes=len(parameters["output_layer/bias"]),
+            vocabulary=vocabulary,
+            prefix=_NPZ_PREFIX,
+        )
+    )
     network = dataclasses.replace(network, task=_recognise_task(vocabulary - 2, train))
     if not transformer:
         return network
@@ -202,7 +255,7 @@ def with_attention(network: LoadedNetwork, attention: Attention) -> LoadedNetwor
 
 @torch.no_grad()
 def _train_loss(network: LoadedNetwork) -> float:
-    loss = float(network.outcomes(network.parameters, network.train[:_ENOUGH_TO_TELL])[0].double().mean())
+    loss = float(network.outcomes(network.parameters, network.train.first(_ENOUGH_TO_TELL))[0].double().mean())
     return loss if math.isfinite(loss) else math.inf
 
 
@@ -212,12 +265,8 @@ def _checked(network: LoadedNetwork) -> LoadedNetwork:
     Raises:
         ConfigError: sequences that are no tokens and classes of this network, or parameters of other shapes.
     """
-    table = network.table()
-    for kind, values, size in (("token", table.inputs, table.vocabulary), ("class", table.targets, table.classes)):
-        if values.numel() == 0 or int(values.min()) < 0 or int(values.max()) >= size:
-            raise ConfigError(f"every {kind} of the sequences must lie from 0 to {size - 1}, and some do not")
     shapes = {name: tuple(weight.shape) for name, weight in network.parameters.items()}
-    for name, expected in parameter_shapes(table, network.model).items():
+    for name, expected in network.architecture.shapes.items():
         # Positions that no sequence reaches are never looked up.
         found = shapes.get(name, ())
         reached = (min(found[0], expected[0]), *found[1:]) if name.startswith("positional") and found else found
@@ -246,13 +295,22 @@ def _recognise_task(modulus: int, sequences: Tensor) -> TaskConfig | None:
 
 def _safetensors_parameters(path: Path) -> dict[str, Tensor]:
     tensors = from_safetensors(path.read_bytes())
-    return {name: tensor for name, tensor in tensors.items() if name not in _SEQUENCES}
+    return {name: tensor for name, tensor in tensors.items() if name not in _EXAMPLES}
 
 
 def _load_safetensors(path: Path) -> LoadedNetwork:
     tensors = from_safetensors(path.read_bytes())
     with safetensors.safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    train, validation = (tensors.pop(name) for name in _SEQUENCES)
+    examples = [tensors.pop(name) for name in _EXAMPLES]
     model, task = ModelConfig(**json.loads(metadata["model"])), json.loads(metadata["task"])
-    return _checked(LoadedNetwork(tensors, train, validation, model, None if task is None else TaskConfig(**task)))
+    return _checked(
+        LoadedNetwork(
+            tensors,
+            Examples(*examples[:2]),
+            Examples(*examples[2:]),
+            model=model,
+            task=None if task is None else TaskConfig(**task),
+            **{name: json.loads(metadata[name]) for name in _NUMBERS},
+        )
+    )

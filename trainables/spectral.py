@@ -34,9 +34,14 @@ def spectrum(matrix: Tensor) -> tuple[float, float]:
     return entropy, math.exp(entropy)
 
 
-def penalty_matrices(shapes: Mapping[str, Sequence[int]]) -> list[str]:
-    """Names of the parameters that are matrices, embeddings included, from shapes without a lane axis."""
-    return [name for name, shape in shapes.items() if len(shape) == 2]
+def matrix_sides(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
+    """Name -> (rows, columns) of the parameters that are matrices, from shapes without a lane axis.
+
+    Embeddings are, and so is a kernel with more axes: its first against all others, as in a convolution's
+    (outputs, inputs x height x width). A single row or column is none: its spectrum says nothing.
+    """
+    sides = {name: (shape[0], math.prod(shape[1:])) for name, shape in shapes.items() if len(shape) > 1}
+    return {name: (rows, columns) for name, (rows, columns) in sides.items() if min(rows, columns) > 1}
 
 
 def entropy_gradient(matrices: Tensor, floor: float) -> Tensor:
@@ -118,23 +123,26 @@ def add_penalty_gradient(
 
     Args:
         gradient: name -> [L, ...], as for the parameters.
-        parameters: name -> [L, ...]; the entries with two further axes are the matrices.
+        parameters: name -> [L, ...]; see `matrix_sides`.
         floor: tau, see `entropy_gradient`.
         weight: lambda of each lane, [L, 1].
     """
-    names = penalty_matrices({name: tensor.shape[1:] for name, tensor in parameters.items()})
-    weight = weight / len(names)
+    sides = matrix_sides({name: tensor.shape[1:] for name, tensor in parameters.items()})
+    matrices, gradients = (
+        {name: tensors[name].view(-1, *two) for name, two in sides.items()} for tensors in (parameters, gradient)
+    )
+    weight = weight / len(sides)
     if floor == 0:
-        for name in names:
-            gradient[name].addcmul_(entropy_gradient(parameters[name], 0), weight[..., None])
+        for name, matrix in matrices.items():
+            gradients[name].addcmul_(entropy_gradient(matrix, 0), weight[..., None])
         return
     by_size: dict[int, list[str]] = {}
-    for name in names:
-        by_size.setdefault(min(parameters[name].shape[1:]), []).append(name)
+    for name, two in sides.items():
+        by_size.setdefault(min(two), []).append(name)
     for size, group in by_size.items():  # one decomposition for all matrices of equal smaller dimension
-        type_of_gram = _type_of_gram(size, parameters[group[0]].dtype)
+        type_of_gram = _type_of_gram(size, matrices[group[0]].dtype)
         grams = weight.new_empty(len(group), len(weight), size, size, dtype=type_of_gram)
         for name, gram in zip(group, grams, strict=True):
-            _gram(parameters[name], out=gram)
+            _gram(matrices[name], out=gram)
         for name, operator in zip(group, _operator(grams, floor, weight), strict=True):
-            gradient[name].baddbmm_(*_factors(operator, parameters[name]))
+            gradients[name].baddbmm_(*_factors(operator, matrices[name]))

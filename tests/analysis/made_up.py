@@ -170,6 +170,7 @@ def trial_row(config: TrialConfig, fate: Fate, last: int) -> dict[str, Any]:
         "heads": config.model.heads,
         "hidden_width": config.model.hidden,
         "attention": config.model.attention,
+        "initial_scale": config.model.initial_scale,
         "data_fraction": config.data_fraction,
         "label_noise": config.label_noise,
         "weight_decay": config.weight_decay,

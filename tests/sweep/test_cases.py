@@ -107,7 +107,7 @@ case: [one, tow]
         "s.yaml:2: weight_decay stands in cases.one[4], too; say it in cases or outside, not both",
         "s.yaml:5: unknown key 'cases.one[0].weight_decy'; did you mean 'weight_decay'?",
         "s.yaml:5: unknown key 'cases.one[0].seeds'; seeds is the same for all cases, say it outside of them",
-        "s.yaml:6: cases.one[1].task.family must name a known family, got 'additions'",
+        "s.yaml:6: cases.one[1].task.family must be a known family, got 'additions'",
         "s.yaml:6: cases.one[1].data_fraction[1] must be a number, got 'x'",
         "s.yaml:6: cases.one[1].data_fraction must lie strictly between 0 and 1, got 2.0; the rest is validation",
         "s.yaml:7: cases.one[2] must be a mapping such as {key: value}, got [1]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from torch import Tensor
 from analysis.bounds import DELTA, architecture_bits, stream_bits, unseen_error_bound
 from analysis.schema import BOUNDS
 from sweep.cli import main
+from tests.public_form import PREFIX, in_public_form
 from trainables import ModelConfig, TaskConfig, TrialConfig, decode, load_network, save_network, train
 from trainables.networks import LoadedNetwork, trained_network
 from trainables.sizes import bzip2_bytes
 
 DATA = Path(__file__).parents[1] / "data"
-PREFIX = "params/params/"
 
 
 def sweep(*arguments: str | Path) -> Result:
@@ -44,15 +45,9 @@ def trained(attention: str) -> LoadedNetwork:
     return trained_network(trial, last.network or {})
 
 
-def public_code_file(network: LoadedNetwork, path: Path) -> Path:
-    arrays = {PREFIX + name: weight.numpy() for name, weight in network.parameters.items()}
-    np.savez(path, train=network.train.numpy(), val=network.validation.numpy(), **arrays)
-    return path
-
-
 @pytest.fixture
 def npz(tmp_path: Path) -> Path:
-    return public_code_file(trained("sum"), tmp_path / "network.npz")
+    return in_public_form(trained("sum"), tmp_path / "network.npz")
 
 
 @pytest.fixture
@@ -117,7 +112,7 @@ def test_one_epsilon_is_the_default_and_streams_need_not_be_kept(file: Path) -> 
 
 @pytest.mark.parametrize("attention", ["sum", "softmax"])
 def test_attention_that_is_not_stated_is_found(attention: str, tmp_path: Path) -> None:
-    path = public_code_file(trained(attention), tmp_path / "network.npz")
+    path = in_public_form(trained(attention), tmp_path / "network.npz")
     assert load_network(path).model.attention == attention
     other = {"sum": "softmax", "softmax": "sum"}[attention]
     stated = json.loads(sweep("measure", path, "--attention", other, "--json").stdout)
@@ -198,7 +193,7 @@ def test_a_compressed_file_needs_nothing_else(npz: Path, tmp_path: Path) -> None
     assert sorted(load_file(alone)) == sorted(names_in(npz))
     with safe_open(alone, framework="pt") as opened:
         assert json.loads(opened.metadata()["model"])["attention"] == "sum"
-        assert json.loads(opened.metadata()["task"]) == {"family": "addition", "modulus": 7}
+        assert json.loads(opened.metadata()["task"]) == {"family": "addition", "modulus": 7, "source": None}
     sentence = sweep("compress", npz, "--epsilon", "0.5", "--output", small).stdout
     assert sentence.startswith(f"{small}: {answer['file_bytes']:,} bytes, ")
 
@@ -221,12 +216,10 @@ def test_what_cannot_be_used_is_one_line(npz: Path, file: Path, tmp_path: Path) 
     not_a_network.write_bytes(b"nothing")
     diverged = tmp_path / "diverged.safetensors"
     save_network(
-        LoadedNetwork(
-            {name: weight * float("nan") for name, weight in trained("sum").parameters.items()},
-            trained("sum").train,
-            trained("sum").validation,
-            trained("sum").model,
-            None,
+        replace(
+            trained("sum"),
+            parameters={name: weight * float("nan") for name, weight in trained("sum").parameters.items()},
+            task=None,
         ),
         diverged,
     )

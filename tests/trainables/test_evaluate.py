@@ -11,6 +11,7 @@ import torch.nn.functional as functional
 import zstandard
 
 from trainables import evaluate
+from trainables.architecture import architecture_of
 from trainables.complexity import METHOD
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.measuring import MeasuringConfig
@@ -23,12 +24,13 @@ TRIAL = TrialConfig(
 )
 TASK = build_task(TRIAL.task)  # 2,209 examples: more than one chunk
 SPLIT = split(TASK, TRIAL.data_fraction, TRIAL.label_noise, TRIAL.seed)
+ARCHITECTURE = architecture_of(TASK, TRIAL.model)
 NETWORK = initialise(TASK, TRIAL.model, 3)
 
 
 def test_scores_are_means_over_each_part_with_noisy_labels_in_training_only() -> None:
     lanes = {name: torch.stack([weight, weight]) for name, weight in NETWORK.items()}
-    losses, answers = evaluate.table_outcomes(TRIAL.model, lanes, TASK.inputs, SPLIT.targets.repeat(2, 1))
+    losses, answers = evaluate.table_outcomes(ARCHITECTURE, lanes, TASK.inputs, SPLIT.targets.repeat(2, 1))
     found = evaluate.scores(losses[1], answers[1], SPLIT)
     logits = forward(TRIAL.model, lanes, TASK.inputs)[1]
     for part, labels, loss, accuracy in (
@@ -90,7 +92,7 @@ def test_weights_that_are_not_finite_have_a_size_all_the_same() -> None:
 
 def test_complexity_is_that_of_a_network_within_the_bound() -> None:
     measuring = MeasuringConfig(epsilon=1.0, extra_epsilons=(0.25,))
-    first, second = evaluate.complexities(TRIAL, TASK, SPLIT, NETWORK, measuring)
+    first, second = evaluate.complexities(ARCHITECTURE, TASK, SPLIT, NETWORK, measuring)
     assert (first.epsilon, second.epsilon) == (1.0, 0.25)
     assert {first.method, second.method} == {METHOD}
     assert first.loss_increase <= 1.0
@@ -98,11 +100,11 @@ def test_complexity_is_that_of_a_network_within_the_bound() -> None:
     assert evaluate.description_length_bits(first, len(SPLIT.train)) == pytest.approx(
         8 * first.complexity_bytes + len(SPLIT.train) * first.train_loss / math.log(2)
     )
-    alone = evaluate.complexities(TRIAL, TASK, SPLIT, NETWORK, MeasuringConfig(epsilon=1.0))[0]
+    alone = evaluate.complexities(ARCHITECTURE, TASK, SPLIT, NETWORK, MeasuringConfig(epsilon=1.0))[0]
     assert (alone.complexity_bytes, alone.train_loss) == (first.complexity_bytes, first.train_loss)
 
 
 def test_the_measure_may_use_gradients_of_the_loss() -> None:
     """Without them a fresh network, of which the loss feels next to nothing, costs a hundred times as much."""
-    fresh = evaluate.complexities(TRIAL, TASK, SPLIT, NETWORK, MeasuringConfig(epsilon=1.0))[0]
+    fresh = evaluate.complexities(ARCHITECTURE, TASK, SPLIT, NETWORK, MeasuringConfig(epsilon=1.0))[0]
     assert fresh.complexity_bytes < 0.05 * evaluate.size(NETWORK).zstd_bytes

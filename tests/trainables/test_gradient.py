@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
+from trainables.built_in import BuiltIn
 from trainables.config import ModelConfig, TaskConfig
-from trainables.gradient import loss_gradient, trains_one_by_one
+from trainables.gradient import loss_gradient
 from trainables.layout import Layout
 from trainables.models import forward, initialise, parameter_shapes
 from trainables.tasks import build_task
@@ -27,7 +28,7 @@ def test_each_lane_has_the_gradient_of_its_own_mean_cross_entropy(config: ModelC
     weights = torch.stack(rows).double()
     batches = torch.tensor([[3, 40, 11], [7, 7, 20]])
     inputs, targets = TASK.inputs[batches], TASK.targets[batches]
-    found = loss_gradient(config, layout, weights, inputs, targets, TASK.fixed_tokens)
+    found = loss_gradient(BuiltIn(TASK, config), layout, weights, inputs, targets)
     leaf = weights.requires_grad_()
     logits = forward(config, layout.parameters(leaf), inputs)
     loss = sum(functional.cross_entropy(logits[lane], targets[lane]) for lane in range(2))
@@ -35,6 +36,6 @@ def test_each_lane_has_the_gradient_of_its_own_mean_cross_entropy(config: ModelC
 
 
 def test_one_by_one_is_for_networks_of_some_size_on_a_cpu() -> None:
-    assert trains_one_by_one(ModelConfig(), 512, torch.device("cpu"))
-    assert not trains_one_by_one(ModelConfig(), 512, torch.device("cuda"))
-    assert not trains_one_by_one(ModelConfig(width=8), 100, torch.device("cpu"))
+    assert BuiltIn(TASK, ModelConfig()).by_hand(512, torch.device("cpu")) is not None
+    assert BuiltIn(TASK, ModelConfig()).by_hand(512, torch.device("cuda")) is None
+    assert BuiltIn(TASK, ModelConfig(width=8)).by_hand(100, torch.device("cpu")) is None

@@ -8,7 +8,7 @@ import pytest
 
 from trainables import MeasurementError, ModelConfig, TaskConfig, TrialConfig, initialise
 from trainables.complexity import decode
-from trainables.network_measurement import classes_and_replaced_labels, measure_network, scores
+from trainables.network_measurement import measure_network, scores
 from trainables.networks import LoadedNetwork, trained_network
 from trainables.tasks import build_task
 
@@ -20,9 +20,7 @@ def untrained(attention: str) -> LoadedNetwork:
 
 def test_streams_are_bound_to_the_names_of_the_file() -> None:
     plain = untrained("softmax")
-    prefixed = LoadedNetwork(
-        plain.parameters, plain.train, plain.validation, plain.model, plain.task, prefix="params/params/"
-    )
+    prefixed = replace(plain, prefix="params/params/")
     (one,), (other,) = measure_network(plain, [0.1]), measure_network(prefixed, [0.1])
     assert one.result.complexity_bytes == other.result.complexity_bytes
     assert [f"params/params/{name}" for name in one.result.decoded] == list(other.result.decoded)
@@ -37,8 +35,7 @@ def test_wrong_labels_are_counted_where_the_task_is_known(family: str) -> None:
     task = TaskConfig(family=family, modulus=11)
     trial = TrialConfig(task=task, model=ModelConfig(width=8), data_fraction=0.5, label_noise=0.2)
     network = trained_network(trial, initialise(build_task(task), trial.model, 0))
-    assert classes_and_replaced_labels(network) == (11, round(0.2 * len(network.train)))
-    assert classes_and_replaced_labels(replace(network, task=None)) == (11, 0)
+    assert (network.classes, network.replaced_labels) == (11, round(0.2 * len(network.train)))
 
 
 def test_unknown_budgets_are_refused() -> None:

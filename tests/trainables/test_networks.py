@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from tests.public_form import in_public_form
 from trainables.config import Attention, ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
 from trainables.models import forward, initialise
 from trainables.networks import (
+    Examples,
     LoadedNetwork,
     from_safetensors,
     load_network,
@@ -23,16 +25,17 @@ from trainables.networks import (
     to_safetensors,
     trained_network,
 )
-from trainables.tasks import FAMILIES, build_task, split
+from trainables.tasks import build_task, split
+from trainables.tasks.modular import OPERATIONS
 
 DATA = Path(__file__).parent.parent / "data"
 
 
-def loss_and_accuracy(network: LoadedNetwork, sequences: Tensor) -> tuple[float, float]:
+def loss_and_accuracy(network: LoadedNetwork, examples: Examples) -> tuple[float, float]:
     lanes = {name: weight[None] for name, weight in network.parameters.items()}
     with torch.no_grad():
-        logits = forward(network.model, lanes, sequences[:, :-1])[0]
-    targets = sequences[:, -1]
+        logits = forward(network.model, lanes, examples.inputs)[0]
+    targets = examples.targets
     return float(functional.cross_entropy(logits, targets)), float((logits.argmax(-1) == targets).float().mean())
 
 
@@ -61,8 +64,9 @@ def test_a_network_survives_a_file_bit_for_bit(tmp_path: Path) -> None:
     save_network(network, tmp_path / "network.safetensors")
     again = load_network(tmp_path / "network.safetensors")
     assert (again.model, again.task) == (network.model, network.task)
-    assert torch.equal(again.train, network.train)
-    assert torch.equal(again.validation, network.validation)
+    for part, then in ((again.train, network.train), (again.validation, network.validation)):
+        assert torch.equal(part.inputs, then.inputs)
+        assert torch.equal(part.targets, then.targets)
     assert again.parameters.keys() == network.parameters.keys()
     assert all(torch.equal(again.parameters[name], weight) for name, weight in network.parameters.items())
 
@@ -83,23 +87,17 @@ def small(attention: Attention = "sum", **changes: Tensor) -> LoadedNetwork:
     return trained_network(trial, parameters)
 
 
-def in_public_form(network: LoadedNetwork, path: Path) -> Path:
-    arrays = {f"params/params/{name}": weight.numpy() for name, weight in network.parameters.items()}
-    np.savez(path, train=network.train.numpy(), val=network.validation.numpy(), **arrays)
-    return path
-
-
 def test_the_sequences_of_a_trial_are_its_examples_with_their_noisy_labels() -> None:
     trial = TrialConfig(task=TaskConfig(modulus=7), model=ModelConfig(width=8), data_fraction=0.6, label_noise=0.5)
     network = trained_network(trial, {})
     parts = split(build_task(trial.task), 0.6, 0.5, 0)
-    assert torch.equal(network.train[:, -1], parts.targets[parts.train])
-    wrong = (network.train[:, 0] + network.train[:, 2]) % 7 != network.train[:, -1]
+    assert torch.equal(network.train.targets, parts.targets[parts.train])
+    wrong = (network.train.inputs[:, 0] + network.train.inputs[:, 2]) % 7 != network.train.targets
     assert int(wrong.sum()) == int(parts.corrupted.sum()) > 0
     assert len(network.train) + len(network.validation) == 49
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", OPERATIONS)
 def test_the_operation_is_recognised(family: str, tmp_path: Path) -> None:
     trial = TrialConfig(task=TaskConfig(family=family, modulus=11), model=ModelConfig(width=8, kind="mlp"))
     network = trained_network(trial, initialise(build_task(trial.task), trial.model, 0))
@@ -110,15 +108,15 @@ def test_the_operation_is_recognised(family: str, tmp_path: Path) -> None:
 
 def test_sequences_of_no_known_operation_are_a_network_too(tmp_path: Path) -> None:
     network = small()
-    sequences = network.train.clone()
-    sequences[0, -1] = (sequences[0, -1] + 1) % 5
-    network = dataclasses.replace(network, train=sequences)
+    targets = network.train.targets.clone()
+    targets[0] = (targets[0] + 1) % 5
+    network = dataclasses.replace(network, train=Examples(network.train.inputs, targets))
     loaded = load_network(in_public_form(network, tmp_path / "a.npz"))
     assert loaded.task is None
     save_network(loaded, tmp_path / "a.safetensors")
     again = load_network(tmp_path / "a.safetensors")
     assert again.task is None
-    assert torch.equal(again.train, sequences)
+    assert torch.equal(again.train.targets, targets)
 
 
 def test_positions_that_no_sequence_reaches_may_be_there(tmp_path: Path) -> None:
@@ -136,10 +134,13 @@ def test_positions_that_no_sequence_reaches_may_be_there(tmp_path: Path) -> None
             small(**{"positional_embedding/embedding": torch.zeros(3, 8)}),
             "positional_embedding/embedding must have",
         ),
-        (small(**{"embedding/embedding": torch.zeros(6, 8)}), "every token of the sequences must lie from 0 to 5"),
+        (
+            small(**{"embedding/embedding": torch.zeros(6, 8)}),
+            "embedding/embedding must have shape|inputs must lie from 0 to 5",
+        ),
         (
             small(**{"output_layer/kernel": torch.zeros(8, 4), "output_layer/bias": torch.zeros(4)}),
-            "every class of the sequences must lie from 0 to 3",
+            "output_layer/kernel must have shape|targets must lie from 0 to 3",
         ),
     ],
 )

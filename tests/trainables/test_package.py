@@ -45,6 +45,8 @@ PUBLIC = {
     "load_network",
     "measure",
     "run_bytes",
+    "register_model",
+    "register_task",
     "save_network",
     "shape_key",
     "spectrum",

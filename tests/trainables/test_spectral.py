@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.spectral import add_penalty_gradient, entropy_gradient, penalty_matrices, spectrum
+from trainables.spectral import add_penalty_gradient, entropy_gradient, matrix_sides, spectrum
 
 
 def entropy(matrix: Tensor, floor: float) -> Tensor:
@@ -80,8 +80,8 @@ def test_the_penalty_is_the_mean_over_all_matrices_embeddings_included() -> None
         "a/bias": torch.randn(2, 9, generator=stream),
         "b/kernel": torch.randn(2, 4, 9, generator=stream),
     }
-    names = penalty_matrices({name: weight.shape[1:] for name, weight in parameters.items()})
-    assert names == ["embedding/embedding", "a/kernel", "b/kernel"]
+    names = matrix_sides({name: weight.shape[1:] for name, weight in parameters.items()})
+    assert list(names) == ["embedding/embedding", "a/kernel", "b/kernel"]
     for floor in (0.0, 1e-2):
         gradient = {name: torch.full_like(weight, 3.0) for name, weight in parameters.items()}
         add_penalty_gradient(gradient, parameters, floor, torch.tensor([[1.0], [0.1]]))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.trainables.test_spectral import autograd
+from trainables.architecture import architecture_of
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.evaluate import Scores, scores, table_outcomes
 from trainables.lanes import LaneRun, train
@@ -58,7 +59,7 @@ def snapshots(trials: list[TrialConfig]) -> list[tuple[str, Network]]:
             config, network = trials[lane.trial_index], layout.parameters(weights)
             parts = split(task, config.data_fraction, config.label_noise, config.seed)
             alone = {name: weight[None] for name, weight in network.items()}
-            outcomes = table_outcomes(first.model, alone, task.inputs, parts.targets[None], task.question)
+            outcomes = table_outcomes(architecture_of(task, first.model), alone, task.inputs, parts.targets[None])
             accuracy = scores(outcomes[0][0], outcomes[1][0], parts)
             found.append((phase_of(config, accuracy, network), network))
         run.advance(2)

@@ -13,8 +13,41 @@ from trainables.by_hand.network import Back, Network, dense
 def mlp(network: Network, inputs: Tensor, fixed: tuple[int | None, ...]) -> tuple[Tensor, Callable[[Tensor], None]]:
     """The last hidden layer [n, F], and the way back from its gradient.
 
-    What the first layer adds up depends on (position, token) only: a table, or one row where the token is fixed.
+    Args:
+        network: which one.
+        inputs: tokens [n, T], or features [n, E] where nothing is `fixed`.
+        fixed: as for `write_gradient`.
     """
+    x, first_back = _of_tokens(network, inputs, fixed) if fixed else _of_features(network, inputs)
+    layers, backs = [x.clamp_min_(0)], list[Back]()
+    for layer in range(1, network.config.depth):
+        x, layer_back = dense(network, f"mlp_layers_{layer}", x)
+        layers.append(x.clamp_min_(0))
+        backs.append(layer_back)
+
+    def back(gradient: Tensor) -> None:
+        while backs:
+            gradient = backs.pop()(_relu_back(gradient, layers.pop()))
+        first_back(_relu_back(gradient, layers.pop()))
+
+    return x, back
+
+
+def _of_features(network: Network, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], None]]:
+    """What the first layer adds up, [n, F], of features [n, E]; nobody asks for their gradient."""
+    kernel, bias = network.weights["mlp_layers_0/kernel"], network.weights["mlp_layers_0/bias"]
+
+    def back(gradient: Tensor) -> None:
+        torch.mm(inputs.mT, gradient, out=network.gradient["mlp_layers_0/kernel"])
+        torch.sum(gradient, 0, out=network.gradient["mlp_layers_0/bias"])
+
+    return torch.addmm(bias, inputs, kernel), back
+
+
+def _of_tokens(
+    network: Network, inputs: Tensor, fixed: tuple[int | None, ...]
+) -> tuple[Tensor, Callable[[Tensor], None]]:
+    """The same of tokens [n, T]: it depends on (position, token) only, a table, or one row where that is fixed."""
     tokens = network.weights["embedding/embedding"]
     kernels = network.weights["mlp_layers_0/kernel"].view(inputs.shape[1], tokens.shape[1], -1)
     places = list(zip(fixed, kernels, inputs.mT, strict=True))
@@ -26,16 +59,8 @@ def mlp(network: Network, inputs: Tensor, fixed: tuple[int | None, ...]) -> tupl
     for token, kernel, used in places:
         if token is None:
             x += (tokens @ kernel).index_select(0, used)
-    layers, backs = [x.clamp_min_(0)], list[Back]()
-    for layer in range(1, network.config.depth):
-        x, layer_back = dense(network, f"mlp_layers_{layer}", x)
-        layers.append(x.clamp_min_(0))
-        backs.append(layer_back)
 
     def back(gradient: Tensor) -> None:
-        while backs:
-            gradient = backs.pop()(_relu_back(gradient, layers.pop()))
-        gradient = _relu_back(gradient, layers.pop())
         of_shift = torch.sum(gradient, 0, out=network.gradient["mlp_layers_0/bias"])
         of_kernels = network.gradient["mlp_layers_0/kernel"].view_as(kernels)
         of_tokens = network.gradient["embedding/embedding"].zero_()

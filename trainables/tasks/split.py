@@ -54,7 +54,7 @@ def split(task: Task, data_fraction: float, label_noise: float, seed: int) -> Sp
         seed: the trial's seed.
 
     Raises:
-        ConfigError: either part would be empty, or noise is asked for where there is one class only.
+        ConfigError: either part would be empty.
     """
     size = training_size(task.examples, data_fraction)
     order = torch.randperm(task.examples, generator=generator(seed, "split"))
@@ -64,8 +64,6 @@ def split(task: Task, data_fraction: float, label_noise: float, seed: int) -> Sp
     targets = task.targets
     count = round(label_noise * size)
     if count:
-        if task.classes < 2:
-            raise ConfigError(f"label_noise needs at least 2 classes, got {task.classes}; set label_noise to 0")
         stream = generator(seed, "label noise")
         rank = torch.randperm(task.examples, generator=stream)
         shift = torch.randint(1, task.classes, (task.examples,), generator=stream)

@@ -2,38 +2,119 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from trainables.errors import ConfigError
 
-@dataclass(frozen=True, slots=True, eq=False)
+_CHECKED = 8
+"""Values of a wrong column that a message shows, at most."""
+
+
+@dataclass(frozen=True, eq=False)
 class Task:
-    """All N examples of a task; which of them are trained on is the trial's business."""
+    """All N examples of a task; which of them are trained on is the trial's business.
+
+    Raises:
+        ConfigError: no examples, inputs and targets that do not belong together, values that are not finite or lie
+            out of range, thresholds that are no shares.
+    """
 
     name: str
     inputs: Tensor
-    """[N, T] int64: token sequences. The answer is asked for at the last position."""
+    """[N, T] int64: token sequences, the answer asked for at the last position; or [N, ...] float32 features."""
     targets: Tensor
     """[N] int64: the right class of each example."""
     classes: int
     """Number of classes; targets lie in [0, classes)."""
-    vocabulary: int
-    """Number of tokens; inputs lie in [0, vocabulary)."""
+    vocabulary: int | None = None
+    """Number of tokens; inputs lie in [0, vocabulary). None where inputs are features."""
     memorised_at: float = 0.99
     """Training accuracy that counts as memorised."""
     grokked_at: float = 0.99
     """Validation accuracy that counts as grokked."""
 
-    @property
+    def __post_init__(self) -> None:
+        if self.vocabulary is None and not self.inputs.is_floating_point():
+            self._refuse("inputs must be real numbers where no vocabulary is given", str(self.inputs.dtype))
+        for kind, values in (("inputs", self.inputs), ("targets", self.targets)):
+            wanted = torch.float32 if kind == "inputs" and self.vocabulary is None else torch.int64
+            if values.dtype != wanted:
+                self._refuse(f"{kind} must be {wanted}", str(values.dtype))
+        if self.targets.ndim != 1 or self.inputs.ndim < 2 or len(self.inputs) != len(self.targets):
+            shapes = f"inputs {list(self.inputs.shape)} and targets {list(self.targets.shape)}"
+            self._refuse("inputs must be [N, ...] and targets [N], of the same examples", shapes)
+        if self.vocabulary is not None and self.inputs.ndim != 2:
+            self._refuse("token sequences must be [N, T]", str(list(self.inputs.shape)))
+        if not len(self.targets) or not math.prod(self.inputs.shape):
+            self._refuse("there must be examples, and something in them", f"inputs {list(self.inputs.shape)}")
+        if self.classes < 2:
+            self._refuse("classes must be at least 2", str(self.classes))
+        self._check_range("targets", self.targets, self.classes)
+        if self.vocabulary is not None:
+            self._check_range("inputs", self.inputs, self.vocabulary)
+        elif not bool(self.inputs.isfinite().all()):
+            count = int((~self.inputs.isfinite()).sum())
+            self._refuse("inputs must be finite", f"{count} values that are not; remove or replace them")
+        for name in ("memorised_at", "grokked_at"):
+            if not 0 < getattr(self, name) <= 1:
+                self._refuse(f"{name} must lie in (0, 1]", str(getattr(self, name)))
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Tensor | np.ndarray,
+        targets: Tensor | np.ndarray,
+        *,
+        name: str = "own examples",
+        classes: int | None = None,
+        vocabulary: int | None = None,
+        memorised_at: float = 0.99,
+        grokked_at: float = 0.99,
+    ) -> Task:
+        """A task from any tensors or arrays of inputs and targets; they are copied to the CPU.
+
+        Args:
+            inputs: [N, ...] numbers; with a vocabulary, [N, T] tokens.
+            targets: [N] whole numbers, the right classes.
+            name: for messages.
+            classes: how many there are; by default one more than the largest target.
+            vocabulary: how many tokens there are; None where inputs are features.
+            memorised_at: training accuracy that counts as memorised.
+            grokked_at: validation accuracy that counts as grokked.
+
+        Raises:
+            ConfigError: as for a task.
+        """
+        x, y = (torch.as_tensor(values).detach().cpu() for values in (inputs, targets))
+        if y.is_floating_point() and bool((y != y.round()).any()):
+            raise ConfigError(f"targets of {name} must be classes, whole numbers, got {y[y != y.round()][0]:g}")
+        return cls(
+            name=name,
+            inputs=x.to(torch.float32 if vocabulary is None else torch.int64, copy=True),
+            targets=y.to(torch.int64, copy=True),
+            classes=(int(y.max()) + 1 if y.numel() else 0) if classes is None else classes,
+            vocabulary=vocabulary,
+            memorised_at=memorised_at,
+            grokked_at=grokked_at,
+        )
+
+    @cached_property
     def fixed_tokens(self) -> tuple[int | None, ...]:
-        """For each position the token that all sequences have there, None where they differ."""
+        """For each position the token that all sequences have there, None where they differ; none for features."""
+        if self.vocabulary is None:
+            return ()
         return tuple(int(place[0]) if bool((place == place[0]).all()) else None for place in self.inputs.T)
 
     @property
     def question(self) -> int | None:
         """The token that all sequences end in, None where they differ."""
-        return self.fixed_tokens[-1]
+        return self.fixed_tokens[-1] if self.fixed_tokens else None
 
     @property
     def examples(self) -> int:
@@ -42,5 +123,15 @@ class Task:
 
     @property
     def positions(self) -> int:
-        """Length T of a sequence."""
-        return int(self.inputs.shape[1])
+        """Length T of a sequence, or number of features."""
+        return math.prod(self.inputs.shape[1:])
+
+    def _check_range(self, kind: str, values: Tensor, size: int) -> None:
+        wrong = values[(values < 0) | (values >= size)].unique()  # type: ignore[no-untyped-call]
+        if len(wrong):
+            shown = ", ".join(map(str, wrong[:_CHECKED].tolist())) + (" ..." if len(wrong) > _CHECKED else "")
+            what = "classes" if kind == "targets" else "tokens of the vocabulary"
+            self._refuse(f"{kind} must lie from 0 to {size - 1}, the {size} {what}", shown)
+
+    def _refuse(self, must: str, arrived: str) -> None:
+        raise ConfigError(f"{must}, got {arrived} (task {self.name})")

@@ -1,0 +1,20 @@
+"""Names of the task families that come with the package, and where each is built. Imports nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MODULAR: Final = "trainables.tasks.modular:modular_task"
+
+FAMILIES: Final[dict[str, str]] = {
+    "addition": _MODULAR,
+    "subtraction": _MODULAR,
+    "multiplication": _MODULAR,
+    "division": _MODULAR,
+    "square_sum": _MODULAR,
+    "square_sum_product": _MODULAR,
+}
+"""Family -> `module:function`, a function from a `TaskConfig` to a `Task`."""
+
+BUILT_IN_KINDS: Final = ("transformer", "mlp")
+"""Kinds of network that come with the package."""

@@ -1,0 +1,147 @@
+"""What a function's result depends on, as a hash: its source and that of all it uses in its own package."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import hashlib
+import importlib.util
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from trainables.errors import ConfigError
+
+SOURCE_CHARACTERS = 12
+"""Of the hash, hexadecimal."""
+
+
+def source_digest(build: Callable[..., Any]) -> str:
+    """Hash of the source of a function or class, and of what it uses.
+
+    Of its own file that are the definitions and constants it names, and those that these name; of another file of
+    the same top-level package it is the whole file. Comments and layout do not count; other packages do not.
+
+    Raises:
+        ConfigError: the source cannot be read, as of something typed at a prompt.
+    """
+    file = getattr(sys.modules.get(build.__module__), "__file__", None)
+    if file is not None and Path(file).is_file():
+        found = dict(_used(Path(file), build.__module__, build.__name__))
+    else:
+        found = dict(_typed(build, set()))
+    if not any(found.values()):
+        raise ConfigError(
+            f"the source of {build.__qualname__} must be readable, for it is part of every trial's id, and it is "
+            "not; define it at the top of a module or in a notebook's cell"
+        )
+    return _digest("\n".join(text for _, text in sorted(found.items())))
+
+
+def bytes_digest(*parts: bytes) -> str:
+    """Hash of data, as short as that of a source."""
+    return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:SOURCE_CHARACTERS]
+
+
+def _typed(thing: Any, seen: set[str]) -> Iterator[tuple[str, str]]:
+    """The same of what was typed into a notebook, where functions know their cell's text, and classes do not."""
+    parts = vars(thing).values() if inspect.isclass(thing) else [thing]
+    functions = [part for part in parts if inspect.isfunction(part)]
+    for function in functions:
+        name = f"{thing.__qualname__}.{function.__name__}"
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            yield name, _plain(textwrap.dedent(inspect.getsource(function)))
+        except (OSError, TypeError):
+            continue
+        used = (function.__globals__.get(used) for used in _names_in(function.__code__))
+        for other in used:
+            if (inspect.isfunction(other) or inspect.isclass(other)) and other.__module__ == thing.__module__:
+                yield from _typed(other, seen)
+
+
+def _names_in(code: CodeType) -> set[str]:
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return {*code.co_names, *(name for one in inner for name in _names_in(one))}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:SOURCE_CHARACTERS]
+
+
+def _used(file: Path, module: str, name: str) -> Iterator[tuple[str, str]]:
+    """(What, its text) of everything that a definition of a file is made of."""
+    definitions = _definitions(file.read_text(encoding="utf-8"))
+    found: set[str] = set()
+    wanted = [name]
+    while wanted:
+        name = wanted.pop()
+        if name in found or name not in definitions:
+            continue
+        found.add(name)
+        for number, node in enumerate(definitions[name]):
+            yield f"{name}/{number}", ast.unparse(node)
+            wanted += [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
+            for other in _imported_files(node, module):
+                if other != file:
+                    yield str(other.name), _plain(other.read_text(encoding="utf-8"))
+
+
+def _definitions(text: str) -> dict[str, list[ast.stmt]]:
+    """Top-level name -> the statements that give it a meaning."""
+    found: dict[str, list[ast.stmt]] = {}
+    for node in ast.parse(text).body:
+        for name in _names_defined_by(node):
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def _names_defined_by(node: ast.stmt) -> set[str]:
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    # Assignments, and whatever is assigned within loops and conditions.
+    stored = (inner for inner in ast.walk(node) if isinstance(inner, ast.Name))
+    return {inner.id for inner in stored if isinstance(inner.ctx, ast.Store)} - set(dir(builtins))
+
+
+def _imported_files(node: ast.stmt, module: str) -> Iterator[Path]:
+    """Files of the same top-level package that an import statement names."""
+    package = module.rpartition(".")[0]
+    names: list[str] = []
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Import):
+            names += [alias.name for alias in inner.names]
+        elif isinstance(inner, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - inner.level + 1] if inner.level else []
+            base = ".".join([*parents, *([inner.module] if inner.module else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in inner.names)]
+    top = module.partition(".")[0]
+    for name in names:
+        if name.partition(".")[0] == top:
+            yield from _file_of(name)
+
+
+@cache
+def _file_of(module: str) -> tuple[Path, ...]:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return ()
+    return (Path(spec.origin),) if spec and spec.origin and spec.origin.endswith(".py") else ()
+
+
+def _plain(text: str) -> str:
+    """Source without comments and layout."""
+    try:
+        return ast.unparse(ast.parse(text))
+    except SyntaxError:
+        return text
