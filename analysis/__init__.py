@@ -14,6 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from analysis.arms import paired_arms
 from analysis.decide import decide
 from analysis.decline import Decision, DeclineParameters
 from analysis.errors import AnalysisError, MixedMethods, ResultsNotFound
@@ -71,6 +72,7 @@ __all__ = [
     "network_bounds",
     "networks",
     "paired_accuracy",
+    "paired_arms",
     "phases",
     "predictors",
     "result_sentence",
