@@ -14,7 +14,11 @@ from analysis.intervals import median_interval, paired_difference
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.events import Thresholds
+
 _Floats = NDArray[np.float64]
+
+_GROK_STEPS = ["grok_step_first", "grok_step_second"]
 
 #: What is compared at the end by default.
 FINAL = ("complexity_bytes", "effective_rank", "l2_norm")
@@ -26,6 +30,7 @@ def paired_arms(
     second: Mapping[str, Any],
     *,
     final: Sequence[str] = FINAL,
+    thresholds: Thresholds | None = None,
 ) -> pd.DataFrame:
     """What the second of two arms changes against the first, on pairs that are alike in all other settings.
 
@@ -38,6 +43,7 @@ def paired_arms(
         first: setting -> value, of the one arm.
         second: setting -> value, of the other.
         final: columns of positive numbers to compare.
+        thresholds: what counts as grokked, for all trials alike; None for each trial's own.
 
     Returns:
         A row for each question, `quantity` and `at`:
@@ -47,8 +53,9 @@ def paired_arms(
         - `grok_step`: the pairs in which both grokked. Only `first_lower`, `second_lower` and `p` are about all
           pairs in which it is known which grokked sooner, also because the other was followed so far in vain.
         - each of `final`, at `end`: the last measured step of trials that were followed through the tail of their
-          grok or to their budget (other pairs are left out); and at `same_step`: the last step at which both
-          trials of a pair have been measured. A step counts as measured where complexity was.
+          grok or to their budget (other pairs are left out); at `both_grokked`: the same of the pairs in which both
+          grokked; at `same_step`: the last step at which both trials of a pair have been measured. A step counts
+          as measured where complexity was.
 
         `pairs`; `first` and `second`, the arms' share or median; `change`, for `grokked` the second less the first
         and else the median of second / first over the pairs; `low` and `high`, its 95 % interval (Newcombe's, and
@@ -68,15 +75,17 @@ def paired_arms(
         raise AnalysisError(
             f"these rows have no column {', '.join(missing)}; load it too, or leave it out of final"
         )
-    pairs = _pairs(events(df), first, second)
+    pairs = _pairs(events(df, thresholds), first, second)
     measured = df.loc[df["complexity_bytes"].notna(), ["trial_id", "step", *final]]
     last = measured.sort_values("step", kind="stable").groupby("trial_id", observed=True).tail(1)
-    at_end = _joined(pairs[_whole(pairs, "followed")], last, ["trial_id"])
+    followed = pairs[_whole(pairs, "followed")]
+    at_end = _joined(followed, last, ["trial_id"])
+    both_grokked = _joined(followed[followed[_GROK_STEPS].notna().all(axis=1)], last, ["trial_id"])
     at_same_step = _joined(pairs, measured, ["trial_id", "step"]).sort_values("step", kind="stable")
     at_same_step = at_same_step.groupby(["trial_id_first", "trial_id_second"], observed=True).tail(1)
     found = [_grokked(pairs), _grok_step(pairs)]
     for name in final:
-        for at, those in (("end", at_end), ("same_step", at_same_step)):
+        for at, those in (("end", at_end), ("both_grokked", both_grokked), ("same_step", at_same_step)):
             found.append(_ratios(name, at, *_values(those, name)))
     return pd.DataFrame(found)
 

@@ -11,6 +11,7 @@ import pytest
 
 import analysis
 from analysis.errors import AnalysisError
+from analysis.events import Thresholds
 from analysis.intervals import paired_difference
 
 NEVER = {"spectral_entropy_weight": 0}
@@ -109,9 +110,28 @@ def test_complexity_at_the_end_and_at_the_same_step() -> None:
     assert (end["pairs"], end["first"], end["second"]) == (2, 300, 100)
     assert end["change"] == pytest.approx((1 / 2 + 1 / 4) / 2)
     assert (end["first_lower"], end["second_lower"], end["p"]) == (0, 2, 0.5)
+    assert found.loc[("complexity_bytes", "both_grokked"), "pairs"] == 0
     assert same["pairs"] == 3
     assert same["change"] == pytest.approx(1.5)  # of 500 / 250, 100 / 400 and 600 / 400
     assert (same["first_lower"], same["second_lower"]) == (2, 1)
+
+
+def test_complexity_of_pairs_in_which_both_grokked() -> None:
+    found = compared(pairs((400, 500), (400, None), (None, 500), (300, 200)))
+    row = found.loc[("complexity_bytes", "both_grokked")]
+    assert (row["pairs"], row["first"], row["second"]) == (2, 90, 90)
+    assert found.loc[("complexity_bytes", "end"), "pairs"] == 4
+
+
+def test_what_counts_as_grokked_may_be_said() -> None:
+    rows = pairs((400, None))
+    rows.loc[(rows["spectral_entropy_weight"] > 0) & (rows["step"] >= 600), "val_accuracy"] = 0.96
+    found = analysis.paired_arms(
+        rows, NEVER, LATE, final=["complexity_bytes"], thresholds=Thresholds(grokked_at=0.95)
+    ).set_index("quantity")
+    assert found.loc["grokked", "second"] == 1
+    assert found.loc["grok_step", "change"] == pytest.approx(1.5)
+    assert compared(rows).loc[("grokked", "end"), "second"] == 0
 
 
 def test_the_order_of_rows_is_of_no_account_and_the_other_way_round_is_its_inverse() -> None:
