@@ -10,27 +10,16 @@ A test compares the page with the tables.
 from __future__ import annotations
 
 import argparse
-import json
-import re
-from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
+from studies import pack, spread, write
 
 import analysis
 from analysis.plots import png
-from analysis.results_folder import ResultsFolder
-from analysis.schema import TABLES, arrow_schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "paper"
-
-#: What the tables and pictures are made of.
-PACKED = ("rows", "complexity", "trials")
 
 OPERATIONS = ("addition", "division")
 REGIMES = {
@@ -137,59 +126,11 @@ def tables() -> dict[str, str]:
     return found
 
 
-def spread(values: Iterable[float], form: str = ",.0f", unit: str = "") -> str:
-    """`43.6 (42.2 to 43.8)`: median and range."""
-    known = np.array(list(values), dtype=float)
-    if not len(known):
-        return "–"
-    middle, low, high = (f"{value:{form}}" for value in (np.median(known), known.min(), known.max()))
-    return f"{middle}{unit}" if low == high else f"{middle}{unit} ({low} to {high})"
-
-
-def pack(results: str, folder: Path) -> None:
-    """One file for each cohort and table, no matrices and networks; trials without rows are left out."""
-    source = ResultsFolder(results)
-    begun = {str(trial_id) for trial_id in analysis.load(results, ["step"])["trial_id"]}
-    holders = {trial: cohort for trial, cohort in source.cohort_of_trials().items() if trial in begun}
-    for cohort_id in sorted({cohort.cohort_id for cohort in holders.values()}):
-        own = [trial for trial, cohort in holders.items() if cohort.cohort_id == cohort_id]
-        stated = json.loads((Path(results) / "cohorts" / f"{cohort_id}.json").read_text())
-        stated["trials"] = [trial for trial in stated["trials"] if trial["trial_id"] in own]
-        write_json(folder / "cohorts" / f"{cohort_id}.json", stated)
-        for name in PACKED:
-            table = source.table(name, [column.name for column in TABLES[name]], own)
-            # Sorted as text: Arrow does not sort dictionaries.
-            table = table.set_column(0, "trial_id", table["trial_id"].cast(pa.string()))
-            order = [key for key in ("trial_id", "step", "epsilon") if key in table.column_names]
-            table = table.take(pc.sort_indices(table, [(key, "ascending") for key in order]))
-            target = folder / "tables" / name / f"{cohort_id}-000-00000.parquet"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table.cast(arrow_schema(name)), target, compression="zstd", compression_level=19)
-    asked = json.loads((Path(results) / "sweep.json").read_text())
-    write_json(folder / "sweep.json", {"name": asked["name"], "trials": sorted(holders)})
-
-
-def write_json(file: Path, values: object) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-
-
 def draw() -> None:
     rows = analysis.load(DATA / "operations")
     for operation in OPERATIONS:
         of = rows[rows["task_family"] == operation]
         (DOCS / "images" / f"paper-{operation}.png").write_bytes(png(analysis.settings_figure(of)))
-
-
-def write() -> None:
-    """Put the tables into docs/paper.md, each after the comment that names it."""
-    page = DOCS / "paper.md"
-    text = page.read_text(encoding="utf-8")
-    for title, table in tables().items():
-        text, times = re.subn(rf"(<!-- {title} -->\n\n)(\|.*\n)+", rf"\g<1>{table}\n", text)
-        if times != 1:
-            raise SystemExit(f"docs/paper.md must have one table after <!-- {title} -->, got {times}")
-    page.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -199,12 +140,12 @@ def main() -> None:
     parser.add_argument("--pack", nargs=2, metavar=("RESULTS", "NAME"), help="put results into docs/data/paper")
     arguments = parser.parse_args()
     if arguments.pack:
-        pack(arguments.pack[0], DATA / arguments.pack[1])
+        pack(arguments.pack[0], DATA / arguments.pack[1], ("rows", "complexity", "trials"))
         return
     if arguments.draw:
         draw()
     if arguments.write:
-        write()
+        write(DOCS / "paper.md", tables())
     for title, table in tables().items():
         print(f"{title}\n\n{table}\n")
 

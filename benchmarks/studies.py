@@ -1,0 +1,69 @@
+"""What the pages of docs that keep their results share: small Parquet, and tables written into the page."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+import analysis
+from analysis.results_folder import ResultsFolder
+from analysis.schema import TABLES, arrow_schema
+
+
+def spread(values: Iterable[float], form: str = ",.0f", unit: str = "") -> str:
+    """`43.6 (42.2 to 43.8)`: median and range."""
+    known = np.array(list(values), dtype=float)
+    if not len(known):
+        return "–"
+    middle, low, high = (f"{value:{form}}" for value in (np.median(known), known.min(), known.max()))
+    return f"{middle}{unit}" if low == high else f"{middle}{unit} ({low} to {high})"
+
+
+def pack(results: str, folder: Path, tables: Sequence[str]) -> None:
+    """Put these tables into a folder, one file for each cohort and table; trials without rows are left out."""
+    source = ResultsFolder(results)
+    begun = {str(trial_id) for trial_id in analysis.load(results, ["step"])["trial_id"]}
+    holders = {trial: cohort for trial, cohort in source.cohort_of_trials().items() if trial in begun}
+    for cohort_id in sorted({cohort.cohort_id for cohort in holders.values()}):
+        own = [trial for trial, cohort in holders.items() if cohort.cohort_id == cohort_id]
+        stated = json.loads((Path(results) / "cohorts" / f"{cohort_id}.json").read_text())
+        stated["trials"] = [trial for trial in stated["trials"] if trial["trial_id"] in own]
+        write_json(folder / "cohorts" / f"{cohort_id}.json", stated)
+        for name in tables:
+            table = source.table(name, [column.name for column in TABLES[name]], own)
+            # Sorted as text: Arrow does not sort dictionaries.
+            table = table.set_column(0, "trial_id", table["trial_id"].cast(pa.string()))
+            order = [key for key in ("trial_id", "step", "epsilon") if key in table.column_names]
+            table = table.take(pc.sort_indices(table, [(key, "ascending") for key in order]))
+            target = folder / "tables" / name / f"{cohort_id}-000-00000.parquet"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # A column that came later than the results is as missing here as there.
+            fields = [field for field in arrow_schema(name) if field.nullable or not table[field.name].null_count]
+            table = table.select([field.name for field in fields]).cast(
+                pa.schema(fields, arrow_schema(name).metadata)
+            )
+            pq.write_table(table, target, compression="zstd", compression_level=19)
+    asked = json.loads((Path(results) / "sweep.json").read_text())
+    write_json(folder / "sweep.json", {"name": asked["name"], "trials": sorted(holders)})
+
+
+def write_json(file: Path, values: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def write(page: Path, tables: Mapping[str, str]) -> None:
+    """Put the tables into a page, each after the comment that names it."""
+    text = page.read_text(encoding="utf-8")
+    for title, table in tables.items():
+        text, times = re.subn(rf"(<!-- {title} -->\n\n)(\|.*\n)+", rf"\g<1>{table}\n", text)
+        if times != 1:
+            raise SystemExit(f"{page} must have one table after <!-- {title} -->, got {times}")
+    page.write_text(text, encoding="utf-8")
