@@ -47,7 +47,8 @@ class OwnModule:
         self.shapes: Shapes = {key: tuple(weight.shape) for key, weight in self._trained(self._module).items()}
         self.layers = sum(1 for module in self._module.modules() if not list(module.children()))
         self._fixed: dict[torch.device, dict[str, Tensor]] = {}
-        check_in_lanes(name, self.forward, [self.initialise(seed) for seed in (0, 1)], self._some, self._module)
+        modules = [self._built(seed) for seed in (0, 1)]
+        check_in_lanes(name, self.forward, modules, [self._trained(module) for module in modules], self._some)
 
     def initialise(self, seed: int) -> dict[str, Tensor]:
         """See `Architecture`: as the module's own code draws them after `torch.manual_seed`."""

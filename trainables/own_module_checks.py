@@ -75,23 +75,23 @@ def check_built_module(
 def check_in_lanes(
     name: str,
     forward: Callable[[Mapping[str, Tensor], Tensor], Tensor],
+    modules: Sequence[nn.Module],
     networks: Sequence[Mapping[str, Tensor]],
     inputs: Tensor,
-    module: nn.Module,
 ) -> None:
-    """Check that two networks side by side are what they are alone, and that gradients flow.
+    """Check that networks side by side are what they are alone, and that gradients flow.
 
     Args:
         name: for messages.
         forward: as of an `Architecture`.
-        networks: name -> tensor of each; the first is the module's own.
+        modules: as built for several seeds.
+        networks: of each what is trained, name -> tensor.
         inputs: [n, ...]
-        module: for comparison.
 
     Raises:
         ConfigError: says what must hold, what was found, and what to change.
     """
-    lanes = {key: torch.stack([one[key] for one in networks]).requires_grad_() for key in networks[0]}
+    lanes = {key: torch.stack([one[key].detach() for one in networks]).requires_grad_() for key in networks[0]}
     try:
         logits = forward(lanes, inputs.expand(len(networks), *inputs.shape))
         torch.autograd.grad(logits.sum(), list(lanes.values()), allow_unused=True)
@@ -101,11 +101,11 @@ def check_in_lanes(
             "between branches by values of a tensor in forward"
         )
         raise refuse(name, must, error) from error
-    with torch.no_grad():
-        if not _close(logits[0], module(inputs)):
+    for module, lane in zip(modules, logits, strict=True):
+        if not _close(lane, _called(name, module, inputs)):
             raise ConfigError(
-                f"{name} must give in a lane what it gives by itself, and does not; it may keep tensors that are "
-                "neither parameters nor buffers: register them"
+                f"{name} must give in a lane what it gives by itself, and does not: it keeps a tensor that is "
+                "neither a parameter nor a buffer; register it, as a buffer if it is the same for all seeds"
             )
 
 

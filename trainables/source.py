@@ -10,12 +10,13 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import Any
 
 from trainables.errors import ConfigError
+
+_PLAIN_VALUES = (bool, int, float, str, bytes, tuple, type(None))
 
 SOURCE_CHARACTERS = 12
 """Of the hash, hexadecimal."""
@@ -25,16 +26,24 @@ def source_digest(build: Callable[..., Any]) -> str:
     """Hash of the source of a function or class, and of what it uses.
 
     Of its own file that are the definitions and constants it names, and those that these name; of another file of
-    the same top-level package it is the whole file. Comments and layout do not count; other packages do not.
+    the same top-level package it is the whole file. Of what is defined within a function, or typed into a notebook,
+    plain values that it finds around it count, too. Comments and layout do not count; other packages do not.
 
     Raises:
         ConfigError: the source cannot be read, as of something typed at a prompt.
     """
     file = getattr(sys.modules.get(build.__module__), "__file__", None)
-    if file is not None and Path(file).is_file():
-        found = dict(_used(Path(file), build.__module__, build.__name__))
-    else:
+    if file is None or not Path(file).is_file():
         found = dict(_typed(build, set()))
+    elif build.__qualname__ == build.__name__ != "<lambda>":
+        found = dict(_used(Path(file), build.__module__, {build.__name__}))
+    else:  # it is defined within another function
+        found = dict(_typed(build, set()))
+        functions = (
+            [build] if inspect.isfunction(build) else [f for f in vars(build).values() if inspect.isfunction(f)]
+        )
+        names = {name for function in functions for name in _names_in(function.__code__)}
+        found |= {"names": " ".join(sorted(names)), **dict(_used(Path(file), build.__module__, names))}
     if not any(found.values()):
         raise ConfigError(
             f"the source of {build.__qualname__} must be readable, for it is part of every trial's id, and it is "
@@ -61,10 +70,18 @@ def _typed(thing: Any, seen: set[str]) -> Iterator[tuple[str, str]]:
             yield name, _plain(textwrap.dedent(inspect.getsource(function)))
         except (OSError, TypeError):
             continue
-        used = (function.__globals__.get(used) for used in _names_in(function.__code__))
-        for other in used:
-            if (inspect.isfunction(other) or inspect.isclass(other)) and other.__module__ == thing.__module__:
+        for used, other in sorted(_values_in(function).items()):
+            if isinstance(other, _PLAIN_VALUES):
+                yield f"{name}/{used}", repr(other)
+            elif (inspect.isfunction(other) or inspect.isclass(other)) and other.__module__ == thing.__module__:
                 yield from _typed(other, seen)
+
+
+def _values_in(function: FunctionType) -> dict[str, object]:
+    """What a function finds under the names it uses, in its module and in the functions around it."""
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    around = {name: cell.cell_contents for name, cell in cells}
+    return {name: function.__globals__.get(name) for name in _names_in(function.__code__)} | around
 
 
 def _names_in(code: CodeType) -> set[str]:
@@ -76,11 +93,11 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:SOURCE_CHARACTERS]
 
 
-def _used(file: Path, module: str, name: str) -> Iterator[tuple[str, str]]:
-    """(What, its text) of everything that a definition of a file is made of."""
+def _used(file: Path, module: str, names: set[str]) -> Iterator[tuple[str, str]]:
+    """(What, its text) of everything that some definitions of a file are made of."""
     definitions = _definitions(file.read_text(encoding="utf-8"))
     found: set[str] = set()
-    wanted = [name]
+    wanted = sorted(names)
     while wanted:
         name = wanted.pop()
         if name in found or name not in definitions:
@@ -89,9 +106,9 @@ def _used(file: Path, module: str, name: str) -> Iterator[tuple[str, str]]:
         for number, node in enumerate(definitions[name]):
             yield f"{name}/{number}", ast.unparse(node)
             wanted += [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
-            for other in _imported_files(node, module):
-                if other != file:
-                    yield str(other.name), _plain(other.read_text(encoding="utf-8"))
+            for other, place in _imported_files(node, module).items():
+                if place != file:
+                    yield other, _plain(place.read_text(encoding="utf-8"))
 
 
 def _definitions(text: str) -> dict[str, list[ast.stmt]]:
@@ -113,8 +130,8 @@ def _names_defined_by(node: ast.stmt) -> set[str]:
     return {inner.id for inner in stored if isinstance(inner.ctx, ast.Store)} - set(dir(builtins))
 
 
-def _imported_files(node: ast.stmt, module: str) -> Iterator[Path]:
-    """Files of the same top-level package that an import statement names."""
+def _imported_files(node: ast.stmt, module: str) -> dict[str, Path]:
+    """Modules of the same top-level package that an import statement names, with their files."""
     package = module.rpartition(".")[0]
     names: list[str] = []
     for inner in ast.walk(node):
@@ -125,18 +142,16 @@ def _imported_files(node: ast.stmt, module: str) -> Iterator[Path]:
             base = ".".join([*parents, *([inner.module] if inner.module else [])])
             names += [base, *(f"{base}.{alias.name}" for alias in inner.names)]
     top = module.partition(".")[0]
-    for name in names:
-        if name.partition(".")[0] == top:
-            yield from _file_of(name)
+    files = {name: _file_of(name) for name in names if name.partition(".")[0] == top}
+    return {name: file for name, file in files.items() if file is not None}
 
 
-@cache
-def _file_of(module: str) -> tuple[Path, ...]:
+def _file_of(module: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError, AttributeError):
-        return ()
-    return (Path(spec.origin),) if spec and spec.origin and spec.origin.endswith(".py") else ()
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
 def _plain(text: str) -> str:
