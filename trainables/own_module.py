@@ -11,6 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainables import registry
@@ -63,7 +64,8 @@ class OwnModule:
             return logits
 
         own_inputs = inputs.ndim > self._task.inputs.ndim
-        logits: Tensor = vmap(one_lane, in_dims=(0, 0 if own_inputs else None))(dict(parameters), inputs)
+        with sdpa_kernel(SDPBackend.MATH):  # the one that torch can batch
+            logits: Tensor = vmap(one_lane, in_dims=(0, 0 if own_inputs else None))(dict(parameters), inputs)
         return logits
 
     def by_hand(self, batch_size: int, device: torch.device) -> WriteGradient | None:  # noqa: ARG002

@@ -200,6 +200,7 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
+    one, other = one.detach(), other.detach()
     scale = max(1.0, float(one.abs().max()))
     return bool(torch.allclose(one, other, rtol=_RELATIVE, atol=_ABSOLUTE * scale, equal_nan=True))
 

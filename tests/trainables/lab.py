@@ -53,3 +53,20 @@ class Centred(nn.Module):
         centre = self.centre
         assert isinstance(centre, Tensor)
         return x - centre
+
+
+@register_model("attentive")
+class Attentive(nn.Module):
+    """Attention over the rows of an image."""
+
+    def __init__(self, task: Task, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(IMAGE[-1], 2, batch_first=True)
+        self.normalise = nn.LayerNorm(IMAGE[-1])
+        self.output = nn.Linear(IMAGE[-1], task.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.squeeze(1)
+        x = self.normalise(x + self.attention(x, x, x, need_weights=False)[0])
+        logits: Tensor = self.output(x.mean(1))
+        return logits

@@ -54,7 +54,9 @@ def test_weights_are_those_of_a_plain_loop() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [("stripes", "tiny-conv"), ("addition", "embedded"), ("stripes", "mlp")], ids=lambda kind: kind[1]
+    "kind",
+    [("stripes", "tiny-conv"), ("addition", "embedded"), ("stripes", "attentive"), ("stripes", "mlp")],
+    ids=lambda kind: kind[1],
 )
 def test_company_and_interruption_change_no_bit(kind: tuple[str, str]) -> None:
     family, model = kind
