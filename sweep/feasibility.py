@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from sweep.config import SweepConfig
     from trainables.tasks import Task
 
-LARGEST_MODULUS = 4096
-"""Its table of all pairs takes half a gigabyte."""
+LARGEST = {"modulus": 4096, "degree": 6, "bits": 1_000, "examples": 100_000}
+"""Settings of a task whose table would not fit much beyond: half a gigabyte of pairs, or of examples of bits. There
+are 25 million pairs of permutations of seven things."""
 
 LARGEST_SWEEP = 100_000
 """Trials. Planning so many takes some ten seconds, and nobody asks for more on purpose in one specification."""
@@ -98,9 +99,10 @@ def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozens
     for values in product.tasks():
         if values["family"] in FAMILIES and "task" in unknown:
             continue
-        if values["modulus"] > LARGEST_MODULUS:
-            message = f"task.modulus must be at most {LARGEST_MODULUS}, a table that fits, got {values['modulus']}"
-            yield product.problem(("task", "modulus"), message, values)
+        if too_large := [name for name, limit in LARGEST.items() if (values[name] or 0) > limit]:
+            for name in too_large:
+                message = f"task.{name} must be at most {LARGEST[name]}, a table that fits, got {values[name]}"
+                yield product.problem(("task", name), message, values)
             continue
         try:
             task = build_task(TaskConfig(**values))

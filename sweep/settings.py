@@ -42,6 +42,14 @@ class TaskAxes(Part):
     """Name of a task family, see `trainables.families.FAMILIES`, or of one that an imported module registers."""
     modulus: Axis[Whole] = default_of(TaskConfig, "modulus")
     """Modulus of the arithmetic."""
+    degree: Axis[Whole] = default_of(TaskConfig, "degree")
+    """Permutations of so many things are composed."""
+    bits: Axis[Whole] = default_of(TaskConfig, "bits")
+    """Bits of an example of sparse_parity."""
+    relevant_bits: Axis[Whole] = default_of(TaskConfig, "relevant_bits")
+    """So many of the bits make the parity."""
+    examples: Axis[Whole | None] = default_of(TaskConfig, "examples")
+    """At most so many examples, of families whose table is a draw; empty: the family's own default."""
 
 
 class ModelAxes(Part):

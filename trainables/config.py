@@ -44,6 +44,15 @@ class TaskConfig:
     """Name of a task family, see `trainables.tasks.FAMILIES`."""
     modulus: int = 113
     """Modulus p of the arithmetic; any integer >= 2 (division then uses invertible divisors only)."""
+    degree: int = 5
+    """Permutations of so many things are composed: n of the symmetric group S_n."""
+    bits: int = 40
+    """Bits of an example of `sparse_parity`."""
+    relevant_bits: int = 3
+    """So many of them make its parity."""
+    examples: int | None = None
+    """At most so many examples, drawn evenly by a fixed seed; None: the family's own default. Of families whose
+    table is a draw only."""
     source: str | None = None
     """Of a registered family, the hash of its source; filled in where the family is known here."""
 
@@ -52,6 +61,16 @@ class TaskConfig:
         if own is not None:
             object.__setattr__(self, "source", own.source)
         _require(self.modulus >= 2, f"task.modulus must be at least 2, got {self.modulus}")
+        _require(self.degree >= 2, f"task.degree must be at least 2, got {self.degree}")
+        _require(self.bits >= 1, f"task.bits must be at least 1, got {self.bits}")
+        _require(
+            1 <= self.relevant_bits <= self.bits,
+            f"task.relevant_bits must lie from 1 to task.bits, {self.bits}, got {self.relevant_bits}",
+        )
+        _require(
+            self.examples is None or self.examples >= 2,
+            f"task.examples must be at least 2, one to train on and one to validate, got {self.examples}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,8 @@ FAMILIES: Final[dict[str, str]] = {
     "division": _MODULAR,
     "square_sum": _MODULAR,
     "square_sum_product": _MODULAR,
+    "permutations": "trainables.tasks.permutations:permutations_task",
+    "sparse_parity": "trainables.tasks.sparse_parity:sparse_parity_task",
 }
 """Family -> `module:function`, a function from a `TaskConfig` to a `Task`."""
 

@@ -259,9 +259,25 @@ def test_starts_of_a_penalty_are_an_axis_and_a_trial_without_one_stands_once() -
     ]
 
 
-def test_a_table_too_large_for_memory_is_refused_before_it_is_built() -> None:
-    with pytest.raises(SpecificationError, match=r"task\.modulus must be at most 4096"):
-        check_feasible(SweepConfig(task={"modulus": 10**9}))
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"modulus": 10**9}, "task.modulus must be at most 4096, a table that fits, got 1000000000"),
+        (
+            {"family": "permutations", "degree": [4, 60]},
+            "task.degree must be at most 6, a table that fits, got 60",
+        ),
+        (
+            {"family": "sparse_parity", "bits": 10**9, "examples": 10**9},
+            "task.bits must be at most 1000, a table that fits, got 1000000000\n"
+            "task.examples must be at most 100000, a table that fits, got 1000000000",
+        ),
+    ],
+)
+def test_a_table_too_large_for_memory_is_refused_before_it_is_built(task: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecificationError) as caught:
+        check_feasible(SweepConfig(task=task, epsilon=0.3))
+    assert str(caught.value) == message
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

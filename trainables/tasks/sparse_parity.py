@@ -1,0 +1,57 @@
+"""Parity of a few among many bits (arXiv 2207.08799; it groks: arXiv 2303.11873).
+
+The table is a draw of `task.examples` bit strings, 4,000 by default, no two alike, or all there are if these are
+fewer. The data fraction is the share of that table that is trained on; validation is on the rest of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from trainables.config import TaskConfig
+from trainables.random import generator
+from trainables.tasks.task import Task
+
+DEFAULT_EXAMPLES: Final = 4_000
+
+_SEED = 0
+"""Of the relevant bits and of the table: both belong to the task, not to the trial."""
+
+_FEW_BITS = 20
+"""So many bits have so few strings that they can be shuffled; a draw of more hardly ever repeats one."""
+
+
+def relevant_bits(config: TaskConfig) -> Tensor:
+    """[relevant_bits] int64, ascending: which bits count.
+
+    The first ones of a fixed permutation of all bits, which depends on their number only.
+    """
+    order = torch.randperm(config.bits, generator=generator(_SEED, "relevant bits"))
+    return order[: config.relevant_bits].sort().values
+
+
+def sparse_parity_task(config: TaskConfig) -> Task:
+    """Bits as features -1 (a 0) and +1 (a 1); class 1 is an odd number of ones among the `relevant_bits`."""
+    wanted = DEFAULT_EXAMPLES if config.examples is None else config.examples
+    bits = _draw(config.bits, min(wanted, 2**config.bits))
+    return Task(
+        name=f"parity of {config.relevant_bits} of {config.bits} bits",
+        inputs=2 * bits.float() - 1,
+        targets=bits[:, relevant_bits(config)].sum(1) % 2,
+        classes=2,
+    )
+
+
+def _draw(bits: int, examples: int) -> Tensor:
+    """[examples, bits] int64 of 0 and 1, no two rows alike; a smaller table is the beginning of a larger one."""
+    stream = generator(_SEED, "bit strings")
+    if bits <= _FEW_BITS:
+        strings = torch.randperm(2**bits, generator=stream)[:examples]
+        return strings[:, None] >> torch.arange(bits) & 1
+    distinct: dict[tuple[int, ...], None] = {}
+    while len(distinct) < examples:
+        distinct[tuple(torch.randint(2, (bits,), generator=stream).tolist())] = None
+    return torch.tensor(list(distinct))
