@@ -14,6 +14,7 @@ from analysis.cells import counted
 from analysis.curves import fate, log_steps, representative_trials, trial_subtitle
 from analysis.generalisation import generalisation_bounds
 from analysis.maps import varying_settings
+from analysis.schema import TASK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as PlotAxes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 TRIALS_SHOWN = 4
 
 #: What determines the draw of the training examples.
-_DRAW = ["task_family", "modulus", "data_fraction", "seed"]
+_DRAW = [*(column.name for column in TASK), "data_fraction", "seed"]
 
 
 def joint_bounds(measured: pd.DataFrame, trials: pd.DataFrame) -> tuple[pd.DataFrame, int]:

@@ -28,8 +28,8 @@ _INT = pa.int64()
 _TRIAL_ID = Column("trial_id", _ID, "-", "hash of all that determines the trial's weights")
 _STEP = Column("step", _INT, "step", "optimiser updates done")
 
-#: What a trial's settings look like, flattened; these columns stand in `trials` and are joined to rows by `load`.
-SETTINGS: tuple[Column, ...] = (
+#: The settings that make a task's table of all examples.
+TASK: tuple[Column, ...] = (
     Column("task_family", _ID, "-", "task family, e.g. addition"),
     Column("task_source", _ID, "-", "of a registered task, the hash of its source", True),
     Column("modulus", _INT, "-", "modulus of the arithmetic"),
@@ -37,6 +37,11 @@ SETTINGS: tuple[Column, ...] = (
     Column("bits", _INT, "bits", "bits of an example of sparse_parity"),
     Column("relevant_bits", _INT, "bits", "so many of the bits make the parity"),
     Column("examples", _INT, "examples", "at most so many in the table; empty: the family's own default", True),
+)
+
+#: What a trial's settings look like, flattened; these columns stand in `trials` and are joined to rows by `load`.
+SETTINGS: tuple[Column, ...] = (
+    *TASK,
     Column("model_kind", _ID, "-", "transformer, mlp or a registered network"),
     Column("model_source", _ID, "-", "of a registered network, the hash of its source", True),
     Column("width", _INT, "-", "width of embeddings and residual stream"),

@@ -38,6 +38,12 @@ def test_bounds_hold_for_all_training_sets_together(path: Path) -> None:
     pd.testing.assert_frame_equal(found, alone[alone["unseen_error_bound"].notna()])
 
 
+def test_tasks_that_differ_in_any_setting_of_theirs_are_draws_of_their_own(path: Path) -> None:
+    ended = analysis.trials(path)
+    bits = ended["weight_decay"].map({0.1: 30, 1.0: 40})
+    assert joint_bounds(shorter(path), ended.assign(bits=bits))[1] == 2 * joint_bounds(shorter(path), ended)[1]
+
+
 def test_the_sentence_names_the_lowest_bound_beside_its_rivals(path: Path) -> None:
     found, draws = joint_bounds(shorter(path), analysis.trials(path))
     best = best_bound(found)
