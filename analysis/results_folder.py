@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -101,12 +101,31 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """
     flat: dict[str, Any] = {}
     for name, value in config.items():
-        if isinstance(value, dict):
+        if name == "drift":
+            flat[name] = drift_text(value)
+        elif isinstance(value, dict):
             for inner, inner_value in value.items():
                 flat[_COLUMN_OF.get(f"{name}.{inner}", str(inner))] = inner_value
         else:
             flat[_COLUMN_OF.get(name, name)] = str(value) if name in _WORDS else value
     return flat
+
+
+def drift_text(drift: Mapping[str, Mapping[str, Any]]) -> str:
+    """`4000: {split: 1}, 8000: {family: subtraction}`: in braces what a specification says; empty without any.
+
+    Args:
+        drift: step -> what differs in the training set from then on.
+    """
+
+    def text(value: Any) -> str:
+        whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
+        return str(int(value)) if whole else str(value)
+
+    return ", ".join(
+        f"{step}: {{{', '.join(f'{name}: {text(value)}' for name, value in said.items())}}}"
+        for step, said in drift.items()
+    )
 
 
 class ResultsFolder:

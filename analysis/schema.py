@@ -71,6 +71,7 @@ SETTINGS: tuple[Column, ...] = (
         "examples per step as asked for; 0 full batch, empty the default",
         True,
     ),
+    Column("drift", _ID, "-", "exchanges of the training set, `step: {what differs}`; empty text without any"),
     Column("seed", _INT, "-", "seed of every random stream"),
 )
 
@@ -120,6 +121,9 @@ ROWS: tuple[Column, ...] = (
         "share of replaced training labels answered rightly instead (generalised); empty without label noise",
         True,
     ),
+    Column("phase", _INT, "-", "exchanges of the training set before this step; 0 without drift"),
+    Column("phase_start_step", _INT, "step", "steps done when the phase began"),
+    Column("phase_end_step", _INT, "step", "steps done when the phase ends: at the next exchange, or the budget"),
 )
 
 COMPLEXITY: tuple[Column, ...] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sweep.axes import values_of
@@ -44,7 +45,7 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
     for values in product.models():
         yield from refused("model", ModelConfig, values)
     for name, axis in product.trial_axes().items():
-        for value in axis if name != "spectral_start" else ():
+        for value in axis if name not in ("spectral_start", "drift") else ():
             yield from refused("", TrialConfig, {name: value})
     # A start needs a penalty, of whichever weight, and must come before the end of each budget.
     axes = product.axes
@@ -53,6 +54,12 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
         yield from refused(
             "", TrialConfig, {"spectral_start": start, "steps": steps, "spectral_entropy_weight": weight}
         )
+    # An exchange must change something, of whichever family, and come before the end of each budget.
+    for family, drift, steps in itertools.product(
+        values_of(axes.task.family), values_of(axes.drift), values_of(axes.steps)
+    ):
+        of_family = partial(TrialConfig, task=TaskConfig(family=family))
+        yield from refused("", of_family, {"drift": drift, "steps": steps})
 
 
 def _impossible_outside(config: SweepConfig) -> list[Problem]:
@@ -95,6 +102,7 @@ def infeasible_values(config: SweepConfig, unknown: Collection[Path] = ()) -> li
 
 def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozenset[str]) -> Iterator[Problem]:
     from trainables.tasks import FAMILIES, build_task
+    from trainables.tasks.phases import check_drift
 
     for values in product.tasks():
         if values["family"] in FAMILIES and "task" in unknown:
@@ -112,6 +120,11 @@ def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozens
             continue
         if "epsilon" not in unknown:
             yield from _too_large_epsilons(epsilons, task)
+        for drift in values_of(product.axes.drift):
+            try:
+                check_drift(TaskConfig(**values), drift.without_own(values["family"]))
+            except ConfigError as error:
+                yield product.problem(("drift",), str(error), {"drift": drift})
         if "data_fraction" not in unknown:
             yield from _impossible_batches(product, task, judge_batch="batch_size" not in unknown)
 

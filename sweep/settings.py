@@ -8,12 +8,23 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    model_serializer,
+)
 
 from sweep.axes import Axis, Number, Text, Whole
 from sweep.errors import Path
 from sweep.problems import nearest
 from trainables.config import AT_DECLINE, ModelConfig, TaskConfig, TrialConfig
+from trainables.drift import Drift
+from trainables.errors import ConfigError
 
 
 def default_of(config: type[Any], name: str) -> Any:
@@ -27,6 +38,36 @@ def _step_or_decline(value: Any) -> Any:
         return whole
     hint = nearest(value, [AT_DECLINE]) if isinstance(value, str) else ""
     raise ValueError(f"must be a step (a whole number) or {AT_DECLINE}, got {value!r}{hint}")
+
+
+def _exchanges(value: Any) -> Drift:
+    try:
+        return value if isinstance(value, Drift) else Drift.of(value)
+    except ConfigError as error:
+        raise ValueError(str(error).removeprefix("drift").lstrip()) from None
+
+
+Exchanges = Annotated[
+    Drift,
+    PlainValidator(_exchanges),
+    PlainSerializer(Drift.as_dict),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^[0-9]+$"},
+            "additionalProperties": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "split": {"type": "integer", "minimum": 0},
+                    "family": {"type": "string"},
+                    "shift": {"type": "number"},
+                },
+            },
+        }
+    ),
+]
+"""Step -> what differs in the training set from then on."""
 
 
 class Part(BaseModel):
@@ -100,6 +141,9 @@ class TrialAxes(Part):
     adam_epsilon: Axis[Number] = default_of(TrialConfig, "adam_epsilon")
     batch_size: Axis[Whole | None] = default_of(TrialConfig, "batch_size")
     """Examples per step; empty: min(512, half the training set); 0: the full batch."""
+    drift: Axis[Exchanges] = default_of(TrialConfig, "drift")
+    """Exchanges of the training set: step -> what differs from its beginning, of split (the k-th other one), family
+    (of the same table shape) and shift (of the inputs). Steps are rounded up to blocks of 32."""
     steps: Axis[Whole] = default_of(TrialConfig, "steps")
     """Budget of a trial in optimiser updates."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sweep.errors import SweepError
 from trainables.config import TrialConfig
-from trainables.measuring import MeasuringConfig, evaluated_steps, measured_steps
+from trainables.measuring import MeasuringConfig, evaluated_steps, measured_steps, steps_in_phases
 
 if TYPE_CHECKING:
     from trainables.architecture import Architecture
@@ -83,7 +83,9 @@ def watching_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
         + MEASUREMENT_FLOPS_A_VALUE * sides
         + MEASUREMENT_PASSES * passed * training_size(examples, trial.data_fraction)
     )
-    evaluations, measurements = (len(f(measuring, trial.steps)) for f in (evaluated_steps, measured_steps))
+    evaluations, measurements = (
+        len(steps_in_phases(steps_of, measuring, trial.phases)) for steps_of in (evaluated_steps, measured_steps)
+    )
     return evaluations * evaluation + measurements * measurement * len(measuring.epsilons)
 
 

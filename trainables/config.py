@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal
 
 from trainables import registry
+from trainables.drift import Drift
 from trainables.errors import ConfigError
 from trainables.families import BUILT_IN_KINDS
 from trainables.measuring import BLOCK_STEPS, whole_blocks
@@ -164,6 +165,8 @@ class TrialConfig:
     adam_epsilon: float = 1e-8
     batch_size: int | None = None
     """Examples per step; by default min(512, n // 2) of the n training examples, 0 for the full batch."""
+    drift: Drift = Drift()  # noqa: RUF009 (frozen)
+    """Exchanges of the training set, e.g. `Drift.of({4000: {"split": 1}})`; by default none."""
     seed: int = 0
     steps: int = 20_000
     """Budget in optimiser updates. Not part of the id."""
@@ -201,6 +204,8 @@ class TrialConfig:
             f"spectral_start must come before the end of the budget, rounded up to blocks of {BLOCK_STEPS} steps, "
             f"got {self.spectral_start} for {self.steps} steps; start earlier or allow more steps",
         )
+        object.__setattr__(self, "drift", self.drift.without_own(self.task.family))
+        self.drift.check(self.steps)
 
     def _check_spectral_start(self) -> None:
         start = self.spectral_start
@@ -226,6 +231,16 @@ class TrialConfig:
         return whole_blocks(self.spectral_start)
 
     @property
+    def phases(self) -> tuple[tuple[int, int], ...]:
+        """Steps done when each phase of the training set begins, and when it ends: where the next one begins."""
+        starts = self.drift.starts()
+        return tuple(zip(starts, (*starts[1:], self.steps), strict=True))
+
+    def phase_at(self, age: int) -> int:
+        """The phase whose training set the next step is taken on, once `age` steps are done."""
+        return sum(step <= age for step, _ in self.drift.exchanges)
+
+    @property
     def trial_id(self) -> str:
         """Hash of what determines the weights, 16 hexadecimal characters.
 
@@ -236,7 +251,7 @@ class TrialConfig:
 
     def as_dict(self) -> dict[str, Any]:
         """Nested dictionary of plain values, the inverse of `trial_from_dict`."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "drift": self.drift.as_dict()}
 
 
 def trial_from_dict(values: dict[str, Any]) -> TrialConfig:
@@ -246,6 +261,7 @@ def trial_from_dict(values: dict[str, Any]) -> TrialConfig:
             **values,
             "task": TaskConfig(**values.get("task", {})),
             "model": ModelConfig(**values.get("model", {})),
+            "drift": Drift.of(values.get("drift", {})),
         }
     )
 
@@ -279,7 +295,7 @@ def identity(trial: TrialConfig) -> dict[str, str]:
 def _flat(trial: TrialConfig) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in trial.as_dict().items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name != "drift":
             flat.update({f"{name}.{inner}": inner_value for inner, inner_value in value.items()})
         else:
             flat[name] = value
@@ -287,7 +303,9 @@ def _flat(trial: TrialConfig) -> dict[str, Any]:
 
 
 def _canonical(value: Any) -> str:
-    """1, 1.0 and 1e0 are one number; texts and None stand for themselves."""
+    """1, 1.0 and 1e0 are one number; texts and None stand for themselves, mappings for their parts."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(name)}:{_canonical(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return json.dumps(value)
     number = float(value)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ from trainables.measuring import (
     MeasuringConfig,
     evaluated_steps,
     measured_steps,
+    steps_in_phases,
     whole_blocks,
 )
 from trainables.optimiser import LaneSettings, adamw_step
@@ -50,7 +52,8 @@ from trainables.random import generator
 from trainables.sizes import bzip2_bytes
 from trainables.spectral import add_penalty_gradient
 from trainables.step_inputs import StepInputs
-from trainables.tasks import Split, build_task, split
+from trainables.tasks import Split, Task, build_task
+from trainables.tasks.phases import check_drift, phase_split, phase_task
 from trainables.tasks.split import training_size
 
 DEFAULT_LANES = 8
@@ -88,8 +91,10 @@ def shape_key(trial: TrialConfig) -> ShapeKey:
     """What trials must have in common to share a batched model; hashable.
 
     Raises:
-        ConfigError: the trial cannot be trained, see `effective_batch_size` and `trainables.tasks.build_task`.
+        ConfigError: the trial cannot be trained, see `effective_batch_size`, `trainables.tasks.build_task` and
+            `trainables.tasks.phases.check_drift`.
     """
+    check_drift(trial.task, trial.drift)
     penalised = trial.spectral_entropy_weight > 0
     return (
         trial.task,
@@ -116,12 +121,17 @@ class _Lane:
 
     trial_index: int
     trial: TrialConfig
+    task: Task
+    """The table of the phase."""
     split: Split
+    """What of it is trained on in this phase."""
     evaluated: list[int]
     """Steps still to be evaluated, the next one last."""
     measured: frozenset[int]
     penalised_from: int | None
     """Step at which the spectral penalty begins to act; None if there is none, or that is not known yet."""
+    phase: int = 0
+    """Exchanges of the training set so far."""
     age: int = 0
     """Steps done."""
     running: bool = True
@@ -129,6 +139,7 @@ class _Lane:
     measure_wall_s: float = 0.0
     history: list[Measurement] = field(default_factory=list)
     epoch: int = -1
+    """Of the phase."""
     order: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
     """Training examples in the order of the epoch."""
 
@@ -137,36 +148,52 @@ class _Lane:
         return self.trial.trial_id
 
     @property
+    def phase_start(self) -> int:
+        """Steps done when the phase began."""
+        return self.trial.phases[self.phase][0]
+
+    @property
+    def of_phase(self) -> list[Measurement]:
+        """What has been measured in this phase, the latest first."""
+        return list(takewhile(lambda past: past.phase == self.phase, reversed(self.history)))
+
+    def exchange(self) -> None:
+        """Go on with the training set of the next phase."""
+        self.phase += 1
+        self.task = phase_task(self.trial, self.phase)
+        self.split = phase_split(self.trial, self.phase, self.task)
+        self.epoch = -1
+
+    @property
     def penalised(self) -> bool:
         """Whether the spectral penalty acts in this block."""
         return self.penalised_from is not None and self.age >= self.penalised_from
 
     def accuracy_moved(self, val_accuracy: float) -> bool:
         """Whether validation accuracy is far from where it was when complexity was last measured."""
-        last = next(
-            (past.val_accuracy for past in reversed(self.history) if past.complexity_bytes is not None), None
-        )
+        last = next((past.val_accuracy for past in self.of_phase if past.complexity_bytes is not None), None)
         return last is not None and abs(val_accuracy - last) >= ACCURACY_MOVE
 
     def in_tail(self, val_accuracy: float, grokked_at: float) -> bool:
         """Whether validation accuracy has stayed at its threshold, and not yet for `TAIL_RATIO` times as long."""
-        began, before = self.age if val_accuracy >= grokked_at else 0, 0
-        for past in reversed(self.history if began else []):
-            before = before or past.step
+        began, before = self.age - self.phase_start if val_accuracy >= grokked_at else 0, 0
+        for past in self.of_phase if began else []:
+            before = before or past.step - self.phase_start
             if past.val_accuracy < grokked_at:
                 break
-            began = past.step
+            began = past.step - self.phase_start
         return before < TAIL_RATIO * began
 
     def next_batches(self, steps: int, size: int) -> Tensor:
         """[steps, size] indices into the table: the epochs' permutations in turn, each one's remainder dropped."""
         per_epoch = len(self.split.train) // size
         batches = []
-        for step in range(self.age, self.age + steps):
+        for step in range(self.age - self.phase_start, self.age - self.phase_start + steps):
             epoch, cursor = divmod(step, per_epoch)
             if epoch != self.epoch:
+                which = (self.phase, epoch) if self.phase else (epoch,)
                 shuffled = torch.randperm(
-                    len(self.split.train), generator=generator(self.trial.seed, "batches", epoch)
+                    len(self.split.train), generator=generator(self.trial.seed, "batches", *which)
                 )
                 self.epoch, self.order = epoch, self.split.train[shuffled]
             batches.append(self.order[cursor * size : (cursor + 1) * size])
@@ -220,7 +247,9 @@ class LaneRun:
 
         self._architecture = architecture_of(self._task, self._model)
         self._layout = Layout(self._architecture.shapes)
-        self._inputs = self._task.inputs.to(self._device)
+        self._tables = _distinct_tables(trials)
+        self._inputs = torch.cat(self._tables).to(self._device)
+        """All tables of inputs, one after the other: that of the task, and those that an exchange brings."""
         self._next_trial = 0
         self._waiting: list[tuple[_Lane, dict[str, Tensor]]] = []
         """Trials that have begun and wait for a lane, the first one first, with their state on the host."""
@@ -237,6 +266,8 @@ class LaneRun:
         self._first_moment = torch.zeros_like(self._weights)
         self._second_moment = torch.zeros_like(self._weights)
         self._targets = self._task.targets.to(self._device).repeat(width, 1)
+        self._first_row = torch.zeros(width, 1, dtype=torch.int64, device=self._device)
+        """Where each lane's table begins."""
         self._provide_for_lanes()
 
     def _provide_for_lanes(self) -> None:
@@ -365,45 +396,69 @@ class LaneRun:
         kept = sorted(busy + free[: max(0, self._fewest_lanes - len(busy))])
         if len(kept) < len(self._lanes):
             self._lanes = [self._lanes[place] for place in kept]
-            self._weights, self._first_moment, self._second_moment, self._targets = (
-                tensor[kept] for tensor in (self._weights, self._first_moment, self._second_moment, self._targets)
+            self._weights, self._first_moment, self._second_moment, self._targets, self._first_row = (
+                tensor[kept]
+                for tensor in (
+                    self._weights,
+                    self._first_moment,
+                    self._second_moment,
+                    self._targets,
+                    self._first_row,
+                )
             )
             self._provide_for_lanes()
         self._settings.take(self._trials_of_lanes())
 
     def _next_new(self) -> tuple[_Lane, dict[str, Tensor]]:
         """The next trial of the queue and its state before the first step."""
-        lane = self._new_lane(self._next_trial)
+        lane = self._new_lane(self._next_trial, age=0)
         weights = initial_weights(self._architecture, self._model, lane.trial.seed)
         row = self._layout.rows({name: weight[None] for name, weight in weights.items()})[0]
         self._next_trial += 1
         return lane, {"weights": row, "first_moment": row * 0, "second_moment": row * 0}
 
     def _begun_lane(self, saved: checkpoint.LaneRecord) -> _Lane:
-        lane = self._new_lane(saved.trial_index)
-        lane.age = saved.age
+        lane = self._new_lane(saved.trial_index, saved.age)
         lane.evaluated = [step for step in lane.evaluated if step > saved.age]
         lane.train_wall_s, lane.measure_wall_s = saved.train_wall_s, saved.measure_wall_s
         lane.penalised_from = saved.penalised_from
         lane.history = list(saved.history)
         return lane
 
-    def _new_lane(self, trial_index: int) -> _Lane:
+    def _new_lane(self, trial_index: int, age: int) -> _Lane:
         trial = self._trials[trial_index]
+        phase = trial.phase_at(age)
+        task = phase_task(trial, phase)
         return _Lane(
             trial_index=trial_index,
             trial=trial,
-            split=split(self._task, trial.data_fraction, trial.label_noise, trial.seed),
-            evaluated=list(reversed(evaluated_steps(self._measuring, trial.steps))),
-            measured=frozenset(measured_steps(self._measuring, trial.steps)),
+            task=task,
+            split=phase_split(trial, phase, task),
+            evaluated=list(reversed(steps_in_phases(evaluated_steps, self._measuring, trial.phases))),
+            measured=frozenset(steps_in_phases(measured_steps, self._measuring, trial.phases)),
             penalised_from=trial.penalised_from,
+            phase=phase,
+            age=age,
         )
 
     def _place(self, place: int, lane: _Lane, state: dict[str, Tensor]) -> None:
         self._lanes[place] = lane
-        self._targets[place] = lane.split.targets.to(self._device)
+        self._give_training_set(place, lane)
         for name, tensor in self._state().items():
             tensor[place] = state[name].to(self._device)
+
+    def _give_training_set(self, place: int, lane: _Lane) -> None:
+        """Have the device train the lane on the training set of its phase; in place, for graphs look there."""
+        self._targets[place] = lane.split.targets.to(self._device)
+        self._first_row[place] = self._table_of(lane) * self._task.examples
+
+    def _table_of(self, lane: _Lane) -> int:
+        """Which of the tables of inputs is that of the lane's phase."""
+        return next(
+            which
+            for which, inputs in enumerate(self._tables)
+            if inputs is lane.task.inputs or torch.equal(inputs, lane.task.inputs)
+        )
 
     def _placed(self) -> list[tuple[int, _Lane]]:
         """The running lanes with their places."""
@@ -487,7 +542,8 @@ class LaneRun:
         weights, batch = self._weights[places], self._ahead.batch
         at = weights + self._ahead.noise.mul_(settings.weight_noise) if self._noisy else weights
         targets = self._targets[places].gather(1, batch)
-        gradient = loss_gradient(self._architecture, self._layout, at, self._inputs[batch], targets)
+        inputs = self._inputs[batch if len(self._tables) == 1 else batch + self._first_row[places]]
+        gradient = loss_gradient(self._architecture, self._layout, at, inputs, targets)
         if penalised:
             self._add_penalty(gradient, at, settings, penalised)
         moments = self._first_moment[places], self._second_moment[places]
@@ -532,27 +588,43 @@ class LaneRun:
         if not due:
             return []
         started = time.perf_counter()
-        outcomes = self._outcomes([place for place, _ in due])
+        outcomes = self._outcomes(due)
         seconds_each = (time.perf_counter() - started) / len(due)
         measurements = []
         for (_, lane), *results in zip(due, *outcomes, strict=True):
             lane.measure_wall_s += seconds_each
             measurements.append(self._report(lane, *results))
+        for place, lane in due:
+            if lane.running and lane.age == lane.trial.phases[lane.phase][1]:
+                lane.exchange()
+                self._give_training_set(place, lane)
         return measurements
 
     @torch.no_grad()
-    def _outcomes(self, places: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses [D, N], answers [D, N] and weights [D, P] of D lanes: the host's one look at a segment."""
-        losses, answers = [], []
+    def _outcomes(self, due: list[tuple[int, _Lane]]) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Losses [N] and answers [N] of each of D lanes, and weights [D, P]: the host's one look at a segment."""
+        by_table: dict[int, list[int]] = {}
+        for at, (_, lane) in enumerate(due):
+            by_table.setdefault(self._table_of(lane), []).append(at)
+        losses, answers = dict[int, Tensor](), dict[int, Tensor]()
         together = 1 if self._one_by_one else EVALUATED_LANES
-        for first in range(0, len(places), together):
-            some = places[first : first + together]
-            rows = some * _FEWEST_LANES if len(some) < self._fewest_lanes else some
-            parameters = self._layout.parameters(self._weights[rows])
-            outcomes = evaluate.table_outcomes(self._architecture, parameters, self._inputs, self._targets[rows])
-            losses.append(outcomes[0][: len(some)])
-            answers.append(outcomes[1][: len(some)])
-        return torch.cat(losses).cpu(), torch.cat(answers).cpu(), self._weights[places].cpu()
+        for table, members in by_table.items():
+            inputs = self._inputs[table * self._task.examples :][: self._task.examples]
+            for first in range(0, len(members), together):
+                some = members[first : first + together]
+                places = [due[at][0] for at in some]
+                rows = places * _FEWEST_LANES if len(some) < self._fewest_lanes else places
+                parameters = self._layout.parameters(self._weights[rows])
+                outcomes = evaluate.table_outcomes(self._architecture, parameters, inputs, self._targets[rows])
+                # A free lane's copy is left out.
+                losses |= zip(some, outcomes[0], strict=False)
+                answers |= zip(some, outcomes[1], strict=False)
+        in_order = range(len(due))
+        return (
+            list(torch.stack([losses[at] for at in in_order]).cpu()),
+            list(torch.stack([answers[at] for at in in_order]).cpu()),
+            self._weights[[place for place, _ in due]].cpu(),
+        )
 
     def _report(self, lane: _Lane, losses: Tensor, answers: Tensor, weights: Tensor) -> Measurement:
         """One lane's measurement, from its rows [N], [N], [P] on the host; ends the trial where that is due."""
@@ -560,7 +632,7 @@ class LaneRun:
         lane.evaluated.pop()
         network = {name: weight.clone() for name, weight in self._layout.parameters(weights).items()}
         scores = evaluate.scores(losses, answers, lane.split)
-        of_noise = evaluate.noise_scores(answers, lane.split, self._task.targets)
+        of_noise = evaluate.noise_scores(answers, lane.split, lane.task.targets)
         size = evaluate.size(network)
         finite = math.isfinite(scores.train_loss) and math.isfinite(size.l2_norm)
         measured = finite and (
@@ -571,7 +643,7 @@ class LaneRun:
         complexities: tuple[ComplexityMeasurement, ...] = ()
         if measured:
             complexities = evaluate.complexities(
-                self._architecture, self._task, lane.split, network, self._measuring
+                self._architecture, lane.task, lane.split, network, self._measuring
             )
         lane.measure_wall_s += time.perf_counter() - started
         measurement = Measurement(
@@ -598,6 +670,9 @@ class LaneRun:
             effective_rank=size.effective_rank,
             train_wall_s=lane.train_wall_s,
             measure_wall_s=lane.measure_wall_s,
+            phase=lane.phase,
+            phase_start_step=lane.phase_start,
+            phase_end_step=lane.trial.phases[lane.phase][1],
             complexities=complexities,
             matrices=size.matrices if measured else (),
         )
@@ -711,6 +786,17 @@ def _check(trials: Sequence[TrialConfig], lanes: int, device: str, declined: Dec
             "pass declined=..., or give a step"
         )
     _check_device(device)
+
+
+def _distinct_tables(trials: Sequence[TrialConfig]) -> list[Tensor]:
+    """Every table of inputs that a phase of these trials has, each once, that of their task first."""
+    tables = [build_task(trials[0].task).inputs]
+    for trial in trials:
+        for phase in range(1, len(trial.phases)):
+            inputs = phase_task(trial, phase).inputs
+            if not any(inputs is table or torch.equal(inputs, table) for table in tables):
+                tables.append(inputs)
+    return tables
 
 
 def _check_device(device: str) -> None:

@@ -110,6 +110,13 @@ class Measurement:
     recovered_train_accuracy: float | None
     """On those whose label was replaced, share answered rightly (generalised); None without label noise."""
 
+    phase: int
+    """Exchanges of the training set before this step; 0 without drift."""
+    phase_start_step: int
+    """Steps done when the phase began."""
+    phase_end_step: int
+    """Steps done when the phase ends: at the next exchange, or the budget."""
+
     complexities: tuple[ComplexityMeasurement, ...] = field(default=(), repr=False)
     matrices: tuple[MatrixMeasurement, ...] = field(default=(), repr=False)
     network: dict[str, Tensor] | None = field(default=None, repr=False, compare=False)
@@ -124,6 +131,18 @@ class TrialHistory:
 
     trial: TrialConfig
     measurements: Sequence[Measurement]
+
+    @property
+    def of_phase(self) -> Sequence[Measurement]:
+        """The measurements on the training set that is trained on now, oldest first."""
+        return [
+            measurement for measurement in self.measurements if measurement.phase == self.measurements[-1].phase
+        ]
+
+    @property
+    def in_last_phase(self) -> bool:
+        """Whether no exchange of the training set is still to come."""
+        return self.measurements[-1].phase == len(self.trial.drift.exchanges)
 
 
 Watch = Callable[[TrialHistory], Ending | None]

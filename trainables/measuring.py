@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -108,6 +109,27 @@ def measured_steps(config: MeasuringConfig, budget_steps: int) -> tuple[int, ...
     if config.schedule == "paper":
         return _paper_steps(budget_steps)
     return tuple(sorted(_grown_steps(BLOCK_STEPS, config.measure_ratio, budget_steps)))
+
+
+def steps_in_phases(
+    steps_of: Callable[[MeasuringConfig, int], tuple[int, ...]],
+    config: MeasuringConfig,
+    phases: Sequence[tuple[int, int]],
+) -> tuple[int, ...]:
+    """Steps of `evaluated_steps` or `measured_steps` where the training set is exchanged, ascending.
+
+    Each phase is scheduled from its own beginning. The step of an exchange belongs to the phase that ends there;
+    the first step of the next one is evaluated and measured: it shows what the exchange has done.
+
+    Args:
+        steps_of: `evaluated_steps` or `measured_steps`.
+        config: how the trial is watched.
+        phases: steps done when each begins and ends, see `TrialConfig.phases`.
+    """
+    steps = set(steps_of(config, phases[0][1]))
+    for start, end in phases[1:]:
+        steps |= {start + step for step in (1, *steps_of(config, end - start)) if step}
+    return tuple(sorted(steps))
 
 
 def _grown_steps(first: int, ratio: float, budget_steps: int) -> set[int]:

@@ -62,8 +62,8 @@ def run_bytes(trial: TrialConfig, lanes: int, device: str = "cpu") -> int:
     measuring = _BACKWARD * kept * training_size(task.examples, trial.data_fraction)
     # A GPU's graph keeps the memory of a step for itself.
     at_once = max(training, evaluating, measuring) if on_cpu else training + evaluating
-    # Targets, outcomes, the split and its permutations.
-    tables = lanes * 14 * task.examples
+    # Targets, outcomes, the split and its permutations; the inputs of each phase, tokens as large as two floats.
+    tables = lanes * 14 * task.examples + 2 * len(trial.phases) * task.inputs.numel()
     floats = lanes * copies * weights + noise + at_once + tables
     return (_FIRST_USE_BYTES if on_cpu else 0) + round(_FLOAT_BYTES * floats)
 

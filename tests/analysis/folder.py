@@ -41,6 +41,9 @@ def row(trial: TrialConfig, step: int, **values: Any) -> dict[str, Any]:
         "clean_train_accuracy": 0.0,
         "corrupted_train_accuracy": None,
         "recovered_train_accuracy": None,
+        "phase": 0,
+        "phase_start_step": 0,
+        "phase_end_step": trial.steps,
     } | values
 
 

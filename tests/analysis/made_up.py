@@ -151,6 +151,9 @@ def curves(config: TrialConfig, fate: Fate) -> list[dict[str, Any]]:
                 "clean_train_accuracy": train_accuracy,
                 "corrupted_train_accuracy": None,
                 "recovered_train_accuracy": None,
+                "phase": 0,
+                "phase_start_step": 0,
+                "phase_end_step": config.steps,
             }
         )
     return rows
@@ -189,6 +192,7 @@ def trial_row(config: TrialConfig, fate: Fate, last: int) -> dict[str, Any]:
         "adam_beta2": config.adam_beta2,
         "adam_epsilon": config.adam_epsilon,
         "batch_size": config.batch_size,
+        "drift": "",
         "seed": config.seed,
         "budget_steps": config.steps,
         "ended_because": because,

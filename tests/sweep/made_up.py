@@ -57,6 +57,9 @@ def measurement(
         clean_train_accuracy=0.5,
         corrupted_train_accuracy=None,
         recovered_train_accuracy=None,
+        phase=0,
+        phase_start_step=0,
+        phase_end_step=trial.steps,
         complexities=(
             ComplexityMeasurement(
                 epsilon=1.0,

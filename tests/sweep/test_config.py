@@ -130,6 +130,37 @@ def test_what_the_data_of_a_task_refuses(tmp_path: Path) -> None:
     ]
 
 
+def test_what_the_tables_of_exchanged_training_sets_refuse(tmp_path: Path) -> None:
+    text = (
+        "task: {modulus: 7}\ndrift:\n"
+        "  - {}\n  - {64: {family: division}}\n  - {64: {fam: x}}\n  - 64: {family: subtract}\n"
+    )
+    assert problems(text, tmp_path) == [
+        "s.yaml:4: drift at step 64: family must have a table of the same shape as addition modulo 7, got division "
+        "modulo 7 with examples 42 instead of 49; choose another family",
+        "s.yaml:5: drift[2] at step 64: unknown key 'fam'; did you mean 'family'?",
+        "s.yaml:6: drift at step 64: task.family must be a known family, got 'subtract'; try subtraction, or "
+        "--import the module that registers it",
+    ]
+
+
+def test_an_axis_of_exchanges(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("drift:\n  - {}\n  - 100: {split: 1}\n    4e3: {family: subtraction, shift: 0.5}\n")
+    config = load_specification(str(path))
+    assert config == SweepConfig(
+        name="s", drift=[{}, {100: {"split": 1}, 4000: {"family": "subtraction", "shift": 0.5}}]
+    )
+    assert SweepConfig(**config.model_dump()) == SweepConfig(**json.loads(config.model_dump_json())) == config
+    assert [trial.phases for trial in trials(config)] == [
+        ((0, 20_000),),
+        ((0, 128), (128, 4000), (4000, 20_000)),
+    ]
+    override = "drift={64: {split: 2}}"
+    (trial,) = trials(load_specification(str(path), [override]))
+    assert trial.drift.as_dict() == {"64": {"split": 2}}
+
+
 def test_a_typing_error_names_the_option_and_the_nearest_key() -> None:
     with pytest.raises(SpecificationError) as caught:
         load_specification("quickstart", ["weight_decy=1"])
@@ -238,6 +269,22 @@ def axis(values: st.SearchStrategy[float]) -> st.SearchStrategy[object]:
         (
             {"spectral_start": 64, "spectral_entropy_weight": -1},
             "spectral_entropy_weight must be finite and at least 0, got -1.0",
+        ),
+        ({"drift": 4000}, "drift must be a mapping such as {4000: {split: 1}}, got 4000"),
+        (
+            {"drift": [{}, {4000: {"spilt": 1}}]},
+            "drift[1] at step 4000: unknown key 'spilt'; did you mean 'split'?",
+        ),
+        ({"drift": {64: {"shift": "far"}}}, "drift at step 64: shift must be a finite number, got 'far'"),
+        (
+            {"drift": [{}, {400: {"split": 1}}], "steps": [400, 500]},
+            "drift must come before the end of the budget, rounded up to blocks of 32 steps, got 416 for 400 "
+            "steps; exchange earlier or allow more steps",
+        ),
+        (
+            {"drift": {64: {"family": "subtraction"}}, "task": {"family": ["addition", "subtraction"]}},
+            "drift at step 64 must change the training set, got the one that is there already; say another split, "
+            "family or shift, or leave it out",
         ),
         ({"epsilon": 2, "extra_epsilons": [2]}, "extra_epsilons repeats epsilon, 2; leave it out"),
     ],

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.config import ModelConfig, TaskConfig, TrialConfig, identity, trial_from_dict
+from trainables.drift import Drift
 from trainables.errors import ConfigError
 
 #: Ids of settings that are already in somebody's results: a change of any of them orphans those results.
@@ -45,7 +46,8 @@ def test_a_default_spelled_out_is_the_default() -> None:
     "field", [f.name for f in dataclasses.fields(TrialConfig) if f.name not in ("steps", "task", "model")]
 )
 def test_every_other_field_is_in_the_id(field: str) -> None:
-    other: Any = {"batch_size": 7, "seed": 5, "spectral_every": 4, "spectral_start": 64}.get(field, 0.25)
+    others: dict[str, Any] = {"batch_size": 7, "seed": 5, "spectral_every": 4, "spectral_start": 64}
+    other = {**others, "drift": Drift.of({64: {"split": 1}})}.get(field, 0.25)
     penalised = TrialConfig(spectral_entropy_weight=0.1)
     assert dataclasses.replace(penalised, **{field: other}).trial_id != penalised.trial_id
 

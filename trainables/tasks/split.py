@@ -41,7 +41,7 @@ def training_size(examples: int, data_fraction: float) -> int:
     return size
 
 
-def split(task: Task, data_fraction: float, label_noise: float, seed: int) -> Split:
+def split(task: Task, data_fraction: float, label_noise: float, seed: int, number: int = 0) -> Split:
     """Split a task's table, and replace a share of the training labels.
 
     The training part is the beginning of one permutation per seed, so the training sets of one seed are nested
@@ -52,12 +52,14 @@ def split(task: Task, data_fraction: float, label_noise: float, seed: int) -> Sp
         data_fraction: share of all examples that is trained on.
         label_noise: share of the training examples whose label becomes another class, drawn evenly.
         seed: the trial's seed.
+        number: which of the seed's splits; 0 is the one that trials have unless their training set is exchanged.
 
     Raises:
         ConfigError: either part would be empty.
     """
     size = training_size(task.examples, data_fraction)
-    order = torch.randperm(task.examples, generator=generator(seed, "split"))
+    stream = generator(seed, "split", number) if number else generator(seed, "split")
+    order = torch.randperm(task.examples, generator=stream)
     train, validation = order[:size].clone(), order[size:].clone()
 
     corrupted = torch.zeros(task.examples, dtype=torch.bool)

@@ -1,0 +1,98 @@
+"""The training sets of a trial whose training set is exchanged, see `trainables.drift`."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from trainables.config import TaskConfig, TrialConfig
+from trainables.drift import Drift, TrainingSet
+from trainables.errors import ConfigError
+from trainables.tasks import build_task
+from trainables.tasks.split import Split, split
+from trainables.tasks.task import Task
+
+
+def phase_task(trial: TrialConfig, phase: int) -> Task:
+    """The table of a phase of a trial. Its tensors are shared and must not be written to.
+
+    Raises:
+        ConfigError: see `check_drift`.
+    """
+    return _table(trial.task, trial.drift.training_sets()[phase])
+
+
+def phase_split(trial: TrialConfig, phase: int, task: Task) -> Split:
+    """What of a phase's table is trained on, with label noise as in any other phase."""
+    number = trial.drift.training_sets()[phase].split
+    return split(task, trial.data_fraction, trial.label_noise, trial.seed, number)
+
+
+def shifted(inputs: Tensor, shift: float) -> Tensor:
+    """Inputs of the same shape moved along, each example with the target it had.
+
+    Of real features each moves by `shift` times its standard deviation over the table: a covariate shift. Of tokens
+    the K that occur where examples differ (of modular arithmetic the numbers, K = p) are relabelled: the i-th, by
+    size, becomes the (i + round(shift x K))-th, counted in a circle. Tokens that all examples share stay.
+
+    Args:
+        inputs: [N, ...] features, or [N, T] tokens.
+        shift: standard deviations, or shares of the circle.
+    """
+    if inputs.is_floating_point():
+        return inputs + shift * inputs.std(0, correction=0)
+    varies = (inputs != inputs[0]).any(0)
+    tokens = torch.unique(inputs[:, varies])
+    places = torch.searchsorted(tokens, inputs[:, varies].contiguous())
+    moved = inputs.clone()
+    moved[:, varies] = tokens[(places + round(shift * len(tokens))) % len(tokens)]
+    return moved
+
+
+def check_drift(config: TaskConfig, drift: Drift) -> None:
+    """Check that every phase has a table that the network of the first one takes.
+
+    Raises:
+        ConfigError: an unknown family, a table of another shape, or a shift that moves nothing.
+    """
+    for step, training_set in drift.exchanges:
+        try:
+            _table(config, training_set)
+        except ConfigError as error:
+            raise ConfigError(f"drift at step {step}: {error}") from None
+
+
+@lru_cache(maxsize=16)
+def _table(config: TaskConfig, training_set: TrainingSet) -> Task:
+    task = build_task(config)
+    if training_set.family is not None:
+        task = _of_family(task, dataclasses.replace(config, family=training_set.family, source=training_set.source))
+    if training_set.shift:
+        inputs = shifted(task.inputs, training_set.shift)
+        if torch.equal(inputs, task.inputs):
+            raise ConfigError(
+                f"shift must move the inputs, got {training_set.shift:g}, which moves none of {task.name}; "
+                "choose a larger one, of tokens no whole number"
+            )
+        task = dataclasses.replace(task, inputs=inputs)
+    return task
+
+
+def _of_family(own: Task, config: TaskConfig) -> Task:
+    task = build_task(config)
+    for what, expected, got in (
+        ("examples", own.examples, task.examples),
+        ("inputs of shape", tuple(own.inputs.shape[1:]), tuple(task.inputs.shape[1:])),
+        ("tokens", own.vocabulary, task.vocabulary),
+        ("classes", own.classes, task.classes),
+        ("tokens that all examples share at", own.fixed_tokens, task.fixed_tokens),
+    ):
+        if got != expected:
+            raise ConfigError(
+                f"family must have a table of the same shape as {own.name}, got {task.name} with {what} {got} "
+                f"instead of {expected}; choose another family"
+            )
+    return task
