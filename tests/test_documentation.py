@@ -18,7 +18,6 @@ PAGE = (ROOT / "docs" / "complexity.md").read_text(encoding="utf-8")
 
 
 def test_the_digits_are_measured_as_the_page_says(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("sklearn")
     namespace: dict[str, Any] = {}
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     assert len(blocks) == 3

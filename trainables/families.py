@@ -13,6 +13,7 @@ FAMILIES: Final[dict[str, str]] = {
     "division": _MODULAR,
     "square_sum": _MODULAR,
     "square_sum_product": _MODULAR,
+    "digits": "trainables.tasks.digits:digits_task",
     "permutations": "trainables.tasks.permutations:permutations_task",
     "sparse_parity": "trainables.tasks.sparse_parity:sparse_parity_task",
 }
