@@ -82,6 +82,7 @@ class CohortFile:
 #: Fields of a configuration whose column has another name than the field.
 _COLUMN_OF = {
     "task.family": "task_family",
+    "task.data": "task_data",
     "task.source": "task_source",
     "model.kind": "model_kind",
     "model.source": "model_source",

@@ -31,7 +31,13 @@ _STEP = Column("step", _INT, "step", "optimiser updates done")
 #: The settings that make a task's table of all examples.
 TASK: tuple[Column, ...] = (
     Column("task_family", _ID, "-", "task family, e.g. addition"),
-    Column("task_source", _ID, "-", "of a registered task, the hash of its source", True),
+    Column(
+        "task_source",
+        _ID,
+        "-",
+        "hash of the source of a registered task, or of the data of one read from files",
+        True,
+    ),
     Column("modulus", _INT, "-", "modulus of the arithmetic"),
     Column("degree", _INT, "-", "permutations of so many things are composed"),
     Column("bits", _INT, "bits", "bits of an example of sparse_parity"),
@@ -42,6 +48,7 @@ TASK: tuple[Column, ...] = (
 #: What a trial's settings look like, flattened; these columns stand in `trials` and are joined to rows by `load`.
 SETTINGS: tuple[Column, ...] = (
     *TASK,
+    Column("task_data", _ID, "-", "where the files lay that a task was read from; no part of the id", True),
     Column("model_kind", _ID, "-", "transformer, mlp or a registered network"),
     Column("model_source", _ID, "-", "of a registered network, the hash of its source", True),
     Column("width", _INT, "-", "width of embeddings and residual stream"),

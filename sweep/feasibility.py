@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -55,11 +56,19 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
             "", TrialConfig, {"spectral_start": start, "steps": steps, "spectral_entropy_weight": weight}
         )
     # An exchange must change something, of whichever family, and come before the end of each budget.
-    for family, drift, steps in itertools.product(
-        values_of(axes.task.family), values_of(axes.drift), values_of(axes.steps)
+    for task, drift, steps in itertools.product(
+        _one_of_each_family(product), values_of(axes.drift), values_of(axes.steps)
     ):
-        of_family = partial(TrialConfig, task=TaskConfig(family=family))
-        yield from refused("", of_family, {"drift": drift, "steps": steps})
+        yield from refused("", partial(TrialConfig, task=task), {"drift": drift, "steps": steps})
+
+
+def _one_of_each_family(product: Product) -> list[TaskConfig]:
+    """Of each family a task that can be, if there is one; what is wrong with the others is told elsewhere."""
+    found: dict[str, TaskConfig] = {}
+    for values in product.tasks():
+        with contextlib.suppress(ConfigError):
+            found.setdefault(values["family"], TaskConfig(**values))
+    return list(found.values())
 
 
 def _impossible_outside(config: SweepConfig) -> list[Problem]:

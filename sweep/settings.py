@@ -91,6 +91,8 @@ class TaskAxes(Part):
     """So many of the bits make the parity."""
     examples: Axis[Whole | None] = default_of(TaskConfig, "examples")
     """At most so many examples, of families whose table is a draw; empty: the family's own default."""
+    data: Axis[Text | None] = default_of(TaskConfig, "data")
+    """Of the family mnist: a folder with its idx files, or an .npz file; an id holds a hash of them."""
 
 
 class ModelAxes(Part):

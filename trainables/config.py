@@ -12,12 +12,14 @@ import json
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from trainables import registry
+from trainables.digit_files import data_digest
 from trainables.drift import Drift
 from trainables.errors import ConfigError
-from trainables.families import BUILT_IN_KINDS
+from trainables.families import BUILT_IN_KINDS, FROM_FILES
 from trainables.measuring import BLOCK_STEPS, whole_blocks
 
 Attention = Literal["softmax", "sum"]
@@ -28,8 +30,9 @@ TRIAL_ID_CHARACTERS = 16
 #: The spectral penalty starts once complexity has declined, `TrialConfig.spectral_start`.
 AT_DECLINE: Final = "at_decline"
 
-#: What one row of `TrialConfig` may say without changing the weights at any step both runs reach.
-NOT_IN_THE_ID = frozenset({"steps"})
+#: What one row of `TrialConfig` may say without changing the weights at any step both runs reach. Where data lie is
+#: not part of the id, but what they are is, as `task.source`.
+NOT_IN_THE_ID = frozenset({"steps", "task.data"})
 
 
 def _require(condition: bool, message: str) -> None:
@@ -54,13 +57,17 @@ class TaskConfig:
     examples: int | None = None
     """At most so many examples, drawn evenly by a fixed seed; None: the family's own default. Of families whose
     table is a draw only."""
+    data: str | None = None
+    """Files of the user's that hold the examples, of the family `mnist` only; see `trainables.digit_files`."""
     source: str | None = None
-    """Of a registered family, the hash of its source; filled in where the family is known here."""
+    """Of a registered family, the hash of its source, of one that is read from files, of what they hold; filled in
+    where the family is known, or the files are, here."""
 
     def __post_init__(self) -> None:
         own = registry.TASKS.get(self.family) if self.source is None else None
         if own is not None:
             object.__setattr__(self, "source", own.source)
+        self._look_at_data()
         _require(self.modulus >= 2, f"task.modulus must be at least 2, got {self.modulus}")
         _require(self.degree >= 2, f"task.degree must be at least 2, got {self.degree}")
         _require(self.bits >= 1, f"task.bits must be at least 1, got {self.bits}")
@@ -72,6 +79,21 @@ class TaskConfig:
             self.examples is None or self.examples >= 2,
             f"task.examples must be at least 2, one to train on and one to validate, got {self.examples}",
         )
+
+    def _look_at_data(self) -> None:
+        """Fill in the hash of the files, unless it is known: then who builds the task compares it."""
+        wanted = self.family in FROM_FILES
+        _require(
+            (self.data is not None) == wanted,
+            f"task.data must be a folder with MNIST's idx files, or an .npz file, where task.family is "
+            f"{self.family}; set task.data=PATH, see docs/tasks.md"
+            if wanted
+            else f"task.data must be left out where task.family is {self.family}, got {self.data}",
+        )
+        if self.data is not None and self.source is None:
+            path = Path(self.data).expanduser().absolute()
+            object.__setattr__(self, "data", str(path))
+            object.__setattr__(self, "source", data_digest(path))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

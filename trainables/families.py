@@ -14,10 +14,14 @@ FAMILIES: Final[dict[str, str]] = {
     "square_sum": _MODULAR,
     "square_sum_product": _MODULAR,
     "digits": "trainables.tasks.digits:digits_task",
+    "mnist": "trainables.tasks.mnist:mnist_task",
     "permutations": "trainables.tasks.permutations:permutations_task",
     "sparse_parity": "trainables.tasks.sparse_parity:sparse_parity_task",
 }
 """Family -> `module:function`, a function from a `TaskConfig` to a `Task`."""
+
+FROM_FILES: Final = ("mnist",)
+"""Families whose data are files that the user has, named by `TaskConfig.data`."""
 
 BUILT_IN_KINDS: Final = ("transformer", "mlp")
 """Kinds of network that come with the package."""

@@ -171,6 +171,7 @@ def trial_row(config: TrialConfig, fate: Fate, last: int) -> dict[str, Any]:
         "bits": config.task.bits,
         "relevant_bits": config.task.relevant_bits,
         "examples": config.task.examples,
+        "task_data": config.task.data,
         "model_kind": config.model.kind,
         "width": config.model.width,
         "layers": config.model.depth,

@@ -17,6 +17,7 @@ from sweep.errors import Problem, SpecificationError
 from sweep.settings import ModelAxes, TaskAxes
 from sweep.space import trials
 from sweep.specification_file import preset_names
+from tests.trainables.digit_folder import ALL_DIGITS, write_folder
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.measuring import MeasuringConfig
 
@@ -33,11 +34,21 @@ def problems(text: str, tmp_path: Path, *overrides: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_presets_are_right(name: str) -> None:
-    config = load_specification(name)
+def test_presets_are_right(name: str, tmp_path: Path) -> None:
+    needed = [f"task.data={write_folder(tmp_path / 'data', *ALL_DIGITS)}"] if name == "mnist" else []
+    config = load_specification(name, needed)
     assert config.name == name
     assert config.results_path == f"results/{name}"
     assert trials(config)
+
+
+def test_files_that_a_preset_needs_are_asked_for_before_anything_is_run(tmp_path: Path) -> None:
+    with pytest.raises(SpecificationError, match=r"task\.data must be a folder .* set task\.data=PATH"):
+        load_specification("mnist")
+    with pytest.raises(
+        SpecificationError, match=r"--set task\.data=.*: task\.data must be a folder .* there is no gone"
+    ):
+        load_specification("mnist", [f"task.data={tmp_path / 'gone'}"])
 
 
 def test_nothing_of_a_trial_is_left_out() -> None:
