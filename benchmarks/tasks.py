@@ -1,0 +1,126 @@
+"""The tables and pictures of docs/tasks.md, computed from the results in docs/data/tasks.
+
+    python benchmarks/tasks.py                       print the tables
+    python benchmarks/tasks.py --draw --write        draw the pictures, and put the tables into the page
+    python benchmarks/tasks.py --pack RESULTS NAME   put what is needed of RESULTS into docs/data/tasks/NAME
+
+A test compares the page with the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from studies import pack, spread, write
+
+import analysis
+from analysis.cells import setting_text
+from analysis.maps import varying_settings
+from analysis.plots import png
+
+DOCS = Path(__file__).parents[1] / "docs"
+DATA = DOCS / "data" / "tasks"
+
+PICTURED: dict[str, dict[str, Any]] = {}
+"""Study in `DATA` -> of which settings its picture shows the trials: one column for each setting that is left."""
+
+
+def rise_and_fall(rows: pd.DataFrame) -> str:
+    """A line for each setting: steps, bytes and decline, as median and range over the seeds.
+
+    Args:
+        rows: of one family, as `analysis.load` gives them.
+    """
+    events = analysis.events(rows).set_index("trial_id", drop=False)
+    by_trial = rows.groupby("trial_id", observed=True)
+    events["final_bytes"] = (
+        rows[rows["complexity_bytes"].notna()].groupby("trial_id", observed=True)["complexity_bytes"].last()
+    )
+    events["best_accuracy"] = by_trial["val_accuracy"].max()
+    events["delay"] = events["grok_step"] / events["memorisation_step"]
+    settings = varying_settings(events)
+    lines = [
+        "| setting | memorised | at | grokked | at | times as late | peak, bytes | at the end | decline | "
+        "best val accuracy |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for _, of in events.groupby(settings, observed=True, dropna=False):
+        memorised, grokked = of["memorisation_step"].dropna(), of["grok_step"].dropna()
+        cells = [
+            ", ".join(setting_text(name, of[name].iloc[0]) for name in settings),
+            f"{len(memorised)}/{len(of)}",
+            spread(memorised),
+            f"{len(grokked)}/{len(of)}",
+            spread(grokked),
+            spread(of["delay"].dropna(), ".1f"),
+            spread(of["complexity_peak_bytes"].dropna()),
+            spread(of["final_bytes"]),
+            spread(100 * of["decline"].dropna(), ".0f", " %"),
+            spread(of["best_accuracy"], ".2f"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def summary(studies: dict[str, pd.DataFrame]) -> str:
+    """A line for each family: the shares of trials that memorised and grokked, the delay, rise and fall."""
+    lines = [
+        "| study | trials | memorised | grokked | grokked after at least twice the steps of memorising | "
+        "complexity of those that grokked: peak, bytes | at the end | decline |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for study, rows in studies.items():
+        events = analysis.events(rows).set_index("trial_id", drop=False)
+        measured = rows[rows["complexity_bytes"].notna()].groupby("trial_id", observed=True)
+        grokked = events[events["grok_step"].notna()]
+        late = grokked["grok_step"] >= 2 * grokked["memorisation_step"]
+        cells = [
+            f"[{study.replace('-', ' ')}](#{study})",
+            str(len(events)),
+            str(events["memorisation_step"].notna().sum()),
+            str(len(grokked)),
+            str(late.sum()),
+            spread(grokked["complexity_peak_bytes"].dropna()),
+            spread(measured["complexity_bytes"].last()[grokked.index]),
+            spread(100 * grokked["decline"].dropna(), ".0f", " %"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+    """Title -> table, as they stand in docs/tasks.md."""
+    studies = {study: analysis.load(DATA / study) for study in PICTURED}
+    return {"summary": summary(studies), **{study: rise_and_fall(rows) for study, rows in studies.items()}}
+
+
+def draw() -> None:
+    for study, shown in PICTURED.items():
+        rows = analysis.load(DATA / study)
+        for name, value in shown.items():
+            rows = rows[rows[name] == value]
+        (DOCS / "images" / f"tasks-{study}.png").write_bytes(png(analysis.settings_figure(rows)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--draw", action="store_true", help="draw the pictures, too")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/tasks.md")
+    parser.add_argument("--pack", nargs=2, metavar=("RESULTS", "NAME"), help="put results into docs/data/tasks")
+    arguments = parser.parse_args()
+    if arguments.pack:
+        pack(arguments.pack[0], DATA / arguments.pack[1], ("rows", "complexity", "trials"))
+        return
+    if arguments.draw:
+        draw()
+    if arguments.write:
+        write(DOCS / "tasks.md", tables())
+    for title, table in tables().items():
+        print(f"{title}\n\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()
