@@ -39,9 +39,9 @@ TASK: tuple[Column, ...] = (
         True,
     ),
     Column("modulus", _INT, "-", "modulus of the arithmetic"),
-    Column("degree", _INT, "-", "permutations of so many things are composed"),
-    Column("bits", _INT, "bits", "bits of an example of sparse_parity"),
-    Column("relevant_bits", _INT, "bits", "so many of the bits make the parity"),
+    Column("degree", _INT, "-", "permutations of so many things are composed; empty in older results", True),
+    Column("bits", _INT, "bits", "bits of an example of sparse_parity; empty in older results", True),
+    Column("relevant_bits", _INT, "bits", "so many of the bits make the parity; empty in older results", True),
     Column("examples", _INT, "examples", "at most so many in the table; empty: the family's own default", True),
 )
 
