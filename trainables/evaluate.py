@@ -44,6 +44,14 @@ class NoiseScores:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupScores:
+    """Accuracies in [0, 1] on the task's sensitive or rare group; None where the part has no member of it."""
+
+    group_train_accuracy: float | None
+    group_val_accuracy: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Size:
     """What can be said of weights without data."""
 
@@ -107,6 +115,22 @@ def noise_scores(answers: Tensor, split: Split, right: Tensor) -> NoiseScores:
         corrupted_train_accuracy=_share(answers[replaced] == labels[replaced]) if len(replaced) else None,
         recovered_train_accuracy=_share(answers[replaced] == right[replaced]) if len(replaced) else None,
     )
+
+
+def group_scores(answers: Tensor, split: Split, group: Tensor | None) -> GroupScores:
+    """Accuracies on a group, with the labels that the trial sees.
+
+    Args:
+        answers: [N] classes, one lane's row of `table_outcomes`.
+        split: which examples are trained on, and with which labels.
+        group: [N] bool, the members; None if the task has no group.
+    """
+
+    def of(part: Tensor) -> float | None:
+        members = part[group[part]] if group is not None else part[:0]
+        return _share(answers[members] == split.targets[members]) if len(members) else None
+
+    return GroupScores(of(split.train), of(split.validation))
 
 
 def _share(correct: Tensor) -> float:
@@ -189,6 +213,7 @@ def _complexity(
         train_loss=decoded.train_loss,
         train_accuracy=decoded.train_accuracy,
         val_accuracy=decoded.val_accuracy,
+        group_val_accuracy=group_scores(answers[0], split, task.group).group_val_accuracy,
         evaluations=result.evaluations,
         method=METHOD,
         wall_s=result.wall_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _MODULAR: Final = "trainables.tasks.modular:modular_task"
+_REAL_TABLE: Final = "trainables.tasks.real_tables:real_table_task"
 
 FAMILIES: Final[dict[str, str]] = {
     "addition": _MODULAR,
@@ -15,6 +16,9 @@ FAMILIES: Final[dict[str, str]] = {
     "square_sum_product": _MODULAR,
     "digits": "trainables.tasks.digits:digits_task",
     "mnist": "trainables.tasks.mnist:mnist_task",
+    "diabetes": _REAL_TABLE,
+    "breast_cancer": _REAL_TABLE,
+    "wine": _REAL_TABLE,
     "permutations": "trainables.tasks.permutations:permutations_task",
     "sparse_parity": "trainables.tasks.sparse_parity:sparse_parity_task",
 }

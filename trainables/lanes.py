@@ -633,6 +633,7 @@ class LaneRun:
         network = {name: weight.clone() for name, weight in self._layout.parameters(weights).items()}
         scores = evaluate.scores(losses, answers, lane.split)
         of_noise = evaluate.noise_scores(answers, lane.split, lane.task.targets)
+        of_group = evaluate.group_scores(answers, lane.split, lane.task.group)
         size = evaluate.size(network)
         finite = math.isfinite(scores.train_loss) and math.isfinite(size.l2_norm)
         measured = finite and (
@@ -660,6 +661,8 @@ class LaneRun:
             clean_train_accuracy=of_noise.clean_train_accuracy,
             corrupted_train_accuracy=of_noise.corrupted_train_accuracy,
             recovered_train_accuracy=of_noise.recovered_train_accuracy,
+            group_train_accuracy=of_group.group_train_accuracy,
+            group_val_accuracy=of_group.group_val_accuracy,
             complexity_bytes=complexities[0].complexity_bytes if complexities else None,
             description_length_bits=(
                 evaluate.description_length_bits(complexities[0], len(lane.split.train)) if complexities else None

@@ -39,6 +39,8 @@ class ComplexityMeasurement:
     """Training loss of the decoded network, nats per example."""
     train_accuracy: float
     val_accuracy: float
+    group_val_accuracy: float | None
+    """Of the decoded network on the validation examples of the task's group; None if it has none there."""
     evaluations: int
     """Candidates whose training loss was computed: the search budget spent."""
     method: str
@@ -109,6 +111,10 @@ class Measurement:
     """On those whose label was replaced, share answered with that label (memorised); None without label noise."""
     recovered_train_accuracy: float | None
     """On those whose label was replaced, share answered rightly (generalised); None without label noise."""
+    group_train_accuracy: float | None
+    """On the training examples of the task's sensitive or rare group; None if it has none there."""
+    group_val_accuracy: float | None
+    """On the validation examples of that group; None if it has none there."""
 
     phase: int
     """Exchanges of the training set before this step; 0 without drift."""

@@ -44,6 +44,8 @@ def measurement(step: int, train: float, validation: float, complexity: int | No
         clean_train_accuracy=0.5,
         corrupted_train_accuracy=None,
         recovered_train_accuracy=None,
+        group_train_accuracy=None,
+        group_val_accuracy=None,
         phase=0,
         phase_start_step=0,
         phase_end_step=TRIAL.steps,

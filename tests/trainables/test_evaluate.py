@@ -41,6 +41,17 @@ def test_scores_are_means_over_each_part_with_noisy_labels_in_training_only() ->
         assert accuracy == pytest.approx(float((logits[part].argmax(-1) == labels[part]).float().mean()))
 
 
+def test_a_group_is_scored_by_itself() -> None:
+    group = torch.zeros(TASK.examples, dtype=torch.bool)
+    group[SPLIT.train[:10]] = group[SPLIT.validation[:4]] = True
+    answers = SPLIT.targets.clone()
+    answers[SPLIT.train[:3]] = answers[SPLIT.validation[3:]] = -1
+    assert evaluate.group_scores(answers, SPLIT, group) == evaluate.GroupScores(0.7, 0.75)
+    group[SPLIT.validation] = False
+    assert evaluate.group_scores(answers, SPLIT, group) == evaluate.GroupScores(0.7, None)
+    assert evaluate.group_scores(answers, SPLIT, None) == evaluate.GroupScores(None, None)
+
+
 def test_what_is_memorised_and_what_is_generalised_are_told_apart() -> None:
     train, corrupted = SPLIT.train, SPLIT.corrupted[SPLIT.train]
     assert 0.19 < corrupted.float().mean() < 0.21

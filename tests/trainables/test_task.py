@@ -16,12 +16,16 @@ Y = torch.tensor([0, 1, 2, 1])
 
 def test_arrays_become_a_table_of_their_own() -> None:
     images, labels = np.zeros((6, 1, 8, 8)), np.array([0.0, 1.0, 2.0, 0.0, 1.0, 2.0])
-    task = Task.of(images, labels, name="images", grokked_at=0.9)
+    group = labels == 2
+    task = Task.of(images, labels, name="images", grokked_at=0.9, group=group)
     images[:] = 7
+    group[:] = False
     labels[:] = 7
     assert task.inputs.dtype == torch.float32
     assert bool((task.inputs == 0).all())
     assert task.targets.tolist() == [0, 1, 2, 0, 1, 2]
+    assert task.group is not None
+    assert task.group.tolist() == [False, False, True, False, False, True]
     assert (task.classes, task.vocabulary, task.examples, task.positions) == (3, None, 6, 64)
     assert (task.memorised_at, task.grokked_at, task.question) == (0.99, 0.9, None)
 
@@ -36,6 +40,9 @@ def test_tokens_keep_what_is_fixed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"group": [True, False]}, r"group must be bool \[4\], true of its members, got torch.bool \[2\]"),
+        ({"group": Y}, r"group must be bool \[4\], true of its members, got torch.int64 \[4\]"),
+        ({"group": Y > 2}, "group must have members, got none; leave it out"),
         ({"targets": Y[:3]}, r"of the same examples, got inputs \[4, 2\] and targets \[3\]"),
         ({"targets": Y[:, None]}, r"targets \[N\].*got inputs \[4, 2\] and targets \[4, 1\]"),
         ({"inputs": X[:, 0]}, r"inputs must be \[N, ...\]"),

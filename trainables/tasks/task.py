@@ -38,6 +38,8 @@ class Task:
     """Training accuracy that counts as memorised."""
     grokked_at: float = 0.99
     """Validation accuracy that counts as grokked."""
+    group: Tensor | None = None
+    """[N] bool: members of a sensitive or rare group, on which accuracies are reported by themselves, too."""
 
     def __post_init__(self) -> None:
         if self.vocabulary is None and not self.inputs.is_floating_point():
@@ -61,6 +63,12 @@ class Task:
         elif not bool(self.inputs.isfinite().all()):
             count = int((~self.inputs.isfinite()).sum())
             self._refuse("inputs must be finite", f"{count} values that are not; remove or replace them")
+        group = self.group
+        if group is not None and (group.dtype != torch.bool or group.shape != self.targets.shape):
+            arrived = f"{group.dtype} {list(group.shape)}"
+            self._refuse(f"group must be bool [{len(self.targets)}], true of its members", arrived)
+        if group is not None and not bool(group.any()):
+            self._refuse("group must have members", "none; leave it out")
         for name in ("memorised_at", "grokked_at"):
             if not 0 < getattr(self, name) <= 1:
                 self._refuse(f"{name} must lie in (0, 1]", str(getattr(self, name)))
@@ -76,6 +84,7 @@ class Task:
         vocabulary: int | None = None,
         memorised_at: float = 0.99,
         grokked_at: float = 0.99,
+        group: Tensor | np.ndarray | None = None,
     ) -> Task:
         """A task from any tensors or arrays of inputs and targets; they are copied to the CPU.
 
@@ -87,6 +96,7 @@ class Task:
             vocabulary: how many tokens there are; None where inputs are features.
             memorised_at: training accuracy that counts as memorised.
             grokked_at: validation accuracy that counts as grokked.
+            group: [N] bool, members of a sensitive or rare group.
 
         Raises:
             ConfigError: as for a task.
@@ -102,6 +112,7 @@ class Task:
             vocabulary=vocabulary,
             memorised_at=memorised_at,
             grokked_at=grokked_at,
+            group=None if group is None else torch.as_tensor(group).detach().cpu().clone(),
         )
 
     @cached_property
