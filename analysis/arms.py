@@ -64,12 +64,14 @@ def paired_arms(
         McNemar's), 1 where both are 0.
 
     Raises:
-        AnalysisError: no such setting or column, no pairs, or several trials of an arm for one pair.
+        AnalysisError: no such setting or column, rows of several phases, no pairs, or several trials of an arm for
+            one pair.
     """
     import pandas as pd
 
-    from analysis.events import events
+    from analysis.events import events, require_one_phase
 
+    require_one_phase(df, "paired arms")
     missing = [name for name in final if name not in df.columns]
     if missing:
         raise AnalysisError(

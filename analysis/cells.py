@@ -142,6 +142,7 @@ def usual_axes(events: pd.DataFrame) -> tuple[str, str]:
         events: One row per trial with its settings. If fewer than two vary, the usual ones complete them.
     """
     varying = varying_settings(events)
+    varying = [name for name in varying if name != "phase"]
     wanted = [name for name in _WANTED_AXES if name in varying]
     x, y = [*wanted, *(name for name in varying if name not in wanted), *_unvaried(varying)][:2]
     return x, y
@@ -167,6 +168,9 @@ def sweep_map(events: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
         column.name for column in SETTINGS if column.name in events.columns and column.name in planned.columns
     ]
     in_a_cohort = planned[planned["cohort_id"].notna()]
+    if events["phase"].nunique() > 1:
+        # A later phase is shown once it has begun.
+        settings, in_a_cohort = [*settings, "phase"], in_a_cohort.assign(phase=0)
     every = pd.concat([events[settings], in_a_cohort[settings]], ignore_index=True)
     x, y = usual_axes(every)
     keys = [*facets_of(every, x, y), y, x]
@@ -247,7 +251,7 @@ def value_text(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "default"
     if isinstance(value, str):
-        return value
+        return value or "none"
     number = float(value)
     return f"{int(number):,}" if number.is_integer() and abs(number) < 1e9 else f"{number:g}"
 

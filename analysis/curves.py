@@ -33,7 +33,8 @@ class _Column:
     subtitle: str
     trial_id: str | None
     others: tuple[str, ...]
-    events: pd.Series[Any] | None
+    events: pd.DataFrame | None
+    """Of the one trial: a row for each phase."""
     mean: bool = False
     """Whether the mean of the faint curves is drawn strongly."""
 
@@ -43,11 +44,13 @@ def representative_trials(events: pd.DataFrame) -> list[str]:
 
     Of the trials that grokked it is the one with the median delay (so neither the fastest nor the slowest), of
     those that memorised only or never learned the longest, of the stopped the one with the median length. Kinds
-    that do not occur are left out; if none does (a sweep that has just begun), the longest trial is taken.
+    that do not occur are left out; if none does (a sweep that has just begun), the longest trial is taken. Where
+    training sets are exchanged, what became of a trial is what became of its last phase.
 
     Args:
-        events: One row per trial, as `analysis.events` gives.
+        events: One row per trial, or phase, as `analysis.events` gives.
     """
+    events = events.drop_duplicates("trial_id", keep="last")
     by_length = events.sort_values(["last_step", "trial_id"], ascending=[False, True])
     memorised = by_length["memorisation_step"].notna()
     grokked = by_length["grok_step"].notna()
@@ -97,6 +100,11 @@ def fate(row: pd.Series[Any]) -> str:
     return "memorised only" if learned == "memorised" else "never learned"
 
 
+def fates(phases: pd.DataFrame) -> tuple[str, ...]:
+    """What became of a trial in each of its phases."""
+    return tuple(fate(row) for _, row in phases.iterrows())
+
+
 def trajectory_figure(
     df: pd.DataFrame, trial_ids: Sequence[str] | None = None, *, events: pd.DataFrame | None = None
 ) -> Figure:
@@ -123,18 +131,19 @@ def trajectory_figure(
     missing = [trial for trial in chosen if trial not in by_id.index]
     if missing:
         raise KeyError(f"no rows of trial {missing[0]}; the trials are in the column trial_id of the results")
-    settings = varying_settings(events)
+    settings = _settings_of(events)
     columns = []
     for trial in chosen:
-        row = by_id[by_id["trial_id"] == trial].iloc[0]
+        phases = by_id[by_id["trial_id"] == trial]
+        row = phases.iloc[-1]
         same = by_id if not settings else by_id[(by_id[settings] == row[settings]).all(axis=1)]
         columns.append(
             _Column(
-                title=fate(row).capitalize(),
-                subtitle=trial_subtitle(row, [*settings, "seed"]),
+                title=", then ".join(fates(phases)).capitalize(),
+                subtitle=trial_subtitle(phases, [*settings, "seed"]),
                 trial_id=trial,
-                others=tuple(same.index.drop(trial)),
-                events=row,
+                others=tuple(same.index.unique().drop(trial)),
+                events=phases,
             )
         )
     seeds = any(column.others for column in columns)
@@ -150,17 +159,19 @@ def curves_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None, shown
         shown: Curves in one column; the sample is spread evenly over the trials ordered by id, which is a hash.
     """
     events = events_of(df) if events is None else events
-    fates = events.apply(fate, axis=1)
+    by_fates: dict[tuple[str, ...], list[str]] = {}
+    for trial, phases in events.groupby(events["trial_id"].astype(str)):
+        by_fates.setdefault(fates(phases), []).append(str(trial))
     columns = []
-    for name in sorted(set(fates), key=_FATES.index):
-        ids = sorted(events.loc[fates == name, "trial_id"].astype(str))
+    for names in sorted(by_fates, key=lambda names: [_FATES.index(name) for name in names]):
+        ids = sorted(by_fates[names])
         sample = ids if len(ids) <= shown else [ids[i] for i in np.linspace(0, len(ids) - 1, shown).astype(int)]
         count = (
             counted(len(ids), "trial")
             if len(sample) == len(ids)
             else f"showing {len(sample)} of {len(ids):,} trials"
         )
-        columns.append(_Column(name.capitalize(), count, None, tuple(sample), None))
+        columns.append(_Column(", then ".join(names).capitalize(), count, None, tuple(sample), None))
     return _small_multiples(df, columns, others_are=None)
 
 
@@ -175,23 +186,26 @@ def settings_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None) -> 
         events: What `analysis.events(df)` gives, if it is known already.
     """
     events = events_of(df) if events is None else events
-    settings = varying_settings(events)
+    settings = _settings_of(events)
     groups = events.groupby(settings, observed=True, dropna=False, sort=True) if settings else [((), events)]
     columns = []
     for _, trials in groups if len(events) else ():
-        grokked = trials["grok_step"].dropna()
         lines = _setting_lines(trials.iloc[0], settings)
-        for name, verb in (("memorisation_step", "memorised"), ("grok_step", "grokked")):
-            steps = trials[name].dropna()
-            if len(steps):
-                span = f"{steps.min():,.0f}" + (f" to {steps.max():,.0f}" if steps.min() < steps.max() else "")
-                lines.append(f"{verb} at {span}")
+        shares = []
+        for phase, own in trials.groupby("phase"):
+            shares.append(f"{own['grok_step'].notna().sum()} of {counted(len(own), 'seed')}")
+            which = f"phase {phase}: " if trials["phase"].nunique() > 1 else ""
+            for name, verb in (("memorisation_step", "memorised"), ("grok_step", "grokked")):
+                steps = own[name].dropna()
+                if len(steps):
+                    span = f"{steps.min():,.0f}" + (f" to {steps.max():,.0f}" if steps.min() < steps.max() else "")
+                    lines.append(f"{which}{verb} at {span}")
         columns.append(
             _Column(
-                title=f"{len(grokked)} of {counted(len(trials), 'seed')} grokked",
+                title=f"{', then '.join(shares)} grokked",
                 subtitle="\n".join(lines),
                 trial_id=None,
-                others=tuple(trials["trial_id"].astype(str)),
+                others=tuple(trials["trial_id"].astype(str).unique()),
                 events=None,
                 mean=True,
             )
@@ -216,17 +230,30 @@ def mean_curve(curves: Sequence[pd.DataFrame], name: str) -> tuple[NDArray[np.fl
     return every, np.mean([np.interp(np.log1p(every), np.log1p(steps), values) for steps, values in known], axis=0)
 
 
-def trial_subtitle(row: pd.Series[Any], settings: Sequence[str], width: int = 36) -> str:
-    """Settings, and on a line of its own when things happened."""
-    lines = _setting_lines(row, settings, width)
-    happened = [
-        f"{verb} {row[name]:,.0f}"
-        for name, verb in (("memorisation_step", "memorised at"), ("grok_step", "grokked at"))
-        if pd.notna(row[name])
-    ]
-    if row["ended_because"] == "stopped":
-        happened.append(f"stopped at {row['last_step']:,.0f}")
-    return "\n".join([*lines, ", ".join(happened) or f"followed to step {row['last_step']:,.0f}"])
+def trial_subtitle(phases: pd.DataFrame, settings: Sequence[str], width: int = 36) -> str:
+    """Settings, and on a line of its own when things happened; a line for each phase.
+
+    Args:
+        phases: Of the trial, a row for each phase, as `analysis.events` gives.
+        settings: Columns to name.
+        width: Characters in a line, roughly.
+    """
+    lines = _setting_lines(phases.iloc[-1], settings, width)
+    for _, row in phases.iterrows():
+        happened = [
+            f"{verb} {row[name]:,.0f}"
+            for name, verb in (("memorisation_step", "memorised at"), ("grok_step", "grokked at"))
+            if pd.notna(row[name])
+        ]
+        if row["ended_because"] == "stopped":
+            happened.append(f"stopped at {row['last_step']:,.0f}")
+        lines.append(", ".join(happened) or f"followed to step {row['last_step']:,.0f}")
+    return "\n".join(lines)
+
+
+def _settings_of(events: pd.DataFrame) -> list[str]:
+    """The settings that tell whole trials apart."""
+    return [name for name in varying_settings(events) if name != "phase"]
 
 
 def _setting_lines(row: pd.Series[Any], settings: Sequence[str], width: int = 36) -> list[str]:
@@ -251,8 +278,10 @@ def _small_multiples(df: pd.DataFrame, columns: Sequence[_Column], *, others_are
     above, left = 0.36 + 0.158 * text_lines, 0.72
     accuracy_height, complexity_height, gap = 1.45, 1.45, 0.14
     total_width = max(left + len(columns) * (width + 0.18) + 0.1, 5.2)
-    heroes = [column.events for column in columns if column.events is not None]
-    legend = _trajectory_legend(others_are, heroes, means=any(column.mean for column in columns))
+    heroes = [row for column in columns if column.events is not None for _, row in column.events.iterrows()]
+    exchanged = "phase_start_step" in rows.columns and bool(rows["phase_start_step"].max() > 0)
+    means = any(column.mean for column in columns)
+    legend = _trajectory_legend(others_are, heroes, means=means, exchanged=exchanged)
     lines = math.ceil(sum(0.62 + 0.062 * len(str(handle.get_label())) for handle in legend) / total_width)
     below = 0.62 + 0.19 * lines
     height = above + accuracy_height + gap + complexity_height + below
@@ -268,7 +297,10 @@ def _small_multiples(df: pd.DataFrame, columns: Sequence[_Column], *, others_are
             lower = add(x, below, width, complexity_height)
             _draw_column(upper, lower, column, curves)
             for axes in (upper, lower):
-                log_steps(axes, last_step)
+                if exchanged:
+                    linear_steps(axes, last_step)
+                else:
+                    log_steps(axes, last_step)
                 axes.grid(axis="y", color=palette.GRID, linewidth=0.6)
                 axes.set_axisbelow(True)
                 if index:
@@ -293,7 +325,8 @@ def _small_multiples(df: pd.DataFrame, columns: Sequence[_Column], *, others_are
                     axes.yaxis.set_label_coords(-0.5 / width, 0.5)
         figure.text(
             (left + (len(columns) * (width + 0.18) - 0.18) / 2) / total_width, (below - 0.36) / height,
-            "training step (optimiser updates, logarithmic after 1)", ha="center", va="center",
+            f"training step (optimiser updates{'' if exchanged else ', logarithmic after 1'})",
+            ha="center", va="center",
         )  # fmt: skip
         figure.legend(
             handles=legend, loc="lower left", bbox_to_anchor=(0.0, 0.0), ncols=math.ceil(len(legend) / lines),
@@ -313,6 +346,11 @@ def _robust_top(complexity: pd.Series[Any]) -> float:
 
 
 def _draw_column(upper: PlotAxes, lower: PlotAxes, column: _Column, curves: Mapping[str, pd.DataFrame]) -> None:
+    shown = [curves[trial] for trial in (column.trial_id, *column.others) if trial is not None and trial in curves]
+    starts = {int(step) for rows in shown for step in rows.get("phase_start_step", [])} - {0}
+    for step in sorted(starts):
+        for axes in (upper, lower):
+            axes.axvline(step, color=palette.INK, linewidth=0.6, zorder=1)
     faint = 0.35 if column.trial_id else max(0.12, min(0.6, 6 / max(1, len(column.others))))
     grey = column.trial_id is not None
     for trial in column.others:
@@ -323,17 +361,23 @@ def _draw_column(upper: PlotAxes, lower: PlotAxes, column: _Column, curves: Mapp
     if column.trial_id is None or column.events is None:
         return
     _draw_trial(upper, lower, curves[column.trial_id], alpha=1.0, width=1.5, markers=True, grey=False)
-    if column.events["ended_because"] == "stopped":
+    if column.events["ended_because"].iloc[-1] == "stopped":
         _mark_stop(upper, lower, curves[column.trial_id])
+    for _, row in column.events.iterrows():
+        _mark_events(upper, lower, row)
+
+
+def _mark_events(upper: PlotAxes, lower: PlotAxes, events: pd.Series[Any]) -> None:
+    """The events of a trial, or of one phase of it."""
     for name, marker in _EVENTS.items():
-        step = column.events[name]
+        step = events[name]
         if pd.isna(step):
             continue
         axes = lower if name == "complexity_peak_step" else upper
         if name != "complexity_peak_step":
             for both in (upper, lower):
                 both.axvline(float(step), color=palette.EVENT, linewidth=0.7, linestyle=marker.line, zorder=1)
-        y = column.events["complexity_peak_bytes"] / 1000 if axes is lower else 1.0
+        y = events["complexity_peak_bytes"] / 1000 if axes is lower else 1.0
         axes.plot(
             [float(step)], [float(y)], marker=marker.shape, color=palette.INK, markerfacecolor=marker.fill,
             markersize=marker.size, markeredgewidth=0.8, zorder=5, clip_on=False, linestyle="none",
@@ -413,8 +457,15 @@ def log_steps(axes: PlotAxes, last_step: int) -> None:
     axes.set_xlim(-0.15, last_step * 1.25)
 
 
+def linear_steps(axes: PlotAxes, last_step: int) -> None:
+    """An axis of equal steps: on a logarithmic one nothing would be seen of what follows an exchange."""
+    axes.locator_params(axis="x", nbins=4)
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}" if step < 10_000 else f"{step / 1000:g}k")
+    axes.set_xlim(-0.02 * last_step, last_step * 1.02)
+
+
 def _trajectory_legend(
-    others_are: str | None, heroes: Sequence[pd.Series[Any]], *, means: bool = False
+    others_are: str | None, heroes: Sequence[pd.Series[Any]], *, means: bool = False, exchanged: bool = False
 ) -> list[Line2D]:
     from matplotlib.lines import Line2D
 
@@ -451,6 +502,8 @@ def _trajectory_legend(
     if means:
         handles.append(Line2D([], [], color=palette.MUTED, linewidth=2.0, label="mean of the seeds"))
         handles.append(Line2D([], [], color=palette.MUTED, linewidth=0.8, alpha=0.6, label="single seeds"))
+    if exchanged:
+        handles.append(Line2D([], [], color=palette.INK, linewidth=0.6, label="training set exchanged"))
     if others_are:
         handles.append(Line2D([], [], color=palette.MUTED, linewidth=0.9, alpha=0.6, label=others_are))
     return handles

@@ -9,7 +9,15 @@ import numpy as np
 from analysis import decline
 from analysis.decline import DeclineParameters
 from analysis.errors import AnalysisError
-from analysis.events import Events, Thresholds, Trajectory, thresholds_of, trajectories, trajectory_events
+from analysis.events import (
+    Events,
+    Thresholds,
+    Trajectory,
+    by_phase,
+    thresholds_of,
+    trajectories,
+    trajectory_events,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +46,8 @@ def decide(
     it will not decline within its budget, or that budget is over and nothing was on the move. `continue`:
     anything else; for a trial whose budget is over that means a longer one, for a failed trial another attempt.
 
+    Where the training set is exchanged, the advice is about the present one and counts steps from the exchange.
+
     Args:
         df: rows as `load` gives them, in any order.
         parameters: of the decline rule.
@@ -55,9 +65,13 @@ def decide(
     missing = [name for name in _NEEDED if name not in df.columns]
     if missing:
         raise AnalysisError(f"advice needs the columns {', '.join(_NEEDED)}; {', '.join(missing)} missing")
-    ordered = df.sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
-    starts = np.flatnonzero(~ordered["trial_id"].duplicated().to_numpy())
+    ordered, _ = by_phase(df)
+    # Of each trial the phase it is in: what was on another training set says nothing about this one.
+    present = ordered["phase"] == ordered.groupby("trial_id", observed=True)["phase"].transform("max")
+    ordered, starts = by_phase(ordered[present])
     result = ordered.iloc[starts].reset_index(drop=True)
+    if "phase_end_step" in result.columns:
+        result["budget_steps"] = result["phase_end_step"] - result["phase_start_step"]
     advice = [
         _advise(trajectory, int(budget), because, parameters, own)
         for trajectory, budget, because, own in zip(

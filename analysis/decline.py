@@ -310,7 +310,12 @@ def audit_report(trials: pd.DataFrame, events: pd.DataFrame) -> AuditReport:
     """
     audited = trials[trials["audited"].astype(bool)]
     followed = audited["ended_because"].isin(["grokked", "budget", "diverged"])
-    marked = set(audited.loc[followed & audited["marked_at_step"].notna(), "trial_id"].astype(str))
-    grokked = set(events.loc[events["grok_step"].notna(), "trial_id"].astype(str)) & marked
-    low, high = wilson(len(grokked), len(marked))
-    return AuditReport(len(audited), len(marked), len(grokked), low, high)
+    marked = audited.loc[followed & audited["marked_at_step"].notna(), ["trial_id", "marked_at_step"]]
+    marked_at = dict(zip(marked["trial_id"].astype(str), marked["marked_at_step"], strict=True))
+    # The phase of the mark: the one that had begun last before it.
+    at = events["trial_id"].astype(str).map(marked_at).astype(float)
+    began = events[at > events["phase_start_step"]].sort_values("phase_start_step", kind="stable")
+    in_phase = began.groupby(began["trial_id"].astype(str)).tail(1)
+    grokked = int(in_phase["grok_step"].notna().sum())
+    low, high = wilson(grokked, len(marked_at))
+    return AuditReport(len(audited), len(marked_at), grokked, low, high)

@@ -12,6 +12,10 @@ same step in every longer prefix.
     decline             1 - C / peak
     decline onset       first of 2 consecutive measurements with decline >= decline_at
     tail complete       seen up to twice the grok step, with 3 complexity measurements after it
+
+Where a trial's training set is exchanged, each phase has a trajectory of its own, whose steps count from where the
+phase began: what follows from steps (twice the grok step, the rule's patience) follows from these. Tables and
+sentences say the steps of the trial.
 """
 
 from __future__ import annotations
@@ -71,12 +75,19 @@ class EvaluatedStep(Protocol):
     def complexity_bytes(self) -> int | None: ...  # noqa: D102
 
 
+class PhaseStep(EvaluatedStep, Protocol):
+    """The same, of a trial whose training set may be exchanged."""
+
+    @property
+    def phase_start_step(self) -> int: ...  # noqa: D102
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
-    """One trial's evaluated steps, oldest first; all arrays of shape [n]."""
+    """The evaluated steps of one trial, or of one phase of it, oldest first; all arrays of shape [n]."""
 
     step: NDArray[np.int64]
-    """Optimiser updates done, strictly increasing."""
+    """Optimiser updates done since the phase began, strictly increasing."""
     train_accuracy: NDArray[np.float64]
     """Share in [0, 1]; NaN counts as below every threshold."""
     val_accuracy: NDArray[np.float64]
@@ -118,6 +129,13 @@ class Trajectory:
             [row.val_accuracy for row in rows],
             [np.nan if row.complexity_bytes is None else row.complexity_bytes for row in rows],
         )
+
+    @classmethod
+    def of_phase(cls, measurements: Sequence[PhaseStep]) -> Trajectory:
+        """Build from the measurements of one phase, oldest first: steps counted from where it began."""
+        start = measurements[-1].phase_start_step if measurements else 0
+        whole = cls.from_measurements(measurements)
+        return cls(whole.step - start, whole.train_accuracy, whole.val_accuracy, whole.complexity_bytes)
 
     def prefix(self, n: int) -> Trajectory:
         """The first `n` evaluated steps."""
@@ -223,20 +241,24 @@ def _before(step: NDArray[np.int64], index: int) -> int | None:
 
 _NEEDED = ("trial_id", "step", "train_accuracy", "val_accuracy", "complexity_bytes")
 _EVENT_COLUMNS = tuple(name for name in Events.__slots__ if name != "tail_complete")
+_STEPS = frozenset(name for name in _EVENT_COLUMNS if name.endswith("_step"))
 
 
 def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFrame:
-    """One row per trial: its events, with its settings and how it ended.
+    """One row per trial, or per phase where training sets are exchanged: its events, settings and how it ended.
 
     Args:
         df: rows as `load` gives them, in any order; `trial_id`, `step`, the two accuracies and
-            `complexity_bytes` are needed.
+            `complexity_bytes` are needed, and of trials with drift `phase` and `phase_start_step`.
         thresholds: for all trials alike; by default each trial's own, from its columns `memorised_at` and
             `grokked_at` where they are known, and else those of `Thresholds`.
 
     Returns:
-        Sorted by `trial_id`, an ordinary index. Steps and bytes are floats, NaN where there is none:
+        Sorted by `trial_id` and `phase`, an ordinary index. Steps and bytes are floats, NaN where there is none.
+        All steps are those of the trial, also where what is made of them counts from the beginning of the phase:
 
+        - `phase`, `phase_start_step`: 0 where nothing is exchanged. Of a phase that an exchange has ended,
+          `ended_because` is `budget`: its own is over.
         - `memorisation_step`, `grok_step`: optimiser updates; the event lies in (`memorisation_after_step`,
           `memorisation_step`] and (`grok_after_step`, `grok_step`].
         - `delay`: grok step - memorisation step, steps.
@@ -264,10 +286,12 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
         )
     # Columns that differ from step to step go; everything else is a trial's own and is kept.
     per_step = {column.name for column in ROWS} - {column.name for column in SETTINGS} - {"trial_id"}
-    ordered = df.sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
-    own = ordered[[name for name in df.columns if name not in per_step]]
-    starts = np.flatnonzero(~ordered["trial_id"].duplicated().to_numpy())
-    result = own.iloc[starts].reset_index(drop=True)
+    per_step -= {"phase_end_step"}
+    ordered, starts = by_phase(df)
+    result = ordered[[name for name in df.columns if name not in per_step]].iloc[starts].reset_index(drop=True)
+    result["phase"] = ordered["phase"].to_numpy()[starts]
+    began = ordered["phase_start_step"].to_numpy()[starts]
+    result["phase_start_step"] = began
     found = [
         trajectory_events(trajectory, trial_thresholds)
         for trajectory, trial_thresholds in zip(
@@ -276,23 +300,59 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     ]
     for name in _EVENT_COLUMNS:
         result[name] = np.array([getattr(event, name) for event in found], dtype=np.float64)
+        if name in _STEPS:
+            result[name] += began
     ends = np.append(starts[1:], len(ordered)) - 1
     result["delay"] = result["grok_step"] - result["memorisation_step"]
     result["last_step"] = ordered["step"].to_numpy()[ends].astype(np.float64) if len(ordered) else np.array([])
     result["censored"] = result["grok_step"].isna()
     result["tail_complete"] = pd.array([event.tail_complete for event in found], dtype=bool)
+    if "ended_because" in result.columns:
+        exchanged = result["trial_id"].duplicated(keep="last")
+        result.loc[exchanged, "ended_because"] = "budget"
     return result
+
+
+def by_phase(df: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:
+    """Rows sorted by trial and step, with `phase` and `phase_start_step`, and where in them each phase begins.
+
+    Raises:
+        AnalysisError: rows of several phases that do not say where these begin.
+    """
+    ordered = df.sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
+    if "phase" not in ordered.columns:
+        ordered = ordered.assign(phase=0)
+    if "phase_start_step" not in ordered.columns:
+        if (ordered["phase"] > 0).any():
+            raise AnalysisError(
+                "rows of trials whose training set is exchanged need the column phase_start_step; load it too"
+            )
+        ordered = ordered.assign(phase_start_step=0)
+    return ordered, np.flatnonzero(~ordered[["trial_id", "phase"]].duplicated().to_numpy())
+
+
+def require_one_phase(df: pd.DataFrame, what: str) -> None:
+    """Refuse rows of several phases where these would be pooled.
+
+    Raises:
+        AnalysisError: there are several.
+    """
+    if "phase" in df.columns and df["phase"].nunique() > 1:
+        raise AnalysisError(
+            f"{what} would pool the phases of trials whose training set is exchanged; pass the rows of one phase, "
+            "e.g. df[df.phase == 0]"
+        )
 
 
 def trajectories(ordered: pd.DataFrame, starts: Sequence[int] | NDArray[np.intp]) -> list[Trajectory]:
     """Cut rows sorted by trial and step into trajectories.
 
     Args:
-        ordered: rows, sorted by `trial_id` and `step`.
-        starts: index of each trial's first row.
+        ordered: rows as `by_phase` gives them.
+        starts: index of the first row of each trial, or phase.
     """
     arrays = (
-        ordered["step"].to_numpy(dtype=np.int64),
+        (ordered["step"] - ordered["phase_start_step"]).to_numpy(dtype=np.int64),
         ordered["train_accuracy"].to_numpy(dtype=np.float64),
         ordered["val_accuracy"].to_numpy(dtype=np.float64),
         ordered["complexity_bytes"].to_numpy(dtype=np.float64, na_value=np.nan),

@@ -36,7 +36,7 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
     Args:
         path: the results folder, local or `s3://...`.
         columns: columns wanted, of the table `rows`, the settings, and the facts below; by default all. Only
-            these are read. `trial_id` and `step` always come along.
+            these are read. `trial_id`, `step` and `phase` always come along.
         mix_methods: allow trials measured by different complexity methods in one frame; the column
             `complexity_method` tells them apart.
 
@@ -247,7 +247,7 @@ def _by_text(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _selection(columns: Sequence[str] | None, known: list[str]) -> list[str]:
-    """`trial_id`, `step` and the columns asked for, in their order; all known ones by default."""
+    """`trial_id`, `step`, `phase` and the columns asked for, in their order; all known ones by default."""
     if columns is None:
         return known
     problems = []
@@ -257,4 +257,6 @@ def _selection(columns: Sequence[str] | None, known: list[str]) -> list[str]:
             problems.append(f"{name!r}" + (f" (did you mean {near[0]}?)" if near else ""))
     if problems:
         raise AnalysisError(f"no such column: {', '.join(problems)}; known are {', '.join(known)}")
-    return ["trial_id", "step", *(name for name in dict.fromkeys(columns) if name not in ("trial_id", "step"))]
+    # Who has no phases where there are some would pool them.
+    always = ["trial_id", "step", "phase"]
+    return [*always, *(name for name in dict.fromkeys(columns) if name not in always)]

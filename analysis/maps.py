@@ -42,8 +42,8 @@ def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = No
         x: setting on the horizontal axis.
         y: setting on the vertical axis.
         facets: settings that tell maps apart, drawn one beside the other. By default every other setting that
-            varies, the seed excepted; one that another axis or facet determines (hidden width by width) needs
-            no facet of its own.
+            varies, the seed excepted, and `phase` where training sets are exchanged; one that another axis or facet
+            determines (hidden width by width) needs no facet of its own.
 
     Returns:
         Sorted by facets, `y`, `x`, which are the first columns; then those of `CELL_COLUMNS`:
@@ -56,7 +56,8 @@ def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = No
           share; with them it holds whatever became of them.
         - `median_grok_step`: steps; infinite when fewer than half grokked; NaN when censoring leaves it
           undetermined. `median_at_least`: the median is not earlier than this.
-        - `budget_steps`: the largest budget of the cell's trials: 'never' and 'infinite' mean within it.
+        - `budget_steps`: the largest budget of the cell's trials, or where their phase ends: 'never' and 'infinite'
+          mean within it.
 
     Raises:
         AnalysisError: an axis is not a column, or settings would be pooled.
@@ -94,10 +95,11 @@ CELL_COLUMNS = (
 
 
 def varying_settings(df: pd.DataFrame) -> list[str]:
-    """The settings of which the frame holds more than one value, the seed excepted."""
+    """The settings of which the frame holds more than one value, the seed excepted; and so `phase`, the last."""
     from analysis.schema import SETTINGS
 
     names = [column.name for column in SETTINGS if column.name != "seed" and column.name in df.columns]
+    names += [name for name in ("phase",) if name in df.columns]
     return [name for name in names if df[name].nunique(dropna=False) > 1]
 
 
@@ -166,7 +168,8 @@ def _cell(trials: pd.DataFrame) -> dict[str, Any]:
     grokked = ~np.isnan(grok_step)
     # A trial in its tail has grokked, and one whose 'grokked' ending other thresholds do not confirm has no ending.
     because = trials["ended_because"].astype("object").where(~grokked, None).to_numpy()
-    to_the_end = (because == "budget") & (last_step >= trials["budget_steps"].max())
+    budget_steps = int((trials["phase_end_step"] if "phase_end_step" in trials else trials["budget_steps"]).max())
+    to_the_end = (because == "budget") & (last_step >= budget_steps)
     never = to_the_end | (because == "diverged")
     lower, upper = median_bounds(grok_step, last_step, never)
 
@@ -185,5 +188,5 @@ def _cell(trials: pd.DataFrame) -> dict[str, Any]:
         "share_high": wilson(count + undetermined, n)[1],
         "median_grok_step": upper if lower == upper else np.nan,
         "median_at_least": lower,
-        "budget_steps": int(trials["budget_steps"].max()),
+        "budget_steps": budget_steps,
     }

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.errors import AnalysisError
+from analysis.events import by_phase
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,13 +46,16 @@ def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) ->
     A trial that was not followed to the end (stopped, failed, running, or with a budget below `within_steps`) and
     has not crossed in validation has no phase yet: it is missing, never memorisation or confusion.
 
+    Where training sets are exchanged, each one's time is judged by itself, from the exchange to the next.
+
     Args:
         df: rows as `load` gives them, in any order; `trial_id`, `step`, `train_accuracy`, `val_accuracy`,
             `budget_steps`, `ended_because` are needed.
         thresholds: what separates the phases.
 
     Returns:
-        Sorted by `trial_id`: `trial_id`, `phase` (category, missing where undetermined), `train_step` and
+        Sorted by `trial_id`: `trial_id`, `training_phase` (the column `phase` of the rows, if that holds more than
+        one), `phase` (category, missing where undetermined), `train_step` and
         `val_step`, the first evaluated steps with an accuracy above the threshold (NaN where there is none).
 
     Raises:
@@ -65,18 +69,23 @@ def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) ->
         raise AnalysisError(
             f"phases need the columns {', '.join(needed)}; {', '.join(missing)} missing; load them too"
         )
-    ordered = df[needed].sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
-    by_trial = ordered.groupby("trial_id", observed=True)
-    result = by_trial.agg(
-        last_step=("step", "last"), budget=("budget_steps", "last"), because=("ended_because", "last")
+    ordered, _ = by_phase(df)
+    end = "phase_end_step" if "phase_end_step" in ordered.columns else "budget_steps"
+    ordered["own_step"] = ordered["step"] - ordered["phase_start_step"]
+    keys = ["trial_id", "phase"]
+    result = ordered.groupby(keys, observed=True).agg(
+        start=("phase_start_step", "last"),
+        last_step=("own_step", "last"),
+        end=(end, "last"),
+        because=("ended_because", "last"),
     )
-    within = result["budget"] if thresholds.within_steps is None else thresholds.within_steps
+    within = result["end"] - result["start"] if thresholds.within_steps is None else thresholds.within_steps
     for name, column in (("train_step", "train_accuracy"), ("val_step", "val_accuracy")):
         # All trials stay in the grouping: where none has crossed, pandas cannot align an index without categories.
         crossed = (
-            ordered["step"]
+            ordered["own_step"]
             .where(ordered[column] > thresholds.above)
-            .groupby(ordered["trial_id"], observed=True)
+            .groupby([ordered[key] for key in keys], observed=True)
             .min()
         )
         result[name] = crossed.where(crossed <= within)
@@ -90,7 +99,9 @@ def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) ->
         PHASES,
         default="",
     )
-    result["phase"] = (
-        pd.Series(phase, index=result.index).where(phase != "").astype(pd.CategoricalDtype(list(PHASES)))
-    )
-    return result.reset_index()[["trial_id", "phase", "train_step", "val_step"]]
+    for name in ("train_step", "val_step"):
+        result[name] += result["start"]
+    result = result.reset_index(names=["trial_id", "training_phase"])
+    result["phase"] = pd.Series(phase).where(phase != "").astype(pd.CategoricalDtype(list(PHASES)))
+    several = ["training_phase"] if result["training_phase"].nunique() > 1 else []
+    return result[["trial_id", *several, "phase", "train_step", "val_step"]]

@@ -62,13 +62,15 @@ def predictors(
         -1 and 0 are as good as 1: smaller is better. A number that tells nothing has 0 (`early`: 0.5).
 
     Raises:
-        AnalysisError: a column is missing, or networks of several architectures are mixed.
+        AnalysisError: a column is missing, there are rows of several phases, or networks of several architectures
+            are mixed.
     """
     import pandas as pd
 
-    from analysis.events import events
+    from analysis.events import events, require_one_phase
 
     _check(df, columns)
+    require_one_phase(df, "this")
     found = events(df).set_index("trial_id")
     measured = df[df["complexity_bytes"].notna()].sort_values(["trial_id", "step"], kind="stable")
     trial_ids = measured["trial_id"]

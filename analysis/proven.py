@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import palette
 from analysis.bounds import DELTA
 from analysis.cells import counted
-from analysis.curves import fate, log_steps, representative_trials, trial_subtitle
+from analysis.curves import fates, log_steps, representative_trials, trial_subtitle
 from analysis.generalisation import generalisation_bounds
 from analysis.maps import varying_settings
 from analysis.schema import TASK
@@ -38,7 +38,9 @@ def joint_bounds(measured: pd.DataFrame, trials: pd.DataFrame) -> tuple[pd.DataF
         What `analysis.generalisation_bounds` gives for the trials that have ended, with delta shared out over the
         training sets drawn, and the number of these.
     """
-    draws = len(trials[_DRAW].drop_duplicates())
+    # Each exchange of a training set is a draw more: other examples, or other answers to them.
+    drawn = trials[[*_DRAW, "drift"]].drop_duplicates()["drift"].astype("str")
+    draws = int((1 + drawn.str.count(r"\{")).sum())
     found = generalisation_bounds(measured, trials, DELTA / max(1, draws))
     return found[found["unseen_error_bound"].notna()], draws
 
@@ -111,9 +113,9 @@ def bounds_figure(bounds: pd.DataFrame, events: pd.DataFrame, trial_ids: Sequenc
     if missing:
         raise KeyError(f"no bounds of trial {missing[0]}; a trial has them once it has ended")
     by_id = events.assign(trial_id=events["trial_id"].astype("str"))
-    settings = varying_settings(events)
+    settings = [name for name in varying_settings(events) if name != "phase"]
     last_step = max(1, *(int(curves[trial]["step"].max()) for trial in chosen))
-    heroes = [by_id[by_id["trial_id"] == trial].iloc[0] for trial in chosen]
+    heroes = [by_id[by_id["trial_id"] == trial] for trial in chosen]
     texts = [trial_subtitle(hero, [*settings, "seed"]) for hero in heroes]
     lines = max(text.count("\n") + 1 for text in texts)
     width, height, left, gap, below, above = 2.35, 1.6, 0.72, 0.18, 0.86, 0.36 + 0.158 * lines
@@ -128,7 +130,7 @@ def bounds_figure(bounds: pd.DataFrame, events: pd.DataFrame, trial_ids: Sequenc
             axes.tick_params(labelleft=index == 0)
             for text, above_axes, weight, points in (
                 (texts[index], 5, "normal", palette.SMALL_POINTS),
-                (fate(heroes[index]).capitalize(), 7, "bold", palette.TITLE_POINTS),
+                (", then ".join(fates(heroes[index])).capitalize(), 7, "bold", palette.TITLE_POINTS),
             ):
                 setting = weight == "normal"
                 axes.annotate(

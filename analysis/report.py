@@ -152,7 +152,7 @@ def _page(
     """Everything the template needs; pictures and the cells are written on the way."""
     grid = sweep_map(events, planned)
     out.write("cells.csv", grid.to_csv(index=False))
-    asked = max(len(planned), len(events))
+    asked = max(len(planned), events["trial_id"].nunique())
     return {
         "name": name,
         "sentence": result_sentence(events, planned=asked),
@@ -194,7 +194,7 @@ def _notices(planned: pd.DataFrame, events: pd.DataFrame) -> list[str]:
         notices.append(
             f"{counted(failed, 'trial')} failed; sweep run with --retry-failed runs failed trials again."
         )
-    more = len(events) - int(planned["last_step"].notna().sum())
+    more = events["trial_id"].nunique() - int(planned["last_step"].notna().sum())
     if more > 0:
         notices.append(f"{counted(more, 'trial')} of earlier requests in the same folder are included.")
     return notices
@@ -294,20 +294,45 @@ def _inline(drawing: str, prefix: str) -> str:
 def _overview(planned: pd.DataFrame, events: pd.DataFrame, phases: pd.DataFrame) -> _Table:
     """Trials by ending and by phase."""
     stands = planned.assign(trial_id=planned["trial_id"].astype("str"))[["trial_id", "status"]]
-    phase = phases.assign(trial_id=phases["trial_id"].astype("str"))[["trial_id", "phase"]]
-    both = stands.merge(phase, on="trial_id", how="left")
-    found = [(words, both[both["status"].eq(ending)]) for ending, words in ENDINGS.items()]
-    rows = [[words, *_by_phase(frame)] for words, frame in found if len(frame)]
+    phases = phases.assign(trial_id=phases["trial_id"].astype("str"))
+    rows: list[list[str]] = []
+    parts = _training_phases(phases)
+    for where, own in parts:
+        both = stands.merge(own[["trial_id", "phase"]], on="trial_id", how="left")
+        found = [(words, both[both["status"].eq(ending)]) for ending, words in ENDINGS.items()]
+        rows += [[f"{words}{where}", *_by_phase(frame)] for words, frame in found if len(frame)]
+        rows.append([f"all{where}", *_by_phase(both)])
     heads = ["ending", *PHASES, "not determined", "trials"]
-    counts = [int(events[name].notna().sum()) for name in ("memorisation_step", "grok_step")]
     return _Table(
         heads,
-        [*rows, ["all", *_by_phase(both)]],
+        rows,
         frozenset(range(1, len(heads))),
-        f"Of {counted(len(events), 'trial')} that reported, {counts[0]:,} reached the memorisation step and "
-        f"{counts[1]:,} the grok step. The phases are defined below; not determined: not followed to the end.",
-        total=True,
+        f"{_reached(events)} The phases are defined below; not determined: not followed to the end.",
+        total=len(parts) == 1,
     )
+
+
+def _reached(events: pd.DataFrame) -> str:
+    sentences = []
+    for phase, own in events.groupby("phase") if len(events) else [(0, events)]:
+        counts = [int(own[name].notna().sum()) for name in ("memorisation_step", "grok_step")]
+        sentences.append(
+            f"Of {counted(len(own), 'trial')} that reported{_on(phase, events['phase'])}, {counts[0]:,} reached "
+            f"the memorisation step and {counts[1]:,} the grok step."
+        )
+    return " ".join(sentences)
+
+
+def _on(phase: Any, phases: pd.Series[Any]) -> str:
+    """Which training set is spoken of, where there is more than one."""
+    return f" on training set {phase}" if phases.nunique() > 1 else ""
+
+
+def _training_phases(phases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The trials on each training set, and words to tell these apart."""
+    if "training_phase" not in phases.columns:
+        return [("", phases)]
+    return [(_on(phase, phases["training_phase"]), own) for phase, own in phases.groupby("training_phase")]
 
 
 def _by_phase(trials: pd.DataFrame) -> list[str]:

@@ -41,9 +41,13 @@ def result_sentence(events: pd.DataFrame, *, planned: int | None = None) -> str:
         events: One row per trial, as `analysis.events` gives, with `ended_because` and `budget_steps`.
         planned: Trials asked for, if some have not reported yet; by default those in `events`.
     """
-    total = max(planned or 0, len(events))
+    total = max(planned or 0, events["trial_id"].nunique())
     if events.empty:
         return f"No trial has reported yet, of {counted(total, 'trial')} planned."
+    if events["phase"].nunique() > 1:
+        return " ".join(
+            f"Phase {phase}: {result_sentence(own, planned=total)}" for phase, own in events.groupby("phase")
+        )
     ended = int(events["ended_because"].notna().sum())
     so_far = "" if ended == total else f"So far, with {ended:,} of {counted(total, 'trial')} ended: "
     grokked = events[events["grok_step"].notna()]
@@ -139,6 +143,7 @@ def compute(events: pd.DataFrame, rows: pd.DataFrame | None = None) -> Compute:
     """
     stopped = events["ended_because"].eq("stopped")
     left = (events["budget_steps"] - events["last_step"]).clip(lower=0)[stopped]
+    steps_run = int((events["last_step"] - events["phase_start_step"]).sum())
     train_s = measure_s = seconds_saved = math.nan
     if rows is not None:
         last = rows.groupby("trial_id", observed=True)[["train_wall_s", "measure_wall_s"]].max()
@@ -146,9 +151,7 @@ def compute(events: pd.DataFrame, rows: pd.DataFrame | None = None) -> Compute:
         total = last.sum(axis=1).reindex(events["trial_id"]).to_numpy()
         per_step = total[stopped.to_numpy()] / events["last_step"][stopped].clip(lower=1)
         seconds_saved = float((left * per_step).sum())
-    return Compute(
-        int(events["last_step"].sum()), int(stopped.sum()), int(left.sum()), train_s, measure_s, seconds_saved
-    )
+    return Compute(steps_run, int(stopped.sum()), int(left.sum()), train_s, measure_s, seconds_saved)
 
 
 # ------------------------------------------------------------------------------------------------ the map as text

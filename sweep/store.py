@@ -302,6 +302,7 @@ class Store:
         from analysis.load import load
 
         columns = ["train_accuracy", "val_accuracy", "complexity_bytes", "memorised_at", "grokked_at"]
+        columns += ["phase_start_step"]
         try:
             found = events(load(self.path, columns, mix_methods=True))
         except ResultsNotFound:

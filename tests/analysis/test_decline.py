@@ -196,9 +196,8 @@ def audited_trials(marked: int, grokked: int, unmarked: int = 2) -> tuple[pd.Dat
             "ended_because": [*["grokked"] * grokked, *["budget"] * (n - grokked), "stopped"],
         }
     )
-    events = pd.DataFrame(
-        {"trial_id": trials["trial_id"], "grok_step": [500.0] * grokked + [math.nan] * (n + 1 - grokked)}
-    )
+    grok_steps = [500.0] * grokked + [math.nan] * (n + 1 - grokked)
+    events = pd.DataFrame({"trial_id": trials["trial_id"], "grok_step": grok_steps, "phase_start_step": 0})
     return trials, events
 
 
@@ -214,6 +213,20 @@ def test_the_audit_report_states_the_share_with_its_interval() -> None:
     report = audit_report(*audited_trials(marked=AUDIT_MINIMUM, grokked=2))
     assert report.enough
     assert report.sentence.endswith("2 of these grokked: 10% (95 % interval 3% to 30%, n = 20).")
+
+
+def test_only_a_grok_of_the_phase_that_was_marked_is_an_error() -> None:
+    trials, _ = audited_trials(marked=2, grokked=0)
+    trials["marked_at_step"] = [100.0, 1100.0, *trials["marked_at_step"][2:]]
+    phases = pd.DataFrame(
+        {
+            "trial_id": ["t0", "t0", "t1", "t1"],
+            "phase_start_step": [0, 1000, 0, 1000],
+            "grok_step": [math.nan, 1500.0, math.nan, 1500.0],
+        }
+    )
+    report = audit_report(trials, phases)
+    assert (report.marked, report.grokked) == (2, 1)
 
 
 def test_an_audited_trial_that_failed_is_no_evidence() -> None:

@@ -101,7 +101,7 @@ def test_columns_select_and_unknown_ones_are_refused_with_the_nearest(folder: Fo
     cohort = folder.cohort(0, TRIALS)
     folder.report(cohort, 0, 0, rows=[row(trial, 0) for trial in TRIALS])
     df = analysis.load(folder.path, columns=["width", "val_accuracy", "step"])
-    assert list(df.columns) == ["trial_id", "step", "width", "val_accuracy"]
+    assert list(df.columns) == ["trial_id", "step", "phase", "width", "val_accuracy"]
     with pytest.raises(AnalysisError, match=r"'val_acuracy' .did you mean val_accuracy"):
         analysis.load(folder.path, columns=["val_acuracy"])
 

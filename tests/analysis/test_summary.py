@@ -43,6 +43,8 @@ def ended(grok_steps: list[float], because: list[str], last: list[float], **sett
             "ended_because": because,
             "last_step": last,
             "budget_steps": [4_000] * n,
+            "phase": [0] * n,
+            "phase_start_step": [0] * n,
         }
     )
 
