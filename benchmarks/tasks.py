@@ -24,7 +24,9 @@ from analysis.plots import png
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "tasks"
 
-PICTURED: dict[str, dict[str, Any]] = {}
+PICTURED: dict[str, dict[str, Any]] = {
+    "digits": {"initial_scale": 8.0, "data_fraction": 0.3},
+}
 """Study in `DATA` -> of which settings its picture shows the trials: one column for each setting that is left."""
 
 

@@ -1,4 +1,4 @@
-"""What the pages in docs show is run: Python and commands of docs/complexity.md, the tables of docs/paper.md."""
+"""What the pages in docs show is run: Python and commands of docs/complexity.md, the tables of studies."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_commands_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.M
     assert len(again) > len(decoded)  # it says what the network is, too
 
 
-@pytest.mark.parametrize(("study", "count"), [("paper", 4)])
+@pytest.mark.parametrize(("study", "count"), [("paper", 4), ("tasks", 2)])
 def test_the_tables_of_a_study_are_what_its_parquet_says(
     study: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
