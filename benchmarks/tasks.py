@@ -26,6 +26,7 @@ DATA = DOCS / "data" / "tasks"
 
 PICTURED: dict[str, dict[str, Any]] = {
     "digits": {"initial_scale": 8.0, "data_fraction": 0.3},
+    "mnist": {"initial_scale": 8.0},
 }
 """Study in `DATA` -> of which settings its picture shows the trials: one column for each setting that is left."""
 
