@@ -56,7 +56,7 @@ def test_the_commands_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.M
     assert len(again) > len(decoded)  # it says what the network is, too
 
 
-@pytest.mark.parametrize(("study", "count"), [("paper", 4), ("tasks", 3)])
+@pytest.mark.parametrize(("study", "count"), [("paper", 4), ("tasks", 3), ("regulariser", 5)])
 def test_the_tables_of_a_study_are_what_its_parquet_says(
     study: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,3 +66,16 @@ def test_the_tables_of_a_study_are_what_its_parquet_says(
     assert len(tables) == count
     for title, table in tables.items():
         assert f"<!-- {title} -->\n\n{table}\n\n" in page, f"write it again: python benchmarks/{study}.py --write"
+
+
+def test_the_arms_of_a_study_are_compared_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "regulariser").symlink_to(ROOT / "docs" / "data" / "regulariser")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "regulariser.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(block, {})
+    printed = capsys.readouterr().out
+    assert printed.count("grok_step") == 3
