@@ -105,6 +105,11 @@ def fates(phases: pd.DataFrame) -> tuple[str, ...]:
     return tuple(fate(row) for _, row in phases.iterrows())
 
 
+def fates_title(names: Sequence[str]) -> str:
+    """`Grokked`; with several phases a line for each."""
+    return ",\nthen ".join(names).capitalize()
+
+
 def trajectory_figure(
     df: pd.DataFrame, trial_ids: Sequence[str] | None = None, *, events: pd.DataFrame | None = None
 ) -> Figure:
@@ -139,7 +144,7 @@ def trajectory_figure(
         same = by_id if not settings else by_id[(by_id[settings] == row[settings]).all(axis=1)]
         columns.append(
             _Column(
-                title=", then ".join(fates(phases)).capitalize(),
+                title=fates_title(fates(phases)),
                 subtitle=trial_subtitle(phases, [*settings, "seed"]),
                 trial_id=trial,
                 others=tuple(same.index.unique().drop(trial)),
@@ -171,7 +176,7 @@ def curves_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None, shown
             if len(sample) == len(ids)
             else f"showing {len(sample)} of {len(ids):,} trials"
         )
-        columns.append(_Column(", then ".join(names).capitalize(), count, None, tuple(sample), None))
+        columns.append(_Column(fates_title(names), count, None, tuple(sample), None))
     return _small_multiples(df, columns, others_are=None)
 
 
@@ -202,7 +207,7 @@ def settings_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None) -> 
                     lines.append(f"{which}{verb} at {span}")
         columns.append(
             _Column(
-                title=f"{', then '.join(shares)} grokked",
+                title=f"{fates_title(shares)} grokked",
                 subtitle="\n".join(lines),
                 trial_id=None,
                 others=tuple(trials["trial_id"].astype(str).unique()),
@@ -275,7 +280,8 @@ def _small_multiples(df: pd.DataFrame, columns: Sequence[_Column], *, others_are
     top = _robust_top(rows["complexity_bytes"]) / 1000
     width = 2.35
     text_lines = max((column.subtitle.count("\n") + 1 for column in columns), default=1)
-    above, left = 0.36 + 0.158 * text_lines, 0.72
+    title_lines = max((column.title.count("\n") + 1 for column in columns), default=1)
+    above, left = 0.19 + 0.17 * title_lines + 0.158 * text_lines, 0.72
     accuracy_height, complexity_height, gap = 1.45, 1.45, 0.14
     total_width = max(left + len(columns) * (width + 0.18) + 0.1, 5.2)
     heroes = [row for column in columns if column.events is not None for _, row in column.events.iterrows()]

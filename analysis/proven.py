@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import palette
 from analysis.bounds import DELTA
 from analysis.cells import counted
-from analysis.curves import fates, log_steps, representative_trials, trial_subtitle
+from analysis.curves import fates, fates_title, log_steps, representative_trials, trial_subtitle
 from analysis.generalisation import generalisation_bounds
 from analysis.maps import varying_settings
 from analysis.schema import TASK
@@ -117,8 +117,10 @@ def bounds_figure(bounds: pd.DataFrame, events: pd.DataFrame, trial_ids: Sequenc
     last_step = max(1, *(int(curves[trial]["step"].max()) for trial in chosen))
     heroes = [by_id[by_id["trial_id"] == trial] for trial in chosen]
     texts = [trial_subtitle(hero, [*settings, "seed"]) for hero in heroes]
+    titles = [fates_title(fates(hero)) for hero in heroes]
     lines = max(text.count("\n") + 1 for text in texts)
-    width, height, left, gap, below, above = 2.35, 1.6, 0.72, 0.18, 0.86, 0.36 + 0.158 * lines
+    title_lines = max(title.count("\n") + 1 for title in titles)
+    width, height, left, gap, below, above = 2.35, 1.6, 0.72, 0.18, 0.86, 0.19 + 0.17 * title_lines + 0.158 * lines
     total = (max(left + len(chosen) * (width + gap) + 0.1, 5.2), above + height + below)
     with palette.style():
         figure = palette.new_figure(*total)
@@ -130,7 +132,7 @@ def bounds_figure(bounds: pd.DataFrame, events: pd.DataFrame, trial_ids: Sequenc
             axes.tick_params(labelleft=index == 0)
             for text, above_axes, weight, points in (
                 (texts[index], 5, "normal", palette.SMALL_POINTS),
-                (", then ".join(fates(heroes[index])).capitalize(), 7, "bold", palette.TITLE_POINTS),
+                (titles[index], 7, "bold", palette.TITLE_POINTS),
             ):
                 setting = weight == "normal"
                 axes.annotate(
