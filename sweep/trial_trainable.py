@@ -123,7 +123,8 @@ class DeclineStopper(tune.Stopper):  # type: ignore[misc]
     """Stops trials whose complexity will not decline within their budget, by `analysis.decline.decide`.
 
     Works with every trainable that reports `step`, `train_accuracy`, `val_accuracy` and `complexity_bytes` (None or
-    NaN where complexity was not measured).
+    NaN where complexity was not measured). One whose training set is exchanged reports `phase_start_step` and
+    `phase_end_step`, too, and is judged by its present phase.
 
     Attributes:
         stops: Tune's trial id -> where and why, of stopped and of marked trials.
@@ -164,8 +165,12 @@ class DeclineStopper(tune.Stopper):  # type: ignore[misc]
         rows.append(row)
         if trial_id in self.stops:
             return not self.stops[trial_id].audited
-        history = Trajectory.of(*zip(*rows, strict=True))
-        decision = decide(history, self._budget_steps, self._parameters, self._thresholds)
+        # Where the training set is exchanged, what was on another one says nothing about the present one.
+        began = int(result.get("phase_start_step", 0))
+        ends = min(self._budget_steps, int(result.get("phase_end_step", self._budget_steps)))
+        in_phase = [(step - began, *values) for step, *values in rows if step > began or not began]
+        history = Trajectory.of(*zip(*in_phase, strict=True))
+        decision = decide(history, ends - began, self._parameters, self._thresholds)
         if not decision.stop:
             return False
         audited = is_audited(str(result.get("sweep_trial_id", trial_id)), self._audit_share)
@@ -233,7 +238,7 @@ _PLACES = _places()
 
 def _flat(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in space.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and f"{prefix}{key}" != "drift":
             yield from _flat(value, f"{prefix}{key}.")
         else:
             # Tune's samplers give numpy's numbers.

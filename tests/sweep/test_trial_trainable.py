@@ -219,6 +219,24 @@ def test_a_trial_that_went_back_to_a_checkpoint() -> None:
     assert first_true(stopper, [*rows[:20], *rows[10:]]) == first_stop(memorising_only(), 6400)
 
 
+def test_a_trial_whose_training_set_was_exchanged_is_judged_by_the_present_one() -> None:
+    first = [{**row, "phase_start_step": 0, "phase_end_step": 6400} for row in rows_of(grokking())]
+    later = [
+        {**row, "step": 6400 + row["step"], "phase_start_step": 6400, "phase_end_step": 12_800}
+        for row in rows_of(memorising_only())
+        if row["step"]
+    ]
+    expected = first_stop(memorising_only(), 6400)
+    assert expected is not None
+    stopper = DeclineStopper(12_800, audit_share=0)
+    assert first_true(stopper, [*first, *later]) == 6400 + expected
+
+
+def test_a_space_may_exchange_training_sets() -> None:
+    trial, _ = trial_of({"drift": {64: {"split": 1}}, "steps": 200})
+    assert trial.drift.as_dict() == {"64": {"split": 1}}
+
+
 def test_parameters_count() -> None:
     patient = DeclineParameters(patience=100)
     stopper = DeclineStopper(6400, patient, audit_share=0)
