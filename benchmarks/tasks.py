@@ -27,6 +27,7 @@ DATA = DOCS / "data" / "tasks"
 PICTURED: dict[str, dict[str, Any]] = {
     "digits": {"initial_scale": 8.0, "data_fraction": 0.3},
     "mnist": {"initial_scale": 8.0},
+    "sensitive-groups": {"task_family": "breast_cancer", "initial_scale": 4.0},
 }
 """Study in `DATA` -> of which settings its picture shows the trials: one column for each setting that is left."""
 
@@ -94,10 +95,35 @@ def summary(studies: dict[str, pd.DataFrame]) -> str:
     return "\n".join(lines)
 
 
+def groups(rows: pd.DataFrame, measured: pd.DataFrame) -> str:
+    """A line for each family and epsilon: accuracy at the end, of all and of the group, then compressed.
+
+    Args:
+        rows: as `analysis.load` gives them.
+        measured: as `analysis.complexity` gives it.
+    """
+    columns = ("val_accuracy", "group_val_accuracy")
+    ends = rows.groupby("trial_id", observed=True).tail(1)[["trial_id", "step", "task_family", *columns]]
+    found = measured.merge(ends, on=["trial_id", "step"], suffixes=("", "_before"))
+    lines = [
+        "| family | epsilon | bytes | all: network | compressed | change | group: network | compressed | change |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for (family, epsilon), of in found.groupby(["task_family", "epsilon"], observed=True):
+        cells = [f"{family}", f"{epsilon:g}", f"{of['complexity_bytes'].mean():,.0f}"]
+        for column in columns:
+            before, after = of[f"{column}_before"].mean(), of[column].mean()
+            cells += [f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def tables() -> dict[str, str]:
     """Title -> table, as they stand in docs/tasks.md."""
     studies = {study: analysis.load(DATA / study) for study in PICTURED}
-    return {"summary": summary(studies), **{study: rise_and_fall(rows) for study, rows in studies.items()}}
+    found = {"summary": summary(studies), **{study: rise_and_fall(rows) for study, rows in studies.items()}}
+    found["groups"] = groups(studies["sensitive-groups"], analysis.complexity(DATA / "sensitive-groups"))
+    return found
 
 
 def draw() -> None:

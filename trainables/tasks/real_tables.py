@@ -5,8 +5,8 @@
 - `breast_cancer`: malignant or benign? 569 tumours; the group are the 212 malignant ones, which are worse to miss.
 - `wine`: which of three growers? 178 wines; the group are the 48 of the grower with the fewest.
 
-The data fraction is the share of patients, tumours or wines that is trained on. No network can know all of these
-answers, so a network that has memorised its part does not come to generalise later: grokking is not to be expected.
+The data fraction is the share of patients, tumours or wines that is trained on. What can be known of the others is
+mostly known by the time that the training set is memorised, so there is little left to grok: see docs/tasks.md.
 """
 
 from __future__ import annotations
