@@ -1,0 +1,132 @@
+"""The tables and the picture of docs/drift.md, computed from the results in docs/data/drift.
+
+    python benchmarks/drift.py                   print the tables
+    python benchmarks/drift.py --draw --write    draw the picture, and put the tables into the page
+    python benchmarks/drift.py --pack RESULTS    put what is needed of RESULTS into docs/data/drift
+
+A test compares the page with the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from studies import pack, spread, write
+
+import analysis
+from analysis.plots import png
+
+DOCS = Path(__file__).parents[1] / "docs"
+DATA = DOCS / "data" / "drift"
+
+ARMS = {
+    "4000: {split: 1}": "another split",
+    "4000: {family: subtraction}": "another operation",
+    "4000: {shift: 0.5}": "shifted inputs",
+}
+"""Drift -> what it is called in the tables."""
+
+
+def arms(frame: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """The exchanges and weight decays in the order of the tables, each with its part of a frame; control last."""
+    for drift, name in ARMS.items():
+        for weight_decay in (0, 1):
+            own = frame[(frame["drift"] == drift) & (frame["weight_decay"] == weight_decay)]
+            yield [name, str(weight_decay)], own
+    control = frame[frame["drift"] == ""]
+    if len(control):
+        yield ["none, subtraction from the start", "1"], control
+
+
+def exchange(rows: pd.DataFrame) -> str:
+    """Accuracies around the exchange: at its step, one step later on the new training set, and then."""
+    lines = [
+        "| exchange | weight decay | val accuracy before | after one step: train | val | lowest val later | "
+        "val at the end |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for names, own in arms(rows[rows["drift"] != ""]):
+        before, after = (own[own["phase"] == phase].groupby("trial_id", observed=True) for phase in (0, 1))
+        cells = [
+            spread(before["val_accuracy"].last(), ".2f"),
+            spread(after["train_accuracy"].first(), ".2f"),
+            spread(after["val_accuracy"].first(), ".2f"),
+            spread(after["val_accuracy"].min(), ".2f"),
+            spread(after["val_accuracy"].last(), ".2f"),
+        ]
+        lines.append(f"| {' | '.join([*names, *cells])} |")
+    return "\n".join(lines)
+
+
+def complexity(rows: pd.DataFrame) -> str:
+    """Complexity in both phases: the peak and the end of the first, then right after the exchange, peak and end."""
+    lines = [
+        "| exchange | weight decay | peak before, bytes | at the exchange | after one step | peak after | "
+        "at the end | fall after the peak |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for names, own in arms(rows[rows["complexity_bytes"].notna()]):
+        before, after = (
+            own[own["phase"] == phase].groupby("trial_id", observed=True)["complexity_bytes"] for phase in (0, 1)
+        )
+        cells = [
+            *(spread(values) for values in (before.max(), before.last(), after.first(), after.max(), after.last())),
+            spread(100 * (1 - after.last() / after.max()), ".0f", " %"),
+        ]
+        lines.append(f"| {' | '.join([*names, *cells])} |")
+    return "\n".join(lines)
+
+
+def times(rows: pd.DataFrame) -> str:
+    """Steps to memorise and to grok, counted from the beginning of each phase."""
+    lines = [
+        "| exchange | weight decay | memorised before | at | memorised after | at | grokked before | at | "
+        "grokked after | at | followed for |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for names, own in arms(analysis.events(rows)):
+        cells = []
+        for event in ("memorisation_step", "grok_step"):
+            for phase in (0, 1):
+                of = own[own["phase"] == phase]
+                steps = (of[event] - of["phase_start_step"]).dropna()
+                cells += [f"{len(steps)}/{len(of)}" if len(of) else "–", spread(steps)]
+        followed = own[own["phase"] == 1]
+        cells.append(spread(followed["last_step"] - followed["phase_start_step"]))
+        lines.append(f"| {' | '.join([*names, *cells])} |")
+    return "\n".join(lines)
+
+
+def tables() -> dict[str, str]:
+    """Title -> table, as they stand in docs/drift.md."""
+    rows = analysis.load(DATA)
+    return {"exchange": exchange(rows), "complexity": complexity(rows), "times": times(rows)}
+
+
+def draw() -> None:
+    rows = analysis.load(DATA)
+    (DOCS / "images" / "drift.png").write_bytes(png(analysis.settings_figure(rows[rows["drift"] != ""])))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--draw", action="store_true", help="draw the picture, too")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/drift.md")
+    parser.add_argument("--pack", metavar="RESULTS", help="put results into docs/data/drift")
+    arguments = parser.parse_args()
+    if arguments.pack:
+        pack(arguments.pack, DATA, ("rows", "complexity", "trials"))
+        return
+    if arguments.draw:
+        draw()
+    if arguments.write:
+        write(DOCS / "drift.md", tables())
+    for title, table in tables().items():
+        print(f"{title}\n\n{table}\n")
+
+
+if __name__ == "__main__":
+    main()
