@@ -37,4 +37,5 @@ def kept_network(results: str, trial_id: str) -> LoadedNetwork:
         raise UnusableNetwork(
             f"trial {meant[0]} must have kept a network, and has none: it has not ended, or keep_networks was none"
         )
-    return trained_network(trials[meant[0]], from_safetensors(bytes(kept.iloc[-1]["safetensors"])))
+    last = kept.iloc[-1]
+    return trained_network(trials[meant[0]], from_safetensors(bytes(last["safetensors"])), int(last["step"]))

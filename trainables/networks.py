@@ -24,8 +24,9 @@ from trainables.architecture import Architecture, architecture_of
 from trainables.config import Attention, ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
 from trainables.evaluate import table_outcomes
-from trainables.tasks import Task, build_task, split
+from trainables.tasks import Task
 from trainables.tasks.modular import OPERATIONS
+from trainables.tasks.phases import phase_split, phase_task
 
 Read = TypeVar("Read")
 
@@ -123,10 +124,17 @@ def load_network(path: str | Path) -> LoadedNetwork:
     return _read(Path(path), {".npz": _load_npz, ".safetensors": _load_safetensors})
 
 
-def trained_network(trial: TrialConfig, parameters: dict[str, Tensor]) -> LoadedNetwork:
-    """The network of a trial with the examples it was trained on, their noisy labels included."""
-    task = build_task(trial.task)
-    parts = split(task, trial.data_fraction, trial.label_noise, trial.seed)
+def trained_network(trial: TrialConfig, parameters: dict[str, Tensor], step: int | None = None) -> LoadedNetwork:
+    """The network of a trial with the examples it was trained on, their noisy labels included.
+
+    Args:
+        trial: whose network it is.
+        parameters: name -> tensor, without lane axis.
+        step: at which it was kept, which tells the examples where the training set was exchanged; None: at the end.
+    """
+    phase = trial.phase_at((trial.steps if step is None else step) - 1)
+    task = phase_task(trial, phase)
+    parts = phase_split(trial, phase, task)
     train, validation = (
         Examples(task.inputs[part], parts.targets[part]) for part in (parts.train, parts.validation)
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.public_form import in_public_form
 from trainables.config import Attention, ModelConfig, TaskConfig, TrialConfig
+from trainables.drift import Drift
 from trainables.errors import ConfigError
 from trainables.models import forward, initialise
 from trainables.networks import (
@@ -95,6 +96,18 @@ def test_the_sequences_of_a_trial_are_its_examples_with_their_noisy_labels() -> 
     wrong = (network.train.inputs[:, 0] + network.train.inputs[:, 2]) % 7 != network.train.targets
     assert int(wrong.sum()) == int(parts.corrupted.sum()) > 0
     assert len(network.train) + len(network.validation) == 49
+
+
+def test_the_examples_of_a_trial_are_those_of_the_phase_in_which_its_network_was_kept() -> None:
+    drift = Drift.of({64: {"split": 1}, 128: {"family": "subtraction"}})
+    trial = TrialConfig(task=TaskConfig(modulus=7), model=ModelConfig(width=8), drift=drift, steps=200)
+    end = trained_network(trial, {})
+    assert torch.equal((end.train.inputs[:, 0] - end.train.inputs[:, 2]) % 7, end.train.targets)
+    at_the_exchange, after = trained_network(trial, {}, 64), trained_network(trial, {}, 65)
+    first = trained_network(dataclasses.replace(trial, drift=Drift()), {})
+    assert torch.equal(at_the_exchange.train.inputs, first.train.inputs)
+    assert not torch.equal(after.train.inputs, first.train.inputs)
+    assert torch.equal((after.train.inputs[:, 0] + after.train.inputs[:, 2]) % 7, after.train.targets)
 
 
 @pytest.mark.parametrize("family", OPERATIONS)
