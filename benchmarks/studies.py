@@ -27,9 +27,9 @@ def spread(values: Iterable[float], form: str = ",.0f", unit: str = "") -> str:
 
 
 def pack(results: str, folder: Path, tables: Sequence[str]) -> None:
-    """Put these tables into a folder, one file for each cohort and table; trials without rows are left out."""
+    """Put these tables into a folder, one file for each cohort and table, of the trials asked for that began."""
     source = ResultsFolder(results)
-    begun = {str(trial_id) for trial_id in analysis.load(results, ["step"])["trial_id"]}
+    begun = {str(trial_id) for trial_id in analysis.load(results, ["step"])["trial_id"]} & set(source.request())
     holders = {trial: cohort for trial, cohort in source.cohort_of_trials().items() if trial in begun}
     for cohort_id in sorted({cohort.cohort_id for cohort in holders.values()}):
         own = [trial for trial, cohort in holders.items() if cohort.cohort_id == cohort_id]
