@@ -51,6 +51,13 @@ def test_files_that_a_preset_needs_are_asked_for_before_anything_is_run(tmp_path
         load_specification("mnist", [f"task.data={tmp_path / 'gone'}"])
 
 
+@pytest.mark.parametrize("name", ["permutations", "parity"])
+def test_presets_of_other_tasks_fit_their_data_and_say_so_where_they_do_not(name: str) -> None:
+    check_feasible(load_specification(name))
+    with pytest.raises(SpecificationError, match=r"^epsilon must be below the loss of guessing|^--set epsilon=5: "):
+        check_feasible(load_specification(name, ["epsilon=5"]))
+
+
 def test_nothing_of_a_trial_is_left_out() -> None:
     """A field added to a trial, a task, a model or to measuring needs its place in the specification."""
     top = set(SweepConfig.model_fields)
