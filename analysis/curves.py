@@ -141,7 +141,9 @@ def trajectory_figure(
     for trial in chosen:
         phases = by_id[by_id["trial_id"] == trial]
         row = phases.iloc[-1]
-        same = by_id if not settings else by_id[(by_id[settings] == row[settings]).all(axis=1)]
+        # What is empty in both is the same, too.
+        equal = (by_id[settings] == row[settings]) | (by_id[settings].isna() & row[settings].isna())
+        same = by_id[equal.all(axis=1)]
         columns.append(
             _Column(
                 title=fates_title(fates(phases)),

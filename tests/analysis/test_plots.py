@@ -77,6 +77,12 @@ def test_many_curves_are_sampled_and_the_picture_says_so(rows: pd.DataFrame) -> 
     assert "showing" not in words(svg(curves_figure(rows, shown=CURVES_SHOWN)))
 
 
+def test_trials_whose_setting_is_empty_are_the_other_seeds_of_one_another(rows: pd.DataFrame) -> None:
+    batch = rows["data_fraction"].where(rows["data_fraction"] == rows["data_fraction"].max())
+    figure = trajectory_figure(rows.assign(batch_size=batch, data_fraction=0.5))
+    assert "other seeds of the same setting" in words(svg(figure))
+
+
 def test_every_setting_has_a_column_with_its_seeds_and_their_mean(rows: pd.DataFrame) -> None:
     figure = settings_figure(rows[rows["data_fraction"] == 0.5])
     text = words(svg(figure))
