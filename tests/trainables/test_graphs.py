@@ -14,6 +14,7 @@ from tests.trainables.little_room import on_a_gpu
 from tests.trainables.recorded import capture_by_recording
 from trainables import optimiser
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.drift import Drift
 from trainables.graphs import EAGER_STEPS, StepGraph, capture_of
 from trainables.lanes import LaneRun
 from trainables.measurement import Measurement
@@ -85,6 +86,8 @@ def queue(shape: dict[str, Any]) -> list[TrialConfig]:
             learning_rate=1e-3 * (1 + index),
             adam_beta1=0.8 + 0.02 * index,
             steps=20 + 27 * index,
+            # The last one is exchanged where captured steps are replayed.
+            drift=Drift.of({96: {"shift": 0.5, "split": 1}} if index == 4 else {}),
             seed=index,
         )
         for index in range(5)
