@@ -228,6 +228,8 @@ def _places() -> dict[str, tuple[str, ...]]:
     }
     for part, config in (("task", TaskConfig), ("model", ModelConfig)):
         for field in dataclasses.fields(config):
+            if field.name == "source":  # nobody says it: it is what the name stands for
+                continue
             places[f"{part}.{field.name}"] = places[field.name] = (part, field.name)
     return places
 
