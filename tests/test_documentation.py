@@ -56,7 +56,9 @@ def test_the_commands_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.M
     assert len(again) > len(decoded)  # it says what the network is, too
 
 
-@pytest.mark.parametrize(("study", "count"), [("drift", 3), ("paper", 4), ("tasks", 6), ("regulariser", 5)])
+@pytest.mark.parametrize(
+    ("study", "count"), [("drift", 3), ("label_noise", 1), ("paper", 4), ("tasks", 6), ("regulariser", 5)]
+)
 def test_the_tables_of_a_study_are_what_its_parquet_says(
     study: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
