@@ -17,9 +17,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from sweep import __version__
+from sweep.command_output import import_option as _import
 from sweep.command_output import json_option as _json
 from sweep.command_output import print_json as _print_json
-from sweep.errors import SpecificationError, SweepError, UnusableNetwork
+from sweep.errors import ImportFailed, SpecificationError, SweepError, UnusableNetwork
 from sweep.network_commands import COMMANDS as NETWORK_COMMANDS
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (SpecificationError, UnusableNetwork) as error:
+        except (SpecificationError, ImportFailed, UnusableNetwork) as error:
             _fail(str(error), EXIT_SPECIFICATION)
         except KeyboardInterrupt:
             _fail("interrupted", EXIT_INTERRUPTED)
@@ -97,8 +98,9 @@ def _complete_specification(_ctx: click.Context, _param: click.Parameter, incomp
 
 
 def _specification(command: Callable[..., None]) -> Callable[..., None]:
-    """SPEC [--set KEY=VALUE]... [--results PATH], as three commands have it."""
+    """SPEC [--set KEY=VALUE]... [--import MODULE]... [--results PATH], as three commands have it."""
     for decorate in (
+        _import,
         click.option("--results", metavar="PATH", help="Where the results go: a folder or an s3:// address."),
         click.option(
             "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change SPEC, e.g. --set model.width=64."
@@ -131,12 +133,14 @@ def main(ctx: click.Context) -> None:
 @main.command()
 @_specification
 @_json
-def plan(spec: str, overrides: tuple[str, ...], results: str | None, as_json: bool) -> None:
+def plan(
+    spec: str, overrides: tuple[str, ...], results: str | None, imports: tuple[str, ...], as_json: bool
+) -> None:
     """Print trials, cohorts, estimated time and cost.
 
     Nothing is run and nothing is written.
     """
-    config = _load(spec, overrides, results)
+    config = _load(spec, overrides, results, imports)
     from sweep.cohorts import plan as plan_of
     from sweep.estimate import estimate
     from sweep.store import Store
@@ -159,6 +163,7 @@ def run(
     spec: str,
     overrides: tuple[str, ...],
     results: str | None,
+    imports: tuple[str, ...],
     retry_failed: bool,
     as_json: bool,
 ) -> None:
@@ -166,7 +171,7 @@ def run(
 
     Runs on Ray; ends with the map, the result in a sentence, and the report.
     """
-    config = _load(spec, overrides, results)
+    config = _load(spec, overrides, results, imports)
     from sweep.runner import run as run_sweep
 
     summary = run_sweep(config, retry_failed=retry_failed)
@@ -234,12 +239,19 @@ def report(results: str, as_json: bool) -> None:
 @_specification
 @_address
 @_json
-def submit(spec: str, overrides: tuple[str, ...], results: str | None, address: str | None, as_json: bool) -> None:
+def submit(
+    spec: str,
+    overrides: tuple[str, ...],
+    results: str | None,
+    imports: tuple[str, ...],
+    address: str | None,
+    as_json: bool,
+) -> None:
     """Send a sweep to a cluster.
 
     Returns as soon as the job server has it.
     """
-    config = _load(spec, overrides, None)
+    config = _load(spec, overrides, None, imports)
     from sweep import jobs
 
     job = jobs.submit(config, address=address or jobs.DEFAULT_ADDRESS, results=results)
@@ -253,6 +265,8 @@ def submit(spec: str, overrides: tuple[str, ...], results: str | None, address: 
         (f"sweep stop {job.id}", "save and end; the same submit goes on from there"),
     ):
         click.echo(f"  {command}   {meaning}")
+    for note in job.notes:
+        click.echo(f"note: {note}")
 
 
 @main.command()
@@ -284,9 +298,12 @@ def stop(job: str, address: str | None, as_json: bool) -> None:
         click.echo(f"{found.id}: {state}")
 
 
-def _load(spec: str, overrides: tuple[str, ...], results: str | None) -> SweepConfig:
+def _load(spec: str, overrides: tuple[str, ...], results: str | None, imports: tuple[str, ...]) -> SweepConfig:
+    """The specification, checked once the modules that register its names are there."""
     from sweep.config import load_specification
+    from sweep.imports import import_modules
 
+    import_modules(imports)
     return load_specification(spec, overrides, results=results)
 
 

@@ -30,6 +30,8 @@ class Cohort:
     audit_share: float
     keep_networks: KeepNetworks
     device: str
+    imports: tuple[str, ...]
+    """Modules that register the trials' tasks and networks, to be imported by whoever trains them."""
     created: str
     """When, UTC, ISO 8601."""
 
@@ -56,6 +58,7 @@ def cohort_from_dict(values: dict[str, Any]) -> Cohort:
             **values,
             "trials": tuple(trial_from_dict(trial["config"]) for trial in values["trials"]),
             "measuring": MeasuringConfig(**values["measuring"]),
+            "imports": tuple(values["imports"]),
             "decline": None if decline is None else DeclineParameters(**decline),
         }
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from analysis.decline import rule_name
 from sweep.cohort import Cohort
 from sweep.config import SweepConfig, check_feasible
+from sweep.imports import imports_of
 from sweep.space import trials as trials_of
 from trainables.config import AT_DECLINE, TrialConfig
 
@@ -153,7 +154,7 @@ def _sharing(trials: Sequence[TrialConfig], config: SweepConfig, processes: int 
 
 def record(decided: Plan, config: SweepConfig, store: Store) -> None:
     """Write a plan down: the request, the membership of its new cohorts, and that failed ones are tried again."""
-    store.write_request(config, [trial.trial_id for trial in decided.trials])
+    store.write_request(config, [trial.trial_id for trial in decided.trials], imports_of(decided.trials))
     store.add_cohorts(decided.new)
     for cohort in decided.resume:
         store.clear_failed(cohort.cohort_id)
@@ -213,6 +214,7 @@ def group(
             audit_share=config.audit_share,
             keep_networks=config.keep_networks,
             device=config.device,
+            imports=imports_of(queue),
             created=created,
         )
         for index, (_, queue, width) in enumerate(queues, start=first_index)

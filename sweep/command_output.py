@@ -1,4 +1,4 @@
-"""What the commands print alike."""
+"""Options that several commands have, and what they print alike."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Any
 
 import click
 
+import_option = click.option(
+    "--import",
+    "imports",
+    metavar="MODULE",
+    multiple=True,
+    help="Import a module that registers tasks or networks, e.g. my_lab.tasks.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

@@ -26,10 +26,12 @@ from analysis.decline import DeclineParameters
 from sweep.axes import Axis, Number, Text, Whole, all_different, not_empty
 from sweep.errors import Problem, SpecificationError
 from sweep.feasibility import impossible_values, infeasible_values
+from sweep.imports import planned_with
 from sweep.problems import mentions, nearest, place_before, problems_of, remove, without
 from sweep.settings import Case, TrialAxes, default_of
 from sweep.specification_file import Source, apply_override, find_file, preset_names, read_file
 from trainables.measuring import MeasuringConfig
+from trainables.registry import IMPORT_IT
 
 
 def _auto_or_count(value: Any) -> Any:
@@ -195,10 +197,19 @@ def _checked(source: Source) -> SweepConfig:
         config = _what_is_right(values, error.problems)
     infeasible = infeasible_values(config, unknown=[problem.path for problem in problems])
     problems += [replace(problem, path=place_before(problem.path, problems)) for problem in infeasible]
+    problems = [_with_a_hint(problem, source) for problem in problems]
     if problems:
         problems.sort(key=lambda problem: source.order(problem.path))
         raise SpecificationError([replace(p, where=p.where or source.locate(p.path)) for p in problems])
     return config
+
+
+def _with_a_hint(problem: Problem, source: Source) -> Problem:
+    """Of a name that nobody registers, what the results were planned with."""
+    if IMPORT_IT not in problem.message:
+        return problem
+    results = source.values.get("results") or f"results/{source.values.get('name')}"
+    return replace(problem, message=problem.message + planned_with(str(results)))
 
 
 def _what_is_right(values: dict[str, Any], problems: Sequence[Problem]) -> SweepConfig:

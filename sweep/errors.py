@@ -6,6 +6,7 @@ SweepError(RuntimeError)
 ├── RayUnusable            Ray did not start, cannot be reached, or would be open to others
 ├── JobServerUnusable      a job server that cannot be reached, refuses the token or does not know the job
 ├── PlaceholderLeft        a cluster file or results path that is still to be edited
+├── ImportFailed           a module that was to be imported, and cannot be
 └── UnusableNetwork        a network or bitstream that cannot be read, measured or decoded
 """
 
@@ -64,6 +65,10 @@ class JobServerUnusable(SweepError):
 
 class PlaceholderLeft(SweepError):
     """A cluster file or results path in which something like `<YOUR-BUCKET>` is still to be edited."""
+
+
+class ImportFailed(SweepError):
+    """A module that registers tasks or networks, and cannot be imported."""
 
 
 class UnusableNetwork(SweepError):

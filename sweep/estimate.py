@@ -12,6 +12,7 @@ from sweep.cohorts import Plan, satisfies
 from sweep.sizing import trial_flops
 from sweep.store import Store
 from trainables.config import TrialConfig
+from trainables.errors import ConfigError
 
 _RATE_SECONDS = 0.2
 _RATE_SIDE = 256
@@ -125,8 +126,11 @@ def _recorded_seconds_per_flop(store: Store) -> float | None:
     for trial_id, (steps, taken_s) in store.seconds_taken().items():
         if steps > 0 and trial_id in configs:
             trial, cohort = configs[trial_id]
+            try:
+                flops += trial_flops(dataclasses.replace(trial, steps=steps), cohort.measuring)
+            except ConfigError:  # of a task or network that is not registered here, or no longer as it was
+                continue
             seconds += taken_s
-            flops += trial_flops(dataclasses.replace(trial, steps=steps), cohort.measuring)
     return seconds / flops if flops else None
 
 

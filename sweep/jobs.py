@@ -1,28 +1,30 @@
 """A sweep on a cluster: sent through Ray's job server, then looked after by the address of its results.
 
-The job carries the three packages and the resolved specification; the cluster needs their dependencies only. Its
+The job carries the three packages, the resolved specification, and the user's modules that register what it names;
+the cluster needs their dependencies only. Its
 driver runs `python -m sweep run` on the head, so all that `sweep run` promises holds there too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import secrets
 import shlex
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.cluster_file import check_no_placeholders, results_root
 from sweep.environment import environment
 from sweep.errors import JobServerUnusable, SweepError
+from sweep.imports import imports_of, require_importable
+from sweep.shipment import SPECIFICATION_FILE, pack
+from sweep.space import trials as trials_of
 
 if TYPE_CHECKING:
     from sweep.config import SweepConfig
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
 #: Where `ray dashboard cluster.yaml` makes a cluster's job server appear.
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 
-_SITE = Path(__file__).parents[1]
-_PACKAGES = ("analysis", "sweep", "trainables")
-_SPECIFICATION_FILE = "specification.json"
 _ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 
 #: How long `stop` waits for the driver; Ray kills it after RAY_JOB_STOP_WAIT_TIME_S, see cluster.yaml.
@@ -52,6 +51,8 @@ class Job:
     """The job server's."""
     results: str
     """Folder or bucket the results go to; `sweep status` and `sweep report` read it."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """What people should know of what was sent, and what was not."""
 
 
 def submit(config: SweepConfig, *, address: str = DEFAULT_ADDRESS, results: str | None = None) -> Job:
@@ -67,23 +68,27 @@ def submit(config: SweepConfig, *, address: str = DEFAULT_ADDRESS, results: str 
     Raises:
         JobServerUnusable: nobody answers, or not to us, or the same results are being worked on.
         PlaceholderLeft: the results path, or the cluster file that names the bucket, is still to be edited.
-        SweepError: results on this machine's disk, for a cluster of other machines.
+        SweepError: results on this machine's disk, for a cluster of other machines; or a task or network that is
+            registered where the cluster cannot import it, or beside too much data.
     """
     wanted = results if results is not None else config.results
     if wanted is not None:
         check_no_placeholders(wanted, "results")
-    with _client(address) as client:
+    imports = imports_of(trials_of(config))
+    require_importable(imports)
+    named = "".join(f" --import {module}" for module in imports)
+    with _client(address) as client, tempfile.TemporaryDirectory(prefix="sweep-job-") as folder:
         place = _results_place(client, wanted, config)
         _require_idle(client, place, address)
-        job = Job(f"sweep-{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}", address, place)
-        with _shipment(config) as folder:
-            client.submit_job(
-                entrypoint=f"python -m sweep run {_SPECIFICATION_FILE} --results {shlex.quote(place)}",
-                submission_id=job.id,
-                runtime_env={"working_dir": str(folder)},
-                metadata={"sweep_results": place, "sweep_name": config.name},
-            )
-    return job
+        notes = pack(config, imports, Path(folder))
+        job_id = f"sweep-{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        client.submit_job(
+            entrypoint=f"python -m sweep run {SPECIFICATION_FILE} --results {shlex.quote(place)}{named}",
+            submission_id=job_id,
+            runtime_env={"working_dir": folder},
+            metadata={"sweep_results": place, "sweep_name": config.name},
+        )
+    return Job(job_id, address, place, notes)
 
 
 def find(results_or_id: str, *, address: str = DEFAULT_ADDRESS) -> Job:
@@ -202,15 +207,3 @@ def _sweeps(client: Any) -> list[Any]:
 
 def _absolute(place: str) -> str:
     return place.rstrip("/") if "://" in place else str(Path(place).resolve())
-
-
-@contextlib.contextmanager
-def _shipment(config: SweepConfig) -> Iterator[Path]:
-    """A folder with what the driver needs and nothing else, so that the upload is small."""
-    with tempfile.TemporaryDirectory(prefix="sweep-job-") as name:
-        folder = Path(name)
-        for package in _PACKAGES:
-            shutil.copytree(_SITE / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-        values = {"name": config.name, **config.model_dump(mode="json", exclude_unset=True, exclude={"results"})}
-        (folder / _SPECIFICATION_FILE).write_text(json.dumps(values, indent=2), encoding="utf-8")
-        yield folder

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sweep.errors import UnusableNetwork
+from sweep.imports import planned_with
 from sweep.store import Store
+from trainables.errors import ConfigError
+from trainables.registry import IMPORT_IT
 
 if TYPE_CHECKING:
     from trainables.networks import LoadedNetwork
@@ -19,9 +22,11 @@ def kept_network(results: str, trial_id: str) -> LoadedNetwork:
         trial_id: the trial's id, or as much of its beginning as no other trial shares.
 
     Raises:
-        UnusableNetwork: no such trial, or it has kept no network (`keep_networks: none`, or it has not ended).
+        UnusableNetwork: no such trial, it has kept no network (`keep_networks: none`, or it has not ended), or its
+            task or network is registered by a module that is not imported.
     """
     from analysis.load import networks
+    from trainables.architecture import architecture_of
     from trainables.networks import from_safetensors, trained_network
 
     trials = {trial.trial_id: trial for cohort in Store(results).cohorts() for trial in cohort.trials}
@@ -38,4 +43,10 @@ def kept_network(results: str, trial_id: str) -> LoadedNetwork:
             f"trial {meant[0]} must have kept a network, and has none: it has not ended, or keep_networks was none"
         )
     last = kept.iloc[-1]
-    return trained_network(trials[meant[0]], from_safetensors(bytes(last["safetensors"])), int(last["step"]))
+    try:
+        network = trained_network(trials[meant[0]], from_safetensors(bytes(last["safetensors"])), int(last["step"]))
+        architecture_of(network.table, network.model)
+    except ConfigError as error:
+        hint = planned_with(results) if IMPORT_IT in str(error) else ""
+        raise UnusableNetwork(f"trial {meant[0]} of {results}: {error}{hint}") from None
+    return network

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.command_output import json_option, print_json
+from sweep.command_output import import_option, json_option, print_json
 from sweep.errors import UnusableNetwork
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ def _refusing(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _network(command: Callable[..., None]) -> Callable[..., None]:
-    """NETWORK [--trial ID] [--attention KIND] [--budget NAME], as two commands have it."""
+    """NETWORK [--trial ID] [--attention KIND] [--import MODULE]... [--budget NAME], as two commands have it."""
     for decorate in (
+        import_option,
         click.option(
             "--budget", metavar="NAME", help="How much to search: fast (by default) or one that takes longer."
         ),
@@ -75,6 +76,7 @@ def measure(
     network: str,
     trial: str | None,
     attention: str | None,
+    imports: tuple[str, ...],
     budget: str | None,
     epsilons: tuple[float, ...],
     output: str | None,
@@ -88,7 +90,7 @@ def measure(
     from trainables.measuring import MeasuringConfig
     from trainables.network_measurement import measure_network
 
-    loaded = _load(network, trial, attention)
+    loaded = _load(network, trial, attention, imports)
     decoded = measure_network(loaded, tuple(dict.fromkeys(epsilons)) or (MeasuringConfig().epsilon,), budget)
     files = [None if output is None else _write(output, entry) for entry in decoded]
     found = answer(network, loaded, decoded, files)
@@ -111,6 +113,7 @@ def compress(
     network: str,
     trial: str | None,
     attention: str | None,
+    imports: tuple[str, ...],
     budget: str | None,
     epsilon: float | None,
     output: str,
@@ -124,7 +127,7 @@ def compress(
     from trainables.measuring import MeasuringConfig
     from trainables.network_measurement import measure_network
 
-    loaded = _load(network, trial, attention)
+    loaded = _load(network, trial, attention, imports)
     (decoded,) = measure_network(loaded, [MeasuringConfig().epsilon if epsilon is None else epsilon], budget)
     data = pack(decoded.result.bitstream, decoded.result.decoded, loaded.specification())
     Path(output).write_bytes(data)
@@ -190,13 +193,20 @@ def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> 
 @click.option("--like", metavar="NETWORK", required=True, help="The network it was made from, with its sequences.")
 @click.option("--trial", metavar="ID", help="Where NETWORK is the RESULTS of a sweep: which trial's network.")
 @click.option("--attention", type=click.Choice(["sum", "softmax"]), help="What attention computes, as for measure.")
+@import_option
 @click.option(
     "--delta", type=float, metavar="SHARE", help="Probability that the bound does not hold; 0.05 by default."
 )
 @json_option
 @_refusing
 def bound(
-    bitstream: str, like: str, trial: str | None, attention: str | None, delta: float | None, as_json: bool
+    bitstream: str,
+    like: str,
+    trial: str | None,
+    attention: str | None,
+    imports: tuple[str, ...],
+    delta: float | None,
+    as_json: bool,
 ) -> None:
     """Bound the error of a bitstream's network on unseen examples.
 
@@ -208,7 +218,7 @@ def bound(
     from trainables.complexity import is_self_contained, unpack
     from trainables.network_measurement import decoded_network, scores
 
-    loaded = _load(like, trial, attention)
+    loaded = _load(like, trial, attention, imports)
     data = Path(bitstream).read_bytes()
     stream = unpack(data).bitstream if is_self_contained(data) else data
     chosen = DELTA if delta is None else delta
@@ -222,9 +232,11 @@ def bound(
 COMMANDS = (measure, bound, compress, decompress)
 
 
-def _load(network: str, trial: str | None, attention: str | None) -> LoadedNetwork:
+def _load(network: str, trial: str | None, attention: str | None, imports: tuple[str, ...]) -> LoadedNetwork:
+    from sweep.imports import import_modules
     from trainables.networks import load_network, with_attention
 
+    import_modules(imports)
     if trial is None:
         if Path(network).is_dir():
             raise UnusableNetwork(f"{network} is a folder; name the trial whose network is meant with --trial ID")

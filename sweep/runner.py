@@ -24,6 +24,7 @@ from sweep.cohorts import Plan, plan, record, satisfies, stop_rule_of
 from sweep.config import SweepConfig
 from sweep.environment import environment
 from sweep.errors import RayUnusable
+from sweep.imports import folders_of, imports_of, require_importable
 from sweep.progress import Progress, Tally, TerminalProgress, duration
 from sweep.ray_cluster import RaySession, local_ray
 from sweep.store import Outcome, Store
@@ -43,9 +44,6 @@ TUNE_ENVIRONMENT = {
     # Ctrl-C and SIGTERM are handled here, alike.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
-
-CPUS_PER_COHORT = 1
-"""Also its threads. Small matrices gain nothing from more, and other threads may take other roundings."""
 
 ENDED = {
     "grokked": "followed through the tail of their grok",
@@ -135,10 +133,12 @@ def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress |
         SpecificationError: the specification cannot be run.
         StoreError: the results cannot be read or written.
         RayUnusable: Ray did not start or cannot be reached, or there is no GPU where one is asked for.
+        SweepError: a task or network is registered where no worker can import it.
     """
     began = time.monotonic()
     store = Store(config.results_path)
     decided = plan(config, store, retry_failed=retry_failed)
+    require_importable(imports_of(decided.trials))
     store.check_usable()
     if config.device == "cuda" and decided.cohorts and os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
         _require_gpu()
@@ -269,16 +269,17 @@ class _Run:
     def _tuner(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> tune.Tuner:
         from ray import tune
 
-        from sweep.cohort_actor import REPORT_BLOCKS, RESULT_EVERY_S, CohortTrainable
+        from sweep.cohort_actor import CohortTrainable
+        from sweep.cohort_training import REPORT_BLOCKS, RESULT_EVERY_S, THREADS
 
         on_a_gpu = self._plan.sharing.on_a_gpu
-        needed = {"cpu": CPUS_PER_COHORT, "gpu": 1 / on_a_gpu if on_a_gpu else 0}
+        needed = {"cpu": THREADS, "gpu": 1 / on_a_gpu if on_a_gpu else 0}
         trainable = tune.with_parameters(
             CohortTrainable,
             results=self._store.path,
-            threads=CPUS_PER_COHORT,
             report_blocks=REPORT_BLOCKS,
             result_every_s=RESULT_EVERY_S,
+            import_folders=folders_of({module for cohort in self._plan.cohorts for module in cohort.imports}),
         )
         return tune.Tuner(
             tune.with_resources(trainable, needed),

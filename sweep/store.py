@@ -137,14 +137,15 @@ class Store:
 
     # --- the request and its cohorts -----------------------------------------------------------------------------
 
-    def write_request(self, config: SweepConfig, trial_ids: Sequence[str]) -> None:
-        """Write down what is asked for now: the specification as resolved, its trials, versions."""
+    def write_request(self, config: SweepConfig, trial_ids: Sequence[str], imports: Sequence[str] = ()) -> None:
+        """Write down what is asked for now: the specification as resolved, its trials, what to import, versions."""
         self._write_json(
             "sweep.json",
             {
                 "name": config.name,
                 "specification": config.model_dump(mode="json"),
                 "trials": list(trial_ids),
+                "imports": list(imports),
                 "schema_version": SCHEMA_VERSION,
                 "package_version": __version__,
                 "python_version": platform.python_version(),

@@ -8,7 +8,7 @@ For scripts of your own, with any searcher, scheduler, stopper and logger:
         run_config=tune.RunConfig(stop=DeclineStopper(budget_steps=20_000)),
     )
 
-`sweep run` trains many trials in one process instead, see `sweep.cohort_actor`.
+`sweep run` trains many trials in one process instead, see `sweep.cohort_training`.
 """
 
 from __future__ import annotations

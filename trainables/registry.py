@@ -29,6 +29,9 @@ Builder = TypeVar("Builder", bound=Callable[..., Any])
 ENTRY_POINT_GROUP: Final = "grokking_sweep"
 """Each entry point of this group is a module that registers when it is imported."""
 
+IMPORT_IT: Final = "--import the module that registers it"
+"""What messages advise where a name stands for nothing."""
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
@@ -85,8 +88,7 @@ class _Names:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
         noun = self.setting.partition(".")[2]
         return ConfigError(
-            f"{self.setting} must be a known {noun}, got {name!r}; try {' or '.join(near)}, or --import the "
-            "module that registers it"
+            f"{self.setting} must be a known {noun}, got {name!r}; try {' or '.join(near)}, or {IMPORT_IT}"
         )
 
     def matching(self, name: str, source: str | None) -> Registered:

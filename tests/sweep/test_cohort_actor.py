@@ -13,7 +13,8 @@ import pytest
 
 import analysis
 from sweep.cohort import KeepNetworks
-from sweep.cohort_actor import STEP_BLOCKS, CohortTrainable
+from sweep.cohort_actor import CohortTrainable
+from sweep.cohort_training import STEP_BLOCKS
 from sweep.cohorts import plan, record
 from sweep.config import SweepConfig
 from sweep.store import Store
@@ -69,7 +70,6 @@ def actor(results: Path, cohort_id: str, result_every_s: float = 0) -> CohortTra
     trainable.setup(
         {"cohort": cohort_id},
         results=str(results),
-        threads=1,
         report_blocks=REPORT_BLOCKS,
         result_every_s=result_every_s,
     )
@@ -318,7 +318,7 @@ def test_networks_nobody_keeps_do_not_wait_in_memory(tmp_path: Path, keep: KeepN
     record(plan(config, store, parallel=1), config, store)
     trainable = actor(tmp_path, store.cohorts()[0].cohort_id)
     trainable.step()
-    waiting = [m for m in trainable._unreported if m.network is not None]
+    waiting = [m for m in trainable._training._unreported if m.network is not None]
     assert all(m.end is not None or keep == "measured" for m in waiting)
     assert bool(waiting) is (keep == "measured")
 

@@ -27,6 +27,7 @@ from sweep.cli import main
 from sweep.config import SweepConfig, load_specification
 from sweep.errors import JobServerUnusable, PlaceholderLeft, SweepError
 from sweep.ray_processes import is_loopback, open_ports, processes_of
+from tests.sweep.own_lab import new_lab
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
@@ -241,3 +242,16 @@ def test_stopped_sweep_has_saved(head: Head, tmp_path: Path) -> None:
     assert list(Path(results).glob("checkpoints/*.safetensors"))
     assert json.loads(sweep("status", results, "--json"))["status"] == {"unfinished": 2}
     assert driver_folders(head) == []
+
+
+@pytest.mark.slow
+def test_a_module_of_the_users_goes_along(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = new_lab(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    results = str(tmp_path / "results")
+    where = ("--results", results, "--address", head.address)
+    job = jobs.Job(**json.loads(sweep("submit", lab.specification(), "--import", lab.module, *where, "--json")))
+    shutil.move(lab.file.parent, tmp_path / "elsewhere")
+    wait_for(job, "SUCCEEDED")
+    assert "2 of 2 trials are done" in jobs.logs(job)

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from analysis.results_folder import ResultsFolder
-from sweep import cohort_actor
+from sweep import cohort_training
 from sweep.cohorts import NO_RULE, plan, record
 from sweep.config import SweepConfig
 from sweep.errors import RayUnusable
@@ -29,7 +29,7 @@ from sweep.store import Store
 from tests.sweep.made_up import end_trials
 from tests.sweep.tables import assert_same_tables, tables
 
-REPORT_BLOCKS = 2 * cohort_actor.STEP_BLOCKS
+REPORT_BLOCKS = 2 * cohort_training.STEP_BLOCKS
 
 SETTINGS: dict[str, Any] = {
     "name": "tiny",
@@ -48,8 +48,8 @@ SETTINGS: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def frequent_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cohort_actor, "REPORT_BLOCKS", REPORT_BLOCKS)
-    monkeypatch.setattr(cohort_actor, "RESULT_EVERY_S", 0)
+    monkeypatch.setattr(cohort_training, "REPORT_BLOCKS", REPORT_BLOCKS)
+    monkeypatch.setattr(cohort_training, "RESULT_EVERY_S", 0)
 
 
 def specification(results: Path, **changes: Any) -> SweepConfig:
@@ -102,8 +102,8 @@ def undisturbed(
     results = tmp_path_factory.mktemp("undisturbed")
     recorder = Recorder()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cohort_actor, "REPORT_BLOCKS", REPORT_BLOCKS)
-        patch.setattr(cohort_actor, "RESULT_EVERY_S", 0)
+        patch.setattr(cohort_training, "REPORT_BLOCKS", REPORT_BLOCKS)
+        patch.setattr(cohort_training, "RESULT_EVERY_S", 0)
         summary = run(specification(results), progress=recorder)
     return results, summary, recorder
 
@@ -221,9 +221,9 @@ class ActsOnce(NoProgress):
             pass
 
 if {act!r}:
-    from sweep import cohort_actor
-    cohort_actor.REPORT_BLOCKS = 2 * cohort_actor.STEP_BLOCKS
-    cohort_actor.RESULT_EVERY_S = 0
+    from sweep import cohort_training
+    cohort_training.REPORT_BLOCKS = 2 * cohort_training.STEP_BLOCKS
+    cohort_training.RESULT_EVERY_S = 0
 summary = run(SweepConfig(**{settings}), progress=ActsOnce())
 print(summary)
 print("ray was imported:", "ray" in sys.modules)

@@ -1,0 +1,139 @@
+"""Modules of the user's that register tasks and networks: imported by name, here and on the workers.
+
+Names come from the command line, or from the registry where a script has imported a module by itself; never from
+YAML. Results record them, so that every process knows what it needs. Imports nothing heavy by itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import pkgutil
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweep.errors import ImportFailed, SweepError
+
+if TYPE_CHECKING:
+    from trainables.config import TrialConfig
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def import_modules(names: Iterable[str], folders: Sequence[str] = (), *, where: str = "") -> None:
+    """Import modules by name, from the current folder and these others too, as `python -m` would.
+
+    Args:
+        names: dotted, as in an import statement.
+        folders: places that hold them, of which some may not be there; they stay importable.
+        where: for messages: ` on worker-3`.
+
+    Raises:
+        ImportFailed: names the module and what it raised.
+    """
+    wanted = list(names)
+    if not wanted:
+        return
+    for folder in (*reversed([place for place in folders if Path(place).is_dir()]), str(Path.cwd())):
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+    for name in wanted:
+        _import(name, where)
+
+
+def imports_of(trials: Iterable[TrialConfig]) -> tuple[str, ...]:
+    """Modules that have registered the tasks and networks of these trials, in alphabetical order."""
+    from trainables.registry import MODELS, TASKS
+
+    names = {(TASKS, trial.task.family) for trial in trials} | {(MODELS, trial.model.kind) for trial in trials}
+    found = (registered.get(name) for registered, name in names)
+    return tuple(sorted({own.module for own in found if own is not None}))
+
+
+def require_importable(modules: Iterable[str]) -> None:
+    """Check that other processes can import what is registered here.
+
+    Raises:
+        SweepError: it is in a script or notebook.
+    """
+    for module in modules:
+        if module == "__main__" or not _DOTTED.fullmatch(module):
+            place = "this script or notebook" if module == "__main__" else module
+            raise SweepError(
+                f"tasks and networks of a sweep must be registered by a module that workers can import, and some "
+                f"are by {place}; put them into a file, such as my_lab/tasks.py, and import that, or call "
+                "sweep.run_here, which trains in this process"
+            )
+
+
+def place_of(module: str) -> Path:
+    """Folder of the top-level package of an imported module, or its file if it is no package."""
+    top = sys.modules[module.partition(".")[0]]
+    paths = list(getattr(top, "__path__", []))
+    return Path(paths[0] if paths else str(top.__file__)).absolute()
+
+
+def folders_of(modules: Iterable[str]) -> tuple[str, ...]:
+    """Folders in which other processes of this machine find imported modules."""
+    return tuple(sorted({str(place_of(module).parent) for module in modules}))
+
+
+def recorded_imports(results: str) -> tuple[str, ...]:
+    """What the sweep of a results folder was planned with; nothing where there is none that can be read."""
+    from analysis.results_folder import open_filesystem
+
+    try:
+        filesystem, root = open_filesystem(results, None)
+        with filesystem.open_input_stream(f"{root}/sweep.json") as stream:
+            return tuple(json.loads(stream.read()).get("imports", ()))
+    except (OSError, ValueError):
+        return ()
+
+
+def planned_with(results: str) -> str:
+    """What to say where a name is not known that results were planned with: ` (... --import ...)`, or nothing."""
+    modules = recorded_imports(results)
+    if not modules:
+        return ""
+    return f" ({results} was planned with {' '.join(f'--import {module}' for module in modules)})"
+
+
+def _import(name: str, where: str) -> None:
+    if not _DOTTED.fullmatch(name):
+        meant = name.removesuffix(".py").replace("/", ".").strip(".")
+        hint = f"; did you mean {meant}?" if _DOTTED.fullmatch(meant) else ""
+        raise ImportFailed(f"--import must name a module as an import statement does, got {name!r}{hint}")
+    try:
+        importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a module does, even ending the process
+        raise ImportFailed(f"--import {name} cannot be imported{where}: {_what(error, name)}") from error
+
+
+def _what(error: BaseException, name: str) -> str:
+    lines = str(error).strip().splitlines()
+    raised = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and missing == name.partition(".")[0]:
+        return f"{raised}; run this in the folder that {missing} lies in, not {Path.cwd()}, or install it"
+    if missing is not None and name.startswith(missing):
+        package = sys.modules.get(missing.rpartition(".")[0])
+        inside = [found.name for found in pkgutil.iter_modules(getattr(package, "__path__", None) or [])]
+        return f"{raised}{_nearest(missing, inside)}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    theirs = [frame for frame in frames if frame.filename != __file__]
+    return f"{raised} ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else raised
+
+
+def _nearest(missing: str, inside: Sequence[str]) -> str:
+    package, _, last = missing.rpartition(".")
+    near = difflib.get_close_matches(last, inside, n=1)
+    if near:
+        return f"; did you mean {package}.{near[0]}?"
+    return f"; {package} has {', '.join(sorted(inside)) or 'no modules'}"
