@@ -57,8 +57,8 @@ class CohortTraining:
         self,
         results: str,
         *,
-        report_blocks: int = REPORT_BLOCKS,
-        result_every_s: float = RESULT_EVERY_S,
+        report_blocks: int,
+        result_every_s: float,
         prepare: Callable[[Cohort], object] | None = None,
     ) -> None:
         torch.set_num_threads(THREADS)

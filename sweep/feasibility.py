@@ -134,6 +134,8 @@ def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozens
                 check_drift(TaskConfig(**values), drift.without_own(values["family"]))
             except ConfigError as error:
                 yield product.problem(("drift",), str(error), {"drift": drift})
+        if "model" not in unknown:
+            yield from _unfit_networks(product, task)
         if "data_fraction" not in unknown:
             yield from _impossible_batches(product, task, judge_batch="batch_size" not in unknown)
 
@@ -145,6 +147,26 @@ def _too_large_epsilons(epsilons: Sequence[float], task: Task) -> Iterator[Probl
             MeasuringConfig(epsilon=epsilon).check_classes(task.classes)
         except ConfigError as error:
             yield Problem(("extra_epsilons", index - 1) if index else ("epsilon",), str(error))
+
+
+def _unfit_networks(product: Product, task: Task) -> Iterator[Problem]:
+    """Networks that cannot be trained on this task, or not with a penalty; registered ones are built and tried."""
+    from trainables.architecture import architecture_of
+    from trainables.spectral import matrix_sides
+
+    weight = max(values_of(product.axes.spectral_entropy_weight))
+    for values in product.models():
+        try:
+            shapes = architecture_of(task, ModelConfig(**values)).shapes
+        except ConfigError as error:
+            yield product.problem(("model", "kind"), str(error), values)
+            continue
+        if weight > 0 and not matrix_sides(shapes):
+            message = (
+                f"spectral_entropy_weight must be 0 for model.kind {values['kind']!r}, none of whose parameters is "
+                f"a matrix of two rows and columns, got {weight:g}"
+            )
+            yield product.problem(("spectral_entropy_weight",), message, {"spectral_entropy_weight": weight})
 
 
 def _impossible_batches(product: Product, task: Task, *, judge_batch: bool) -> Iterator[Problem]:

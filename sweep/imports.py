@@ -48,9 +48,13 @@ def import_modules(names: Iterable[str], folders: Sequence[str] = (), *, where: 
 
 def imports_of(trials: Iterable[TrialConfig]) -> tuple[str, ...]:
     """Modules that have registered the tasks and networks of these trials, in alphabetical order."""
-    from trainables.registry import MODELS, TASKS
+    from trainables.registry import MODELS, TASKS, Names
 
-    names = {(TASKS, trial.task.family) for trial in trials} | {(MODELS, trial.model.kind) for trial in trials}
+    names: set[tuple[Names, str]] = set()
+    for trial in trials:
+        exchanged = (training_set.family for _, training_set in trial.drift.exchanges)
+        names |= {(TASKS, family) for family in (trial.task.family, *exchanged) if family is not None}
+        names.add((MODELS, trial.model.kind))
     found = (registered.get(name) for registered, name in names)
     return tuple(sorted({own.module for own in found if own is not None}))
 

@@ -16,24 +16,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from sweep.cohorts import Plan, plan, record, satisfies, stop_rule_of
+from sweep.cohorts import Plan, plan, record, stop_rule_of
 from sweep.config import SweepConfig
 from sweep.environment import environment
 from sweep.errors import RayUnusable
 from sweep.imports import folders_of, imports_of, require_importable
-from sweep.progress import Progress, Tally, TerminalProgress, duration
+from sweep.progress import Progress, Tally, TerminalProgress
 from sweep.ray_cluster import RaySession, local_ray
-from sweep.store import Outcome, Store
+from sweep.run_summary import RunSummary, ended_of, summary_of
+from sweep.store import Store
 
 if TYPE_CHECKING:
     from ray import tune
 
     from sweep.cohort_feed import CohortFeed
-    from trainables.config import TrialConfig
 
 TUNE_ENVIRONMENT = {
     # Tune's own files and tables; ours are the results.
@@ -44,78 +44,6 @@ TUNE_ENVIRONMENT = {
     # Ctrl-C and SIGTERM are handled here, alike.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
-
-ENDED = {
-    "grokked": "followed through the tail of their grok",
-    "budget": "to the end of their budget",
-    "stopped": "stopped by the rule",
-    "diverged": "diverged",
-}
-"""Why a trial ended, in words for a count of them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunSummary:
-    """What a run has come to."""
-
-    results: str
-    """The results folder."""
-    trials: int
-    """Trials asked for."""
-    ended: dict[str, int]
-    """Why -> how many of them, over all runs; without failed ones."""
-    grokked: int
-    """Trials asked for whose grok step has been seen."""
-    ended_here: int
-    """Trials that this run has ended."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Cohort id -> why it failed for good in this run."""
-    failed_trials: int = 0
-    """Trials asked for that have failed, over all runs."""
-    stopped_by: signal.Signals | None = None
-    """The signal that ended this run early."""
-    problem: str | None = None
-    """What ended this run early, if no signal did."""
-    notes: tuple[str, ...] = ()
-    """What may surprise."""
-    wall_s: float = 0.0
-
-    @property
-    def done(self) -> int:
-        """Trials asked for that have ended."""
-        return sum(self.ended.values())
-
-    @property
-    def missing(self) -> int:
-        """Trials asked for that have neither ended nor failed."""
-        return self.trials - self.done - self.failed_trials
-
-    @property
-    def exit_code(self) -> int:
-        """0 if all trials have ended, 128 + the signal's number after a signal (130 for Ctrl-C), else 1."""
-        if self.stopped_by is not None:
-            return 128 + self.stopped_by
-        return 0 if self.done == self.trials else 1
-
-    def __str__(self) -> str:
-        counts = ", ".join(f"{count} {ENDED[because]}" for because, count in sorted(self.ended.items()))
-        why = f" ({counts})" if counts else ""
-        lines = [f"{self.done} of {self.trials} trials are done{why}; {self.grokked} grokked."]
-        if self.ended_here:
-            lines.append(f"This run took {duration(self.wall_s)} for {self.ended_here} of them.")
-        elif self.done == self.trials:
-            lines.append("All of them were there already; nothing was run.")
-        lines += [f"Note: {note}." for note in self.notes]
-        lines += [f"Cohort {cohort_id} failed: {reason}" for cohort_id, reason in self.failed.items()]
-        if self.failed_trials:
-            lines.append(f"{self.failed_trials} trials failed; try them again with --retry-failed.")
-        if self.problem is not None:
-            lines.append(f"The run ended early: {self.problem}")
-        if self.stopped_by is not None:
-            lines.append(f"Interrupted ({self.stopped_by.name}).")
-        if self.missing:
-            lines.append(f"{self.missing} trials are left; the same command goes on from here. Nothing is lost.")
-        return "\n".join(lines)
 
 
 def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress | None = None) -> RunSummary:
@@ -184,22 +112,11 @@ class _Run:
                 self._progress.close()
 
     def summary(self, wall_s: float) -> RunSummary:
-        outcomes = self._store.outcomes()
-        ended = ended_of(outcomes, self._plan.trials, self._rule)
-        failed = [
-            outcomes[trial_id].ended_because == "failed" for trial_id in self._requested if trial_id in outcomes
-        ]
-        return RunSummary(
-            results=self._store.path,
-            trials=len(self._requested),
-            ended=dict(Counter(ended.values())),
-            grokked=len(self._store.grokked().intersection(self._requested)),
-            ended_here=len(ended.keys() & set(self._plan.to_run)),
+        return replace(
+            summary_of(self._config, self._store, self._plan),
             failed=self._failed,
-            failed_trials=sum(failed),
             stopped_by=self._interruption.number,
             problem=self._problem,
-            notes=tuple(self._plan.notes),
             wall_s=wall_s,
         )
 
@@ -311,18 +228,6 @@ def _require_gpu() -> None:
 
     if not there_is_a_gpu():
         raise RayUnusable("device: cuda needs a GPU that torch can use, and this machine has none; use device: cpu")
-
-
-def ended_of(outcomes: Mapping[str, Outcome], trials: Sequence[TrialConfig], rule: str) -> dict[str, str]:
-    """Trial id -> why, of those that have ended as asked for; a shorter attempt before is no end of a longer one.
-
-    Args:
-        outcomes: What became of trials.
-        trials: What is asked for.
-        rule: Name of the stopping rule asked for.
-    """
-    there = ((trial, outcomes[trial.trial_id]) for trial in trials if trial.trial_id in outcomes)
-    return {o.trial_id: o.ended_because for trial, o in there if satisfies(o, trial.steps, rule)}
 
 
 class _Interruption:

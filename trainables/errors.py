@@ -31,3 +31,9 @@ class CheckpointError(TrainablesError):
 
 class OutOfMemory(TrainablesError):
     """Memory ran out with a single lane, so training fewer at once is no way out."""
+
+
+def refuse(name: str, must: str, error: Exception) -> ConfigError:
+    """The error that says what must hold of something of the user's, and what it raised instead."""
+    lines = str(error).strip().splitlines()
+    return ConfigError(f"{name} {must}, got {type(error).__name__}: {lines[0] if lines else 'without a message'}")

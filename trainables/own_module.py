@@ -17,8 +17,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainables import registry
 from trainables.architecture import Shapes, WriteGradient
 from trainables.config import ModelConfig
-from trainables.errors import ConfigError
-from trainables.own_module_checks import check_built_module, check_in_lanes, refuse
+from trainables.errors import ConfigError, refuse
+from trainables.own_module_checks import check_built_module, check_in_lanes
 from trainables.random import stream_seed
 from trainables.tasks import Task
 

@@ -14,16 +14,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from trainables.errors import ConfigError
+from trainables.errors import ConfigError, refuse
 
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-4
 """How far one pass may be from another that must be the same: kernels for one example add up in other orders."""
-
-
-def refuse(name: str, must: str, error: Exception) -> ConfigError:
-    """The error that says what must hold of a module and what it raised instead."""
-    lines = str(error).strip().splitlines()
-    return ConfigError(f"{name} {must}, got {type(error).__name__}: {lines[0] if lines else 'without a message'}")
 
 
 def check_built_module(

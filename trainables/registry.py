@@ -46,7 +46,7 @@ class Registered:
     """Where it was registered."""
 
 
-class _Names:
+class Names:
     """Names of one sort.
 
     Args:
@@ -108,8 +108,8 @@ class _Names:
         return found
 
 
-TASKS: Final = _Names("task.family", FAMILIES)
-MODELS: Final = _Names("model.kind", BUILT_IN_KINDS)
+TASKS: Final = Names("task.family", FAMILIES)
+MODELS: Final = Names("model.kind", BUILT_IN_KINDS)
 
 
 def register_task(name: str) -> Callable[[Builder], Builder]:
@@ -136,7 +136,7 @@ def register_model(name: str) -> Callable[[Builder], Builder]:
     return _register(MODELS, name)
 
 
-def _register(names: _Names, name: str) -> Callable[[Builder], Builder]:
+def _register(names: Names, name: str) -> Callable[[Builder], Builder]:
     def decorate(build: Builder) -> Builder:
         names.add(name, build, source_digest(build), build.__module__)
         return build

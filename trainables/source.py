@@ -59,22 +59,47 @@ def bytes_digest(*parts: bytes) -> str:
 
 def _typed(thing: Any, seen: set[str]) -> Iterator[tuple[str, str]]:
     """The same of what was typed into a notebook, where functions know their cell's text, and classes do not."""
-    parts = vars(thing).values() if inspect.isclass(thing) else [thing]
-    functions = [part for part in parts if inspect.isfunction(part)]
-    for function in functions:
+    parts = vars(thing) if inspect.isclass(thing) else {thing.__name__: thing}
+    for base in thing.__bases__ if inspect.isclass(thing) else ():
+        if base.__module__ == thing.__module__:
+            yield from _typed(base, seen)
+    for name, value in parts.items():
+        if isinstance(value, _PLAIN_VALUES) and not name.startswith("__"):
+            yield f"{thing.__qualname__}.{name}", repr(value)
+    for function in (part for part in parts.values() if inspect.isfunction(part)):
         name = f"{thing.__qualname__}.{function.__name__}"
         if name in seen:
             continue
         seen.add(name)
         try:
-            yield name, _plain(textwrap.dedent(inspect.getsource(function)))
-        except (OSError, TypeError):
+            yield name, _text_of(function)
+        except (OSError, TypeError, SyntaxError):
             continue
         for used, other in sorted(_values_in(function).items()):
             if isinstance(other, _PLAIN_VALUES):
                 yield f"{name}/{used}", repr(other)
             elif (inspect.isfunction(other) or inspect.isclass(other)) and other.__module__ == thing.__module__:
                 yield from _typed(other, seen)
+
+
+def _text_of(function: FunctionType) -> str:
+    """Its source without comments and layout; of a lambda itself, and not of the statement it stands in.
+
+    Raises:
+        OSError: nobody knows.
+    """
+    if function.__name__ != "<lambda>":
+        return _plain(textwrap.dedent(inspect.getsource(function)))
+    tree = ast.parse("".join(inspect.findsource(function)[0]))
+    bodies = {
+        (node.body.lineno, node.body.end_lineno, node.body.col_offset, node.body.end_col_offset): ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Lambda)
+    }
+    found = [bodies[place] for place in function.__code__.co_positions() if place in bodies]
+    if not found:
+        raise OSError("its file has changed")
+    return found[-1]
 
 
 def _values_in(function: FunctionType) -> dict[str, object]:

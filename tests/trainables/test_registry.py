@@ -188,7 +188,7 @@ def test_a_task_must_be_a_task() -> None:
     def no_task(config: TaskConfig) -> tuple[int, int]:
         return config.modulus, 2
 
-    with pytest.raises(ConfigError, match=r"must return a Task.*got tuple; use Task.of\(inputs, targets\)"):
+    with pytest.raises(ConfigError, match=r"must give a Task, got tuple; use Task.of\(inputs, targets\)"):
         build_task(TaskConfig(family="no-task"))
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from trainables import registry
 from trainables.config import TaskConfig
-from trainables.errors import ConfigError
+from trainables.errors import ConfigError, refuse
 from trainables.families import FAMILIES
 from trainables.tasks.split import Split, split
 from trainables.tasks.task import Task
@@ -20,18 +20,22 @@ def build_task(config: TaskConfig) -> Task:
     """The table of a task. Built once per configuration: the tensors are shared and must not be written to.
 
     Raises:
-        ConfigError: no such family, the message names the nearest ones; or a registered one that gives no task.
+        ConfigError: no such family, the message names the nearest ones; or a registered one that fails, or gives
+            no task.
     """
     if config.family in FAMILIES:
         module, _, function = FAMILIES[config.family].partition(":")
         task = getattr(import_module(module), function)(config)
     else:
         own = registry.TASKS.matching(config.family, config.source)
-        task = own.build(config)
+        name = f"task.family {config.family!r} of {own.module}"
+        try:
+            task = own.build(config)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from error
+        except Exception as error:
+            raise refuse(name, "must be built without an error", error) from error
         if not isinstance(task, Task):
-            raise ConfigError(
-                f"{own.module} must return a Task for task.family {config.family!r}, got {type(task).__name__}; "
-                "use Task.of(inputs, targets)"
-            )
+            raise ConfigError(f"{name} must give a Task, got {type(task).__name__}; use Task.of(inputs, targets)")
     assert isinstance(task, Task)
     return task
