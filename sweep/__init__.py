@@ -4,6 +4,7 @@
 
     config = sweep.SweepConfig(name="mine", weight_decay=[0, 0.1, 1], data_fraction=[0.3, 0.5], seeds=3)
     sweep.run(config)                                 # or: sweep.load_specification("quickstart")
+    sweep.run_here(module=lambda: ConvNet(), inputs=images, targets=labels)     # in this process, your own network
 
 `TrialTrainable` and `DeclineStopper` are for Ray Tune scripts of your own. Importing this package costs nothing;
 each name is imported when it is first used.
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sweep.config import SweepConfig, load_specification
     from sweep.errors import SpecificationError, SweepError
+    from sweep.here import run_here
     from sweep.runner import run
     from sweep.trial_trainable import DeclineStopper, TrialTrainable
 
@@ -31,6 +33,7 @@ _LAZY = {
     "TrialTrainable": "sweep.trial_trainable",
     "load_specification": "sweep.config",
     "run": "sweep.runner",
+    "run_here": "sweep.here",
 }
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "__version__",
     "load_specification",
     "run",
+    "run_here",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -182,6 +183,41 @@ class NoProgress:
 
     def close(self) -> None:
         """Nothing."""
+
+
+class OneLine:
+    """One line on standard error, written over and over: for a call in a notebook."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = clock()
+        self._text = ""
+        self._width = 0
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Take in the newest snapshot; shown when it is time."""
+        self._text = str(snapshot)
+        if self._clock() >= self._next:
+            self._next = self._clock() + LIVE_EVERY_S
+            self._write(self._text)
+
+    def note(self, text: str) -> None:
+        """A line of its own, above."""
+        self._write(text.ljust(self._width) + "\n")
+        self._width = 0
+        self._write(self._text)
+
+    def close(self) -> None:
+        """Leave the last snapshot."""
+        if self._text:
+            self._write(self._text.ljust(self._width) + "\n")
+
+    def _write(self, text: str) -> None:
+        """Over what was there, however long that was."""
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write("\r" + text.ljust(self._width))
+            sys.stderr.flush()
+        self._width = len(text.rstrip("\n"))
 
 
 class SteadyConsole(Console):
