@@ -25,6 +25,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "tasks"
 
 PICTURED: dict[str, dict[str, Any]] = {
+    "permutations": {"data_fraction": 0.6},
     "sparse-parity": {"data_fraction": 0.25},
     "digits": {"initial_scale": 8.0, "data_fraction": 0.3},
     "mnist": {"initial_scale": 8.0},

@@ -57,7 +57,7 @@ def test_the_commands_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("study", "count"), [("drift", 3), ("label_noise", 1), ("paper", 4), ("tasks", 6), ("regulariser", 5)]
+    ("study", "count"), [("drift", 3), ("label_noise", 1), ("paper", 4), ("tasks", 7), ("regulariser", 5)]
 )
 def test_the_tables_of_a_study_are_what_its_parquet_says(
     study: str, count: int, monkeypatch: pytest.MonkeyPatch

@@ -17,7 +17,7 @@ from sweep.cli import main
 from sweep.ray_cluster import RaySession
 from sweep.run_summary import RunSummary
 
-PAGE = (Path(__file__).parents[1] / "docs" / "own.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "own.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str) -> list[str]:
