@@ -16,7 +16,7 @@ from torch import Tensor
 from trainables.errors import CheckpointError
 from trainables.measurement import ComplexityMeasurement, MatrixMeasurement, Measurement
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True, slots=True)
