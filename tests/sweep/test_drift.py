@@ -55,6 +55,8 @@ def measurement(phase: int, age: int, train: float, validation: float, complexit
         clean_train_accuracy=train,
         corrupted_train_accuracy=None,
         recovered_train_accuracy=None,
+        group_train_accuracy=None,
+        group_val_accuracy=None,
         phase=phase,
         phase_start_step=start,
         phase_end_step=end,
