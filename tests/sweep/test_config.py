@@ -153,12 +153,12 @@ def test_what_the_tables_of_exchanged_training_sets_refuse(tmp_path: Path) -> No
         "task: {modulus: 7}\ndrift:\n"
         "  - {}\n  - {64: {family: division}}\n  - {64: {fam: x}}\n  - 64: {family: subtract}\n"
     )
-    assert problems(text, tmp_path) == [
+    # Which names are near depends on what other tests have registered.
+    assert [line.partition("; try ")[0] for line in problems(text, tmp_path)] == [
         "s.yaml:4: drift at step 64: family must have a table of the same shape as addition modulo 7, got division "
         "modulo 7 with examples 42 instead of 49; choose another family",
         "s.yaml:5: drift[2] at step 64: unknown key 'fam'; did you mean 'family'?",
-        "s.yaml:6: drift at step 64: task.family must be a known family, got 'subtract'; try subtraction, or "
-        "--import the module that registers it",
+        "s.yaml:6: drift at step 64: task.family must be a known family, got 'subtract'",
     ]
 
 
