@@ -42,7 +42,7 @@ Sweeps of small networks, watched while they grok. Start with one of these:
 All commands: sweep --help"""
 
 EPILOG = """\b
-SPEC is the name of a preset (quickstart, tiny, paper) or a YAML file;
+SPEC is the name of a preset (quickstart, tiny, paper, ...) or a YAML file;
 of one with cases, --set case=NAME runs only these.
 RESULTS is a local folder or an s3:// address.
 NETWORK is an .npz or .safetensors file.
