@@ -382,7 +382,7 @@ def reference(name: str) -> tuple[int, list[ComplexityResult]]:
     def logits(parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         return forward(network.model, parameters, inputs)
 
-    objective = ClassificationObjective(logits, network.train[:, :-1], network.train[None, :, -1])
+    objective = ClassificationObjective(logits, network.train.inputs, network.train.targets[None])
     lanes = {key: tensor[None] for key, tensor in network.parameters.items()}
     results = [result for (result,) in measure_lanes(lanes, objective, EPSILONS)]
     assert all(result.loss_increase <= result.epsilon for result in results)
