@@ -21,6 +21,7 @@ from analysis.summary import compute, result_sentence, text_map
 from sweep.config import SweepConfig
 from sweep.runner import run
 from sweep.watch import TrialWatch, decline_seen
+from tests.sweep import made_up
 from trainables.config import TrialConfig
 from trainables.drift import Drift
 from trainables.measurement import Measurement, TrialHistory
@@ -33,30 +34,11 @@ AGES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 992)
 
 def measurement(phase: int, age: int, train: float, validation: float, complexity: int) -> Measurement:
     start, end = DRIFTING.phases[phase]
-    return Measurement(
-        trial_id=DRIFTING.trial_id,
-        step=start + age,
-        weight_decay=1.0,
-        data_fraction=0.3,
-        spectral_entropy_weight=0.0,
-        seed=0,
-        train_loss=1.0,
-        val_loss=1.0,
+    return dataclasses.replace(
+        made_up.measurement(DRIFTING, start + age),
         train_accuracy=train,
         val_accuracy=validation,
         complexity_bytes=complexity,
-        description_length_bits=None,
-        zstd_bytes=100,
-        l2_norm=1.0,
-        spectral_entropy=1.0,
-        effective_rank=1.0,
-        train_wall_s=0.0,
-        measure_wall_s=0.0,
-        clean_train_accuracy=train,
-        corrupted_train_accuracy=None,
-        recovered_train_accuracy=None,
-        group_train_accuracy=None,
-        group_val_accuracy=None,
         phase=phase,
         phase_start_step=start,
         phase_end_step=end,

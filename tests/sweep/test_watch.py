@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from analysis.decline import DeclineParameters, first_stop, is_audited
 from analysis.events import Thresholds, Trajectory, trajectory_events
 from sweep.watch import TrialWatch, decline_seen, thresholds_of
+from tests.sweep import made_up
 from trainables.config import TaskConfig, TrialConfig
 from trainables.measurement import Ending, Measurement, TrialHistory, Watch
 from trainables.measuring import MeasuringConfig
@@ -22,33 +23,11 @@ HASTY = DeclineParameters(patience=4, memorise_within=0.1, minimum_measurements=
 
 
 def measurement(step: int, train: float, validation: float, complexity: int | None) -> Measurement:
-    return Measurement(
-        trial_id=TRIAL.trial_id,
-        step=step,
-        weight_decay=1.0,
-        data_fraction=0.3,
-        spectral_entropy_weight=0.0,
-        seed=0,
-        train_loss=1.0,
-        val_loss=1.0,
+    return dataclasses.replace(
+        made_up.measurement(TRIAL, step),
         train_accuracy=train,
         val_accuracy=validation,
         complexity_bytes=complexity,
-        description_length_bits=None,
-        zstd_bytes=100,
-        l2_norm=1.0,
-        spectral_entropy=1.0,
-        effective_rank=1.0,
-        train_wall_s=0.0,
-        measure_wall_s=0.0,
-        clean_train_accuracy=0.5,
-        corrupted_train_accuracy=None,
-        recovered_train_accuracy=None,
-        group_train_accuracy=None,
-        group_val_accuracy=None,
-        phase=0,
-        phase_start_step=0,
-        phase_end_step=TRIAL.steps,
     )
 
 
