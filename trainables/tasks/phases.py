@@ -65,8 +65,14 @@ def check_drift(config: TaskConfig, drift: Drift) -> None:
             raise ConfigError(f"drift at step {step}: {error}") from None
 
 
-@lru_cache(maxsize=16)
 def _table(config: TaskConfig, training_set: TrainingSet) -> Task:
+    if training_set.family is None and not training_set.shift:
+        return build_task(config)  # one object for every split of it
+    return _other_table(config, dataclasses.replace(training_set, split=0))
+
+
+@lru_cache(maxsize=16)
+def _other_table(config: TaskConfig, training_set: TrainingSet) -> Task:
     task = build_task(config)
     if training_set.family is not None:
         task = _of_family(task, dataclasses.replace(config, family=training_set.family, source=training_set.source))
