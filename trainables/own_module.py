@@ -18,7 +18,7 @@ from trainables import registry
 from trainables.architecture import Shapes, WriteGradient
 from trainables.config import ModelConfig
 from trainables.errors import ConfigError, refuse
-from trainables.own_module_checks import check_built_module, check_in_lanes
+from trainables.own_module_checks import check_built_module, check_in_lanes, fixed_tensors
 from trainables.random import stream_seed
 from trainables.tasks import Task
 
@@ -48,7 +48,7 @@ class OwnModule:
         self.shapes: Shapes = {key: tuple(weight.shape) for key, weight in self._trained(self._module).items()}
         self.layers = sum(1 for module in self._module.modules() if not list(module.children()))
         self._fixed: dict[torch.device, dict[str, Tensor]] = {}
-        modules = [self._built(seed) for seed in (0, 1)]
+        modules = [self._module, self._built(seed=1)]
         check_in_lanes(name, self.forward, modules, [self._trained(module) for module in modules], self._some)
 
     def initialise(self, seed: int) -> dict[str, Tensor]:
@@ -74,22 +74,29 @@ class OwnModule:
 
     def kept_floats(self) -> float:
         """See `Architecture`: what torch saves for more examples than for few, counted."""
-        few, more = (self._saved_floats(self._task.inputs[:count]) for count in self._counts)
-        return max(1.0, (more - few) / (self._counts[1] - self._counts[0])) if more > few else float(few)
+        return self._kept_floats
 
     def products(self) -> float:
         """See `Architecture`: counted by torch."""
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self._module(self._some)
-        return float(counter.get_total_flops()) / 2 / len(self._some)
+        return self._products
 
     def values(self) -> float:
         """See `Architecture`."""
         return self.kept_floats()
 
+    # Counted once: a plan asks for every trial.
+
     @cached_property
-    def _counts(self) -> tuple[int, int]:
-        return min(_FEW, self._task.examples), min(_MORE, self._task.examples)
+    def _kept_floats(self) -> float:
+        counts = min(_FEW, self._task.examples), min(_MORE, self._task.examples)
+        few, more = (self._saved_floats(self._task.inputs[:count]) for count in counts)
+        return max(1.0, (more - few) / (counts[1] - counts[0])) if more > few else float(few)
+
+    @cached_property
+    def _products(self) -> float:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self._module(self._some)
+        return float(counter.get_total_flops()) / 2 / len(self._some)
 
     def _saved_floats(self, inputs: Tensor) -> int:
         found = 0
@@ -125,10 +132,8 @@ class OwnModule:
         return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
 
     def _fixed_on(self, device: torch.device) -> dict[str, Tensor]:
-        """Buffers and parameters that are not trained: the same for all lanes and seeds."""
         if device not in self._fixed:
-            frozen = {name: weight for name, weight in self._module.named_parameters() if not weight.requires_grad}
-            fixed = {**frozen, **dict(self._module.named_buffers())}
+            fixed = fixed_tensors(self._module)
             self._fixed[device] = {name: tensor.detach().to(device) for name, tensor in fixed.items()}
         return self._fixed[device]
 

@@ -151,8 +151,8 @@ def _check_seeds(name: str, module: nn.Module, build: Callable[[int], nn.Module]
             )
     if [(k, w.shape) for k, w in differing.items()] != [(k, w.shape) for k, w in module.named_parameters()]:
         raise ConfigError(f"{name} must have parameters of the same names and shapes whatever the seed")
-    fixed = _fixed(module)
-    others = _fixed(other)
+    fixed = fixed_tensors(module)
+    others = fixed_tensors(other)
     varying = [key for key, tensor in fixed.items() if key not in others or not torch.equal(others[key], tensor)]
     if varying:
         raise ConfigError(
@@ -161,7 +161,8 @@ def _check_seeds(name: str, module: nn.Module, build: Callable[[int], nn.Module]
         )
 
 
-def _fixed(module: nn.Module) -> dict[str, Tensor]:
+def fixed_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Buffers and parameters that are not trained: the same for all lanes and seeds."""
     frozen = {key: weight.detach() for key, weight in module.named_parameters() if not weight.requires_grad}
     return {**frozen, **dict(module.named_buffers())}
 
