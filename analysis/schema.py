@@ -205,6 +205,13 @@ TRIALS: tuple[Column, ...] = (
     Column("measure_wall_s", _FLOAT, "s", "seconds of evaluating and measuring"),
     Column("device", _ID, "-", "device it was trained on"),
     Column("threads", _INT, "-", "CPU threads of the process"),
+    Column(
+        "reproducible",
+        _ID,
+        "-",
+        "same bits in any company: across machines, here (this kind of processor) or no; empty in older results",
+        True,
+    ),
     Column("torch_version", _ID, "-", "version of torch"),
     Column("zstd_version", _ID, "-", "version of the zstd library"),
     Column("package_version", _ID, "-", "version of grokking-sweep"),

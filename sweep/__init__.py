@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import trainables  # noqa: F401 (chooses the kernels that training needs, before torch computes anything)
+
 if TYPE_CHECKING:
     from sweep.config import SweepConfig, load_specification
     from sweep.errors import SpecificationError, SweepError

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from analysis.decline import DeclineParameters
 from trainables.config import TrialConfig, trial_from_dict
 from trainables.measuring import MeasuringConfig
+from trainables.numerics.environment import HERE, Reproducible
 
 KeepNetworks = Literal["none", "final", "measured"]
 
@@ -30,6 +31,8 @@ class Cohort:
     audit_share: float
     keep_networks: KeepNetworks
     device: str
+    reproducible: Reproducible = HERE
+    """What its bits promise; cohorts written before this was recorded promise no more."""
     imports: tuple[str, ...]
     """Modules that register the trials' tasks and networks, to be imported by whoever trains them."""
     created: str

@@ -32,6 +32,7 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
         self._tally = tally
         self._progress = progress
         self._trains: set[str] = set()
+        self._warnings: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune saves its callbacks for a `Tuner.restore`, which is not used."""
@@ -47,6 +48,9 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
         self._tally.result(cohort_id, result)
         if result["note"] is not None:
             self._progress.note(f"Cohort {cohort_id}: {result['note']}.")
+        if result["warning"] is not None and result["warning"] not in self._warnings:
+            self._warnings.add(result["warning"])  # each process says so of the machine it is on
+            self._progress.note(f"Warning: {result['warning']}.")
         if result["failure"] is not None:
             self.incurable[cohort_id] = result["failure"]
 

@@ -18,9 +18,12 @@ from sweep.cohort import Cohort
 from sweep.errors import SweepError
 from sweep.store import RunContext, Store, is_kept
 from sweep.watch import TrialWatch, decline_seen, thresholds_of
+from trainables.company import advice
 from trainables.errors import TrainablesError
 from trainables.lanes import LaneRun
 from trainables.measurement import Measurement
+from trainables.numerics.environment import ACROSS_MACHINES
+from trainables.numerics.reference import reproducible_here, require_across_machines
 from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
 
 THREADS = 1
@@ -71,9 +74,12 @@ class CohortTraining:
         """Begin a cohort, or go on from its last report. What goes wrong and no retry cures, `step` says."""
         self._failure: str | None = None
         self._note: str | None = None
+        self._warning: str | None = None
         self._ended: dict[str, tuple[str, int]] = {}
         try:
             cohort = self._store.cohort(cohort_id)
+            if cohort.reproducible == ACROSS_MACHINES:
+                require_across_machines()  # before the user's modules, which may compute
             if self._prepare is not None:
                 self._prepare(cohort)
             self._take_up(cohort)
@@ -91,7 +97,8 @@ class CohortTraining:
             running: trials that have begun and not ended.
             trained_steps: optimiser updates since the last result, summed over trials.
             remaining_steps: budgets of the cohort's trials, less what is done, less those that have ended.
-            note: in one sentence, what people should know of; else None.
+            note: in one sentence, what people should know of this cohort; else None.
+            warning: in one or two sentences, what people should know of this machine, at every step; else None.
             failure: in one sentence, where trying again would not help; else None.
             done: whether the cohort has ended or failed.
         """
@@ -109,6 +116,7 @@ class CohortTraining:
             "trained_steps": 0,
             "remaining_steps": self._remaining_steps(ages) if ages else 0,
             "note": self._pop_note(),
+            "warning": self._warning,
             "failure": self._failure,
             "done": self._failure is not None,
         }
@@ -166,6 +174,7 @@ class CohortTraining:
         else:
             self._run = LaneRun.restore(self._attempt.checkpoint, cohort.trials, lanes=lanes, **how)
         self._lanes = self._run.lanes
+        self._warning = advice(self._run.dependent_computations, torch.device(cohort.device))
 
     def _train(self) -> dict[str, Any]:
         began = time.monotonic()
@@ -183,6 +192,7 @@ class CohortTraining:
             "trained_steps": sum(step - ages_before.get(trial_id, 0) for trial_id, step in reached.items()),
             "remaining_steps": self._remaining_steps(ages),
             "note": self._pop_note(),
+            "warning": self._warning,
             "failure": None,
             "done": self._run.finished,
         }
@@ -220,7 +230,11 @@ class CohortTraining:
                 if m.end is not None and (step := self._trial_watch.marked_at_step(m.trial_id)) is not None
             }
             context = RunContext(
-                cohort=self._cohort, device=self._cohort.device, threads=THREADS, marked_at_step=marks
+                cohort=self._cohort,
+                device=self._cohort.device,
+                threads=THREADS,
+                reproducible="no" if self._run.dependent_computations else reproducible_here(),
+                marked_at_step=marks,
             )
             self._store.write_report(
                 self._cohort.cohort_id, self._attempt.number, self._report, self._unreported, context

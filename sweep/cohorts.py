@@ -15,6 +15,7 @@ from sweep.config import SweepConfig, check_feasible
 from sweep.imports import imports_of
 from sweep.space import trials as trials_of
 from trainables.config import AT_DECLINE, TrialConfig
+from trainables.numerics.environment import ACROSS_MACHINES, HERE, Reproducible
 
 if TYPE_CHECKING:
     from sweep.sharing import Sharing
@@ -74,8 +75,9 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
 
     A trial satisfies the request if it grokked (which it has done past its tail), diverged (it would again),
     reached the requested budget, or was stopped under the same rule; where its penalty starts at the decline of
-    complexity, only if that was measured in the same way. One that has not ended goes on in the
-    cohort that holds it, if that one has the same budget, rule, way of measuring and device. All others run anew.
+    complexity, only if that was measured in the same way; where the same bits across machines are asked for, only
+    if it was trained so. One that has not ended continues in the cohort that holds it, if that one has the same
+    budget, rule, way of measuring and device, and promises the same bits. All others run anew.
 
     Args:
         config: What is asked for.
@@ -96,6 +98,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     rule = stop_rule_of(config)
 
     ways = {cohort.cohort_id: cohort.measuring for cohort in recorded}
+    promised = {cohort.cohort_id: cohort.reproducible for cohort in recorded}
 
     def same_start(trial: TrialConfig, cohort_id: str) -> bool:
         """Whether a penalty that waited for a decline would start where it did: if that was measured likewise."""
@@ -108,7 +111,12 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     for trial in requested:
         outcome = outcomes.get(trial.trial_id)
         cohort = holder.get(trial.trial_id)
-        if outcome is not None and satisfies(outcome, trial.steps, rule) and same_start(trial, outcome.cohort_id):
+        if (
+            outcome is not None
+            and satisfies(outcome, trial.steps, rule)
+            and same_start(trial, outcome.cohort_id)
+            and promises(promised.get(outcome.cohort_id, HERE), config.reproducible)
+        ):
             satisfied.append(trial.trial_id)
             continue
         has_failed = outcome is not None and outcome.ended_because == "failed"
@@ -122,6 +130,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
             and cohort.stop_rule == rule
             and cohort.measuring == config.measuring
             and cohort.device == config.device
+            and promises(cohort.reproducible, config.reproducible)
         ):
             resume[cohort.index] = cohort
         else:
@@ -214,6 +223,7 @@ def group(
             audit_share=config.audit_share,
             keep_networks=config.keep_networks,
             device=config.device,
+            reproducible=config.reproducible,
             imports=imports_of(queue),
             created=created,
         )
@@ -235,6 +245,11 @@ def satisfies(outcome: Outcome, steps: int, rule: str) -> bool:
         return True
     ended = outcome.ended_because in ("budget", "stopped")
     return ended and outcome.ended_at_step is not None and outcome.ended_at_step >= steps
+
+
+def promises(trained: Reproducible, asked: Reproducible) -> bool:
+    """Whether bits trained under one promise keep another: those that hold across machines hold here, too."""
+    return trained in (asked, ACROSS_MACHINES)
 
 
 def _notes(config: SweepConfig, satisfied: Iterable[str], outcomes: dict[str, Outcome]) -> list[str]:

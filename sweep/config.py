@@ -31,6 +31,7 @@ from sweep.problems import mentions, nearest, place_before, problems_of, remove,
 from sweep.settings import Case, TrialAxes, default_of
 from sweep.specification_file import Source, apply_override, find_file, preset_names, read_file
 from trainables.measuring import MeasuringConfig
+from trainables.numerics.environment import HERE, Reproducible
 from trainables.registry import IMPORT_IT
 
 
@@ -99,6 +100,9 @@ class SweepConfig(TrialAxes):
     """How often a cohort's process may die before its unfinished trials count as failed."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to train."""
+    reproducible: Reproducible = HERE
+    """The same bits here: on one kind of processor, in any company; or across machines: on every x86-64 processor
+    with AVX2."""
     price_per_hour: Annotated[Number, Field(ge=0)] | None = None
     """Price of an hour of what one cohort occupies (one core, or one GPU), for estimates; any currency."""
 

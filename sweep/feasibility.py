@@ -15,6 +15,7 @@ from sweep.problems import mentions
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
 from trainables.measuring import MeasuringConfig
+from trainables.numerics.environment import ACROSS_MACHINES
 
 if TYPE_CHECKING:
     from sweep.config import SweepConfig
@@ -84,6 +85,9 @@ def _impossible_outside(config: SweepConfig) -> list[Problem]:
             found[("seeds", index), f"seeds: {message}"] = None
     if config.epsilon in config.extra_epsilons:
         found[("extra_epsilons",), f"extra_epsilons repeats epsilon, {config.epsilon:g}; leave it out"] = None
+    if config.reproducible == ACROSS_MACHINES and config.device != "cpu":
+        message = f"reproducible: {ACROSS_MACHINES} needs device: cpu, got {config.device}; leave one of them out"
+        found[("reproducible",), message] = None
     return [Problem(path, message) for path, message in found]
 
 

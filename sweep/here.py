@@ -23,6 +23,8 @@ from sweep.progress import OneLine, Progress, Tally
 from sweep.run_summary import RunSummary, ended_of, summary_of
 from sweep.store import Store
 from trainables import registry
+from trainables.numerics.environment import ACROSS_MACHINES
+from trainables.numerics.reference import require_across_machines
 from trainables.source import bytes_digest, source_digest
 from trainables.tasks import Task
 
@@ -79,6 +81,8 @@ def run_here(
     elif settings or any(given is not None for given in (module, inputs, targets)):
         raise SweepError("a whole specification is given, so leave out all but it; or give settings by themselves")
     store = Store(config.results_path)
+    if config.reproducible == ACROSS_MACHINES:
+        require_across_machines()  # before the plan, which tries user-supplied networks
     decided = plan(config, store, retry_failed=retry_failed, parallel=1)
     store.check_usable()
     requested = [trial.trial_id for trial in decided.trials]
@@ -92,6 +96,7 @@ def run_here(
 def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress) -> dict[str, str]:
     """Train cohorts one after the other; those that failed, and why."""
     failed: dict[str, str] = {}
+    warned: set[str] = set()
     threads = torch.get_num_threads()
     training = CohortTraining(
         store.path,
@@ -109,6 +114,9 @@ def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress
                     done = result["done"]
                     tally.result(cohort_id, result)
                     progress.show(tally.snapshot())
+                    if result["warning"] is not None and result["warning"] not in warned:
+                        warned.add(result["warning"])
+                        progress.note(f"Warning: {result['warning']}.")
                     if result["note"] is not None:
                         progress.note(f"Cohort {cohort_id}: {result['note']}.")
                     if result["failure"] is not None:

@@ -79,6 +79,8 @@ class RunContext:
     cohort: Cohort
     device: str
     threads: int
+    reproducible: str
+    """What the bits of its rows depend on: `across machines`, `here` or `no`, see `trainables.company`."""
     marked_at_step: Mapping[str, int] = field(default_factory=dict)
     """Audited trials that the rule would have stopped: trial id -> at which step."""
 
@@ -466,6 +468,7 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
         "bzip2_bytes": end.bzip2_bytes,
         "device": context.device,
         "threads": context.threads,
+        "reproducible": context.reproducible,
         "torch_version": torch.__version__,
         "zstd_version": zstd_version(),
         "package_version": __version__,

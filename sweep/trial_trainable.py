@@ -32,6 +32,7 @@ from sweep.errors import Problem, SpecificationError
 from sweep.problems import nearest
 from sweep.space import trials
 from sweep.watch import decline_seen, thresholds_of
+from trainables.company import warn_of_company
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun
 from trainables.measurement import Measurement
@@ -75,6 +76,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         self._run = LaneRun(
             [self._trial], measuring=self._measuring, declined=self._declined, lanes=1, device=self._device
         )
+        warn_of_company(self._run.dependent_computations, self._run.device)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start another trial in this process (`reuse_actors=True`)."""

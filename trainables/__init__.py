@@ -13,7 +13,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from trainables.numerics.environment import choose_kernels
+
 if TYPE_CHECKING:
+    from trainables.company import DependsOnCompany
     from trainables.complexity import METHOD, ComplexityResult, decode, measure
     from trainables.config import ModelConfig, TaskConfig, TrialConfig, trial_from_dict
     from trainables.description import DESCRIPTION_METHOD, DescriptionResult, describe_task
@@ -46,12 +49,16 @@ if TYPE_CHECKING:
         to_safetensors,
         trained_network,
     )
+    from trainables.numerics.reference import require_across_machines
     from trainables.registry import register_model, register_task
     from trainables.spectral import spectrum
     from trainables.tasks import FAMILIES, Split, Task, build_task
     from trainables.tasks.split import split
 
+choose_kernels()  # before torch computes anything: MKL looks at its settings once
+
 _MODULES = {
+    "company": ("DependsOnCompany",),
     "complexity": ("METHOD", "ComplexityResult", "decode", "measure"),
     "config": ("ModelConfig", "TaskConfig", "TrialConfig", "trial_from_dict"),
     "description": ("DESCRIPTION_METHOD", "DescriptionResult", "describe_task"),
@@ -85,6 +92,7 @@ _MODULES = {
         "to_safetensors",
         "trained_network",
     ),
+    "numerics.reference": ("require_across_machines",),
     "registry": ("register_model", "register_task"),
     "spectral": ("spectrum",),
     "tasks": ("FAMILIES", "Split", "Task", "build_task", "split"),
@@ -121,6 +129,8 @@ __all__ = [  # noqa: RUF022 (grouped as imported above)
     "TrialHistory",
     "Watch",
     "MeasuringConfig",
+    "DependsOnCompany",
+    "require_across_machines",
     "lanes_within",
     "run_bytes",
     "forward",

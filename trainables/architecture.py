@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Protocol
 
@@ -20,7 +20,7 @@ WriteGradient = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Te
 tensor, without lane axis), likewise where to write to, whatever that held, inputs [n, ...] and classes [n]."""
 
 
-class Architecture(Protocol):
+class Architecture(Hashable, Protocol):
     """A network for a task. Lanes are networks of their own that share only the arithmetic.
 
     On a CPU the bits of a lane depend neither on how many others there are (at least two in all) nor on its place.

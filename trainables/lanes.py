@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import takewhile
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from trainables import checkpoint, evaluate
 from trainables.allocator import keep_freed_memory
 from trainables.architecture import architecture_of, initial_weights
+from trainables.company import dependent_computations, warn_of_company
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import ConfigError
 from trainables.gradient import loss_gradient
@@ -297,9 +298,23 @@ class LaneRun:
         return {lane.trial_id: lane.age for lane in self._begun()}
 
     @property
+    def device(self) -> torch.device:
+        """Where the lanes train."""
+        return self._device
+
+    @property
     def lanes(self) -> int:
         """Trials trained at once: what was asked for, or what there is use for."""
         return min(self._wanted_lanes, len(self._lanes))
+
+    @cached_property
+    def dependent_computations(self) -> tuple[str, ...]:
+        """The computations of this run whose bits depend on company here; see `trainables.company`."""
+        first = self._trials[0]
+        floor = first.spectral_floor if first.spectral_entropy_weight > 0 else None
+        return dependent_computations(
+            self._architecture, self._model, self._task, self._batch_size, floor, self._device
+        )
 
     def advance(self, blocks: int) -> list[Measurement]:
         """Train all lanes for so many blocks; return the measurements taken, in order of happening."""
@@ -761,6 +776,7 @@ def _next_block(run: LaneRun) -> list[Measurement]:
         try:
             if lanes < run.lanes:
                 run.go_back(before, lanes)
+            warn_of_company(run.dependent_computations, run.device)
             return run.advance(1)
         except Exception as error:
             if not is_out_of_memory(error):

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from trainables.numerics.roots import square_root
+
 DOUBLE_UP_TO = 64
 """Gram matrices of at most this size are decomposed in float64, which takes a fifth longer (two fifths for 128).
 
@@ -90,7 +92,7 @@ def _operator(gram: Tensor, floor: float, weight: Tensor | None = None) -> Tenso
     eigenvalues, left = torch.linalg.eigh(gram)
     squares = eigenvalues.clamp_min(0)
     tiny = torch.finfo(torch.float32).tiny  # of the weights' type, which the operator will have
-    values = (squares + floor**2 * squares[..., -1:]).clamp_min(tiny).sqrt()
+    values = square_root((squares + floor**2 * squares[..., -1:]).clamp_min(tiny))
     # dH/dt / t, the weight of each squared singular value; the largest also acts through everybody's floor.
     factors = _entropy_slope(values) / values
     factors[..., -1] += floor**2 * factors.sum(-1)

@@ -94,6 +94,7 @@ def end(trial: TrialConfig, cohort_id: str, because: str = "budget", **values: A
         "measure_wall_s": 0.1,
         "device": "cpu",
         "threads": 1,
+        "reproducible": "here",
         "torch_version": "2",
         "zstd_version": "1.5.7",
         "package_version": "0.1.0",

@@ -218,6 +218,7 @@ def trial_row(config: TrialConfig, fate: Fate, last: int) -> dict[str, Any]:
         "measure_wall_s": 0.001 * last,
         "device": "cpu",
         "threads": 1,
+        "reproducible": "here",
         "torch_version": "2.13.0",
         "zstd_version": "1.5.7",
         "package_version": "0.1.0",

@@ -101,7 +101,7 @@ def end_trials(
         measurement(trials[trial_id], trials[trial_id].steps if step is None else step, because=why)
         for trial_id, why in because.items()
     ]
-    context = RunContext(cohort=cohort, device="cpu", threads=1)
+    context = RunContext(cohort=cohort, device="cpu", threads=1, reproducible="here")
     store.write_report(cohort.cohort_id, attempt.number, attempt.next_report, rows, context)
     store.write_checkpoint(cohort.cohort_id, attempt.number, attempt.next_report, b"state")
 

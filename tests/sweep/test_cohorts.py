@@ -180,6 +180,31 @@ def test_a_cohort_does_not_change_its_device(store: Store) -> None:
     assert [cohort.device for cohort in again.new] == ["cpu"]
 
 
+def test_bits_that_hold_across_machines_hold_here_but_not_the_other_way_round(store: Store) -> None:
+    here, everywhere = tiny(seeds=2), tiny(seeds=2, reproducible="across machines")
+    first = plan(here, store)
+    record(first, here, store)
+    anew = plan(everywhere, store)
+    assert anew.resume == []
+    assert {cohort.reproducible for cohort in anew.new} == {"across machines"}
+    ended = first.new[0].trial_ids[0]
+    end_trials(store, first.new[0], {ended: "budget"})
+    assert plan(here, store).satisfied == [ended]
+    assert plan(everywhere, store).satisfied == []
+
+    record(anew, everywhere, store)
+    assert plan(here, store).resume == plan(everywhere, store).resume == anew.new
+    end_trials(store, anew.new[0], dict.fromkeys(anew.new[0].trial_ids, "budget"))
+    assert plan(everywhere, store).satisfied == plan(here, store).satisfied == list(anew.new[0].trial_ids)
+
+
+def test_cohorts_recorded_before_promises_were_are_read(store: Store) -> None:
+    [cohort] = plan(tiny(), store).new
+    values = cohort.as_dict()
+    del values["reproducible"]
+    assert cohort_from_dict(values) == cohort
+
+
 def test_failed_trials_run_again_and_can_be_the_only_ones(store: Store) -> None:
     config = tiny(seeds=4)
     first = plan(config, store, parallel=2)

@@ -252,6 +252,14 @@ def axis(values: st.SearchStrategy[float]) -> st.SearchStrategy[object]:
         ({"weight_decay": [[1]]}, "weight_decay[0] must be a number, got [1]"),
         ({"batch_size": [None, None]}, "batch_size has the value nothing more than once; keep one"),
         ({"device": "gpu"}, "device must be 'cpu' or 'cuda', got 'gpu'"),
+        (
+            {"reproducible": "everywhere"},
+            "reproducible must be 'here' or 'across machines', got 'everywhere'",
+        ),
+        (
+            {"reproducible": "across machines", "device": "cuda"},
+            "reproducible: across machines needs device: cpu, got cuda; leave one of them out",
+        ),
         ({"seeds": [2**63]}, "seeds: seed must be a non-negative 63-bit integer, got 9223372036854775808"),
         (
             {"model": {"width": 30}},

@@ -27,7 +27,7 @@ def trained(tmp_path: Path) -> tuple[str, Measurement]:
     (cohort,) = decided.new
     *_, last = train([cohort.trials[1]])
     attempt = store.claim_attempt(cohort.cohort_id)
-    context = RunContext(cohort=cohort, device="cpu", threads=1)
+    context = RunContext(cohort=cohort, device="cpu", threads=1, reproducible="here")
     store.write_report(cohort.cohort_id, attempt.number, attempt.next_report, [last], context)
     return config.results_path, last
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import psutil
 import pytest
 import torch
 
+import analysis
 from analysis.results_folder import ResultsFolder
 from sweep import cohort_training
 from sweep.cohorts import NO_RULE, plan, record
@@ -28,6 +31,7 @@ from sweep.runner import RunSummary, ended_of, run
 from sweep.store import Store
 from tests.sweep.made_up import end_trials
 from tests.sweep.tables import assert_same_tables, tables
+from tests.trainables.numerics.processes import needs_known_bits
 
 REPORT_BLOCKS = 2 * cohort_training.STEP_BLOCKS
 
@@ -44,6 +48,10 @@ SETTINGS: dict[str, Any] = {
     "lanes": 2,
     "stop": "none",
 }
+
+
+PUBLISHED = {"8efd65bc62c69f16": "22ef08a7ccadef5d"}
+"""Trial id -> digest of its rows on every processor; see tests/trainables/numerics/test_reference.py."""
 
 
 @pytest.fixture(autouse=True)
@@ -405,3 +413,28 @@ def test_no_gpu_where_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(RayUnusable, match="use device: cpu"):
         run(specification(tmp_path, device="cuda"), progress=NoProgress())
     assert not (tmp_path / "sweep.json").exists()
+
+
+@needs_known_bits
+@pytest.mark.usefixtures("ray_session")
+def test_a_sweep_across_machines_has_the_published_rows_and_says_so(tmp_path: Path) -> None:
+    config = SweepConfig(
+        task={"modulus": 7},
+        model=SETTINGS["model"],
+        weight_decay=[1.0, 2.0],
+        batch_size=8,
+        steps=64,
+        stop="none",
+        reproducible="across machines",
+        results=str(tmp_path),
+    )
+    assert run(config, progress=NoProgress()).exit_code == 0
+    assert set(analysis.trials(tmp_path).reproducible) == {"across machines"}
+    rows = analysis.load(tmp_path)
+    columns = ["step", "train_loss", "val_loss", "l2_norm", "spectral_entropy", "complexity_bytes"]
+    for trial_id, digest in PUBLISHED.items():
+        values = rows[rows.trial_id == trial_id][columns].sort_values("step").itertuples(index=False)
+        found = [(int(v[0]), *v[1:5], None if math.isnan(v[5]) else int(v[5])) for v in values]
+        assert hashlib.sha256(repr(found).encode()).hexdigest()[:16] == digest
+    assert run(specification(tmp_path / "other"), progress=NoProgress()).exit_code == 0
+    assert set(analysis.trials(tmp_path / "other").reproducible) == {"here"}

@@ -41,7 +41,7 @@ def new_sweep(path: str | Path, config: SweepConfig = CONFIG) -> tuple[Store, Co
 
 
 def context(cohort: Cohort) -> RunContext:
-    return RunContext(cohort=cohort, device="cpu", threads=1)
+    return RunContext(cohort=cohort, device="cpu", threads=1, reproducible="here")
 
 
 def steps(store: Store) -> list[int]:

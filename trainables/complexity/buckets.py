@@ -14,6 +14,7 @@ from trainables.complexity.feedback import strict_block_part
 from trainables.complexity.pieces import Piece, take
 from trainables.complexity.transform import LARGEST_REST, SHORTEST, float_matrix
 from trainables.complexity.triangular import coarse_first, damped, factored, reordered
+from trainables.numerics.roots import square_root
 
 #: Sides are padded to a multiple of this, so that there are few shapes, and blocks divide them.
 _PADDING = 16
@@ -295,7 +296,7 @@ def _components(weights: Tensor, row_curvature: Tensor, column_curvature: Tensor
     right_root = torch.linalg.cholesky(column_curvature.double())
     weighted = left_root.mT @ weights.double() @ right_root
     squares, vectors = torch.linalg.eigh(weighted @ weighted.mT)
-    singular_values = squares.clamp_min(0).flip(-1)[..., :LARGEST_RANK].sqrt()
+    singular_values = square_root(squares.clamp_min(0).flip(-1)[..., :LARGEST_RANK])
     kept = vectors.flip(-1)[..., :LARGEST_RANK] * singular_values[..., None, :]
     left = torch.linalg.solve_triangular(left_root.mT, kept, upper=True)
     return Components(left.float(), singular_values.float(), row_curvature @ weights)

@@ -11,6 +11,7 @@ from torch import Tensor
 from trainables.complexity.candidates import Candidates, Corrections, snapped_means
 from trainables.complexity.objective import Objective, differentiable, over_lanes
 from trainables.complexity.pieces import Piece, matrix_shape
+from trainables.numerics.roots import square_root
 
 _RATE = 0.12
 _LAST_RATE = 0.5
@@ -64,7 +65,7 @@ def fitted(candidates: Candidates, objective: Objective, steps: int) -> Correcti
             first[place].lerp_(part, 1 - _MOMENTUM)
             second[place].lerp_(part.square(), 1 - _SQUARES)
             change = first[place] / (1 - _MOMENTUM**step)
-            scale = (second[place] / (1 - _SQUARES**step)).sqrt() + 1e-8
+            scale = square_root(second[place] / (1 - _SQUARES**step)) + 1e-8
             leaves[place] = leaves[place].detach() - rate * reach[place] * change / scale
             if step > steps - averaged:
                 means_of_last[place] += leaves[place] / averaged

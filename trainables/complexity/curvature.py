@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trainables.complexity.objective import Objective, differentiable, over_lanes
 from trainables.complexity.pieces import Piece, take
+from trainables.numerics.roots import square_root
 from trainables.random import generator
 
 #: The loss increase, in nats, at which curvature is taken, whatever epsilon is asked for.
@@ -142,7 +143,7 @@ def _no_less_than_removal(
         take(without, piece).sub_(weights.to(whole.dtype))
         cost = increases(objective, {**parameters, piece.name: without}, base, _REMOVAL_EXAMPLES)
         expected = 0.5 * ((one.rows @ weights) * (weights @ one.columns)).sum((1, 2)).double()
-        factor = (cost / expected.clamp_min(_SMALLEST_TRACE)).clamp(1.0, _LARGEST_RAISE).sqrt().float()
+        factor = square_root((cost / expected.clamp_min(_SMALLEST_TRACE)).clamp(1.0, _LARGEST_RAISE)).float()
         raised[piece] = Curvature(one.rows * factor[:, None, None], one.columns, one.seen_rows, one.seen_columns)
     return raised
 

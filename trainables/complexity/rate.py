@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from trainables.numerics.roots import square_root
+
 #: How many entries the mean of all counts for in that of a row or column.
 _SHRINKAGE = 2.0
 
@@ -28,7 +30,7 @@ def expected_magnitudes(magnitudes: Tensor) -> Tensor:
 
 def geometric_bits(mean: Tensor) -> tuple[Tensor, Tensor]:
     """Of a two-sided geometric distribution with this mean magnitude: bits of a zero, and bits per unit more."""
-    theta = (((1 + mean * mean).sqrt() - 1) / mean.clamp_min(1e-6)).clamp(1e-4, 0.9999)
+    theta = ((square_root(1 + mean * mean) - 1) / mean.clamp_min(1e-6)).clamp(1e-4, 0.9999)
     return -torch.log2((1 - theta) / (1 + theta)), -torch.log2(theta)
 
 

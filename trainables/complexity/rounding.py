@@ -22,6 +22,7 @@ from trainables.complexity.codes import (
 from trainables.complexity.feedback import round_with_feedback, strict_block_part
 from trainables.complexity.rate import estimated_bits, expected_magnitudes, geometric_bits
 from trainables.complexity.triangular import coarse_first, factored, reordered
+from trainables.numerics.roots import square_root
 
 #: A step is this times sqrt(price / sharpness), the sharpness averaged over weights worth more than half the price.
 STEP = 4.0
@@ -182,7 +183,7 @@ def _step(wanted: Tensor, sharpness: Tensor, price: Tensor, scales: Tensor) -> t
     count = chosen.sum((2, 3), keepdim=True)
     logarithms = (sharpness.log() + 2 * scales.log()) * chosen
     mean = (logarithms.sum((2, 3), keepdim=True) / count.clamp_min(1)).exp()
-    return torch.where(count > 0, STEP * (price / mean).sqrt(), 1.0), count > 0
+    return torch.where(count > 0, STEP * square_root(price / mean), 1.0), count > 0
 
 
 def _thresholds(wanted: Tensor, sharpness: Tensor, price: Tensor, steps: Tensor, used: Tensor) -> Tensor:

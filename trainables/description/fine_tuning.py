@@ -20,6 +20,7 @@ from trainables.complexity.curvature import increases
 from trainables.complexity.objective import Objective, differentiable
 from trainables.complexity.pieces import Piece
 from trainables.description.quantised import QuantisedNetwork
+from trainables.numerics.roots import square_root
 
 #: Adam's rate for integers, in units of their step; for scales, in octaves; and for means.
 _RATES = (0.1, 0.003, 0.003)
@@ -158,7 +159,7 @@ class FineTuning:
             first, second = self._first[place], self._second[place]
             first.lerp_(gradient, 1 - _MOMENTUM)
             second.lerp_(gradient.square(), 1 - _SQUARES)
-            size = (second / (1 - _SQUARES**self._age)).sqrt()
+            size = square_root(second / (1 - _SQUARES**self._age))
             # Of what the loss hardly feels, the price of bits is the measure.
             size += 1e-3 * self.price if place == 0 else 1e-12
             rate = _RATES[place] * decayed
