@@ -1,7 +1,7 @@
-"""What a module of the user's must be like to be trained in lanes, found out before any compute is spent.
+"""Requirements on a user-supplied module to be trained in lanes, checked before any compute is spent.
 
 Lanes are batched by `torch.func.vmap`, are evaluated in parts of the table, and must be the same networks whatever
-their company, so a module has to be a function of its parameters and of one example at a time.
+other lanes there are. So a module has to be a function of its parameters and of one example at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from trainables.errors import ConfigError, refuse
 
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-4
-"""How far one pass may be from another that must be the same: kernels for one example add up in other orders."""
+"""How far two passes that must agree may differ: kernels for a single example add up in another order."""
 
 
 def check_built_module(
@@ -26,14 +26,14 @@ def check_built_module(
     """Check a module by itself.
 
     Args:
-        name: for messages.
-        module: as built for seed 0.
-        build: builds it for a seed.
-        inputs: [n, ...] a few of the task's, n >= 1.
-        classes: of the task.
+        name: shown in messages.
+        module: the module built for seed 0.
+        build: builds the module for a seed.
+        inputs: [n, ...] a few of the task's inputs, n >= 1.
+        classes: the number of the task's classes.
 
     Raises:
-        ConfigError: says what must hold, what was found, and what to change.
+        ConfigError: a requirement does not hold; the message says which, what was found, and what to change.
     """
     _check_parts(name, module)
     before = _state(module)
@@ -73,17 +73,17 @@ def check_in_lanes(
     networks: Sequence[Mapping[str, Tensor]],
     inputs: Tensor,
 ) -> None:
-    """Check that networks side by side are what they are alone, and that gradients flow.
+    """Check that networks trained side by side are the same as alone, and that gradients flow.
 
     Args:
-        name: for messages.
-        forward: as of an `Architecture`.
-        modules: as built for several seeds.
-        networks: of each what is trained, name -> tensor.
+        name: shown in messages.
+        forward: the function of an `Architecture`.
+        modules: the modules built for several seeds.
+        networks: the trained tensors of each module, name -> tensor.
         inputs: [n, ...]
 
     Raises:
-        ConfigError: says what must hold, what was found, and what to change.
+        ConfigError: a requirement does not hold; the message says which, what was found, and what to change.
     """
     lanes = {key: torch.stack([one[key].detach() for one in networks]).requires_grad_() for key in networks[0]}
     try:
@@ -162,7 +162,7 @@ def _check_seeds(name: str, module: nn.Module, build: Callable[[int], nn.Module]
 
 
 def fixed_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Buffers and parameters that are not trained: the same for all lanes and seeds."""
+    """Return buffers and frozen parameters, which are the same for all lanes and seeds."""
     frozen = {key: weight.detach() for key, weight in module.named_parameters() if not weight.requires_grad}
     return {**frozen, **dict(module.named_buffers())}
 
