@@ -53,7 +53,7 @@ def test_the_commands_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.M
         digits = re.compile(r"[\d,.]+")
         assert digits.sub("0", found.stdout.splitlines()[0]) == digits.sub("0", first_line)
     again, decoded = (Path(name).with_suffix(".safetensors").read_bytes() for name in ("again", "decoded"))
-    assert len(again) > len(decoded)  # it says what the network is, too
+    assert len(again) > len(decoded)  # it describes the network, too
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_out_of_memory_it_goes_on_with_half_the_lanes(
     trainable = actor(tmp_path, cohort_id)
     results = list(steps_of(trainable))
     notes = [result["note"] for result in results if result["note"]]
-    assert notes == [f"memory ran out with {before} lanes; it goes on from its last report with {after}"]
+    assert notes == [f"memory ran out with {before} lanes; it resumes from its last report with {after}"]
     assert {result["failure"] for result in results} == {None}
     assert_same_tables(tmp_path, undisturbed)
 
