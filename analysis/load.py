@@ -126,9 +126,9 @@ def status(path: str | Path) -> pd.DataFrame:
     result = _facts(folder).reindex(asked)
     last = _by_text(rows.groupby("trial_id", observed=True)[["step"]].max())
     result["last_step"] = last["step"].reindex(asked).astype("float64")
-    stands = result["last_step"].isna().map({True: "planned", False: "unfinished"})
-    stands = stands.where(result["ended_because"].isna(), result["ended_because"].astype("str"))
-    result["status"] = stands.astype(pd.CategoricalDtype(list(STATUSES)))
+    statuses = result["last_step"].isna().map({True: "planned", False: "unfinished"})
+    statuses = statuses.where(result["ended_because"].isna(), result["ended_because"].astype("str"))
+    result["status"] = statuses.astype(pd.CategoricalDtype(list(STATUSES)))
     whole = ["last_step", "budget_steps", *(column.name for column in SETTINGS if pa.types.is_integer(column.type))]
     return result[["status", *names]].astype(dict.fromkeys(whole, "Int64")).reset_index()
 

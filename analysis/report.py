@@ -293,12 +293,12 @@ def _inline(drawing: str, prefix: str) -> str:
 
 def _overview(planned: pd.DataFrame, events: pd.DataFrame, phases: pd.DataFrame) -> _Table:
     """Count trials by ending and by regime."""
-    stands = planned.assign(trial_id=planned["trial_id"].astype("str"))[["trial_id", "status"]]
+    statuses = planned.assign(trial_id=planned["trial_id"].astype("str"))[["trial_id", "status"]]
     phases = phases.assign(trial_id=phases["trial_id"].astype("str"))
     rows: list[list[str]] = []
     parts = _training_phases(phases)
     for where, own in parts:
-        both = stands.merge(own[["trial_id", "phase"]], on="trial_id", how="left")
+        both = statuses.merge(own[["trial_id", "phase"]], on="trial_id", how="left")
         frames = [(words, both[both["status"].eq(ending)]) for ending, words in ENDINGS.items()]
         rows += [[f"{words}{where}", *_by_phase(frame)] for words, frame in frames if len(frame)]
         rows.append([f"all{where}", *_by_phase(both)])

@@ -75,7 +75,7 @@ SETTINGS: tuple[Column, ...] = (
         "batch_size",
         _INT,
         "examples",
-        "examples per step as asked for; 0 full batch, empty the default",
+        "examples per step as requested; 0 full batch, empty the default",
         True,
     ),
     Column("drift", _ID, "-", "exchanges of the training set, `step: {differences}`; empty text without drift"),

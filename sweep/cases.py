@@ -122,7 +122,7 @@ def wrong_cases(config: SweepConfig) -> list[Problem]:
     problems += [
         Problem(
             setting,
-            f"{dotted(setting)} stands in {dotted(inside[setting])}, too; say it in cases or outside, not both",
+            f"{dotted(setting)} is in {dotted(inside[setting])}, too; set it in cases or outside, not both",
         )
         for setting in config.said()
         if setting in inside

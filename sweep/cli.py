@@ -128,7 +128,7 @@ _address = click.option(
 @click.version_option(__version__, prog_name="sweep")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Sweeps of small networks, watched while they grok."""
+    """Run sweeps of small networks, and watch them grok."""
     if ctx.invoked_subcommand is None:
         click.echo(NEXT_COMMANDS)
 
@@ -329,11 +329,11 @@ def _findings(results: str) -> dict[str, Any]:
 
     files = write_report(results)
     events = analysis.events(analysis.load(results))
-    stands = analysis.status(results)
+    statuses = analysis.status(results)
     return {
         "results": results,
-        "map": text_map(sweep_map(events, stands)),
-        "sentence": result_sentence(events, planned=len(stands)),
+        "map": text_map(sweep_map(events, statuses)),
+        "sentence": result_sentence(events, planned=len(statuses)),
         "files": {name: place for name, place in dataclasses.asdict(files).items() if place is not None},
     }
 

@@ -125,10 +125,10 @@ def _what(error: BaseException, name: str) -> str:
     raised = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is not None and missing == name.partition(".")[0]:
-        return f"{raised}; run this in the folder that {missing} lies in, not {Path.cwd()}, or install it"
+        return f"{raised}; run this in the folder that contains {missing}, not {Path.cwd()}, or install it"
     if missing is not None and name.startswith(missing):
         package = sys.modules.get(missing.rpartition(".")[0])
-        inside = [found.name for found in pkgutil.iter_modules(getattr(package, "__path__", None) or [])]
+        inside = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", None) or [])]
         return f"{raised}{_nearest(missing, inside)}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     theirs = [frame for frame in frames if frame.filename != __file__]

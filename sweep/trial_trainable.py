@@ -88,7 +88,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         return self._waiting.popleft()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save the training state and the measurements that Tune has not asked for yet."""
+        """Save the training state and the measurements that Tune has not received yet."""
         folder = Path(checkpoint_dir)
         (folder / _NETWORK_FILE).write_bytes(self._run.save())
         (folder / _WAITING_FILE).write_text(json.dumps(list(self._waiting)), encoding="utf-8")

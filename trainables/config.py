@@ -53,7 +53,7 @@ class TaskConfig:
     bits: int = 40
     """Bits of an example of `sparse_parity`."""
     relevant_bits: int = 3
-    """The number of bits whose parity is asked for, in `sparse_parity`."""
+    """The number of these bits that make the parity, in `sparse_parity`."""
     examples: int | None = None
     """The largest number of examples, drawn evenly by a fixed seed; None: the family's own default. Only for
     families whose table is a draw."""

@@ -22,7 +22,7 @@ class MeasurementError(TrainablesError):
 
 
 class BitstreamError(TrainablesError):
-    """Bytes that do not decode to the tensors they were asked for."""
+    """Bytes that do not decode to the requested tensors."""
 
 
 class CheckpointError(TrainablesError):

@@ -98,7 +98,7 @@ def check_in_lanes(
     for module, lane in zip(modules, logits, strict=True):
         if not _close(lane, _called(name, module, inputs)):
             raise ConfigError(
-                f"{name} must give in a lane what it gives by itself, and does not: it keeps a tensor that is "
+                f"{name} must give the same logits in a lane as alone, and does not: it keeps a tensor that is "
                 "neither a parameter nor a buffer; register it, as a buffer if it is the same for all seeds"
             )
 

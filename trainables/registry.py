@@ -6,7 +6,7 @@
     @register_model("small-conv")
     def small_conv(task: Task, config: ModelConfig) -> nn.Module: ...
 
-The module is imported by whoever runs (`sweep run --import my_lab.tasks`), or found as an entry point of the group
+The user imports the module (`sweep run --import my_lab.tasks`), or it is an entry point of the group
 `grokking_sweep` of an installed distribution. This module does not import torch, so that configurations stay light.
 """
 
@@ -63,8 +63,8 @@ class Names:
         """Register a function; it replaces one that the same module registered under this name before."""
         if not _NAME.fullmatch(name):
             raise ConfigError(
-                f"a registered name must begin with a letter, and go on with letters, digits, '.', '_' or '-', got "
-                f"{name!r}"
+                f"a registered name must begin with a letter and continue with letters, digits, '.', '_' or '-', "
+                f"got {name!r}"
             )
         there = self._registered.get(name)
         owner = "this package" if name in self._built_in else there.module if there else module

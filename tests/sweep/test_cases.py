@@ -104,7 +104,7 @@ case: [one, tow]
 """
     found = [line.partition("; try ")[0] for line in problems(text, tmp_path)]
     assert found == [
-        "s.yaml:2: weight_decay stands in cases.one[4], too; say it in cases or outside, not both",
+        "s.yaml:2: weight_decay is in cases.one[4], too; set it in cases or outside, not both",
         "s.yaml:5: unknown key 'cases.one[0].weight_decy'; did you mean 'weight_decay'?",
         "s.yaml:5: unknown key 'cases.one[0].seeds'; seeds is the same for all cases, say it outside of them",
         "s.yaml:6: cases.one[1].task.family must be a known family, got 'additions'",
@@ -137,7 +137,7 @@ case: [one, tow]
         ({"cases": [1]}, "cases must be a mapping such as {key: value}, got [1]"),
         (
             {"cases": TWO, "task": {"family": "addition"}},
-            "task.family stands in cases.easy[0], too; say it in cases or outside, not both",
+            "task.family is in cases.easy[0], too; set it in cases or outside, not both",
         ),
         (
             {"cases": {"a": [{"spectral_start": 64}]}},
@@ -191,7 +191,7 @@ def test_a_wrong_value_of_an_axis_in_a_case_has_its_own_line(tmp_path: Path) -> 
 def test_an_option_that_cases_say_already_is_refused(tmp_path: Path) -> None:
     text = "cases: {a: [{weight_decay: 1}]}\n"
     assert problems(text, tmp_path, "weight_decay=0.5") == [
-        "--set weight_decay=0.5: weight_decay stands in cases.a[0], too; say it in cases or outside, not both"
+        "--set weight_decay=0.5: weight_decay is in cases.a[0], too; set it in cases or outside, not both"
     ]
 
 

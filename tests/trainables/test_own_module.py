@@ -207,7 +207,7 @@ def infinite() -> nn.Module:
         (WritesInPlace, "must be batchable by torch.func.vmap: no writing into tensors in place"),
         (
             KeepsATensor,
-            "must give in a lane what it gives by itself.*neither a parameter nor a buffer; register it",
+            "must give the same logits in a lane as alone.*neither a parameter nor a buffer; register it",
         ),
         (Frozen, "must have the same buffers and frozen parameters whatever the seed, and 'features.weight'"),
     ],

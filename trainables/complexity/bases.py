@@ -9,7 +9,7 @@ from trainables.complexity.rotation import integer_basis
 
 
 class Bases:
-    """Bases of the pieces that have a code so far, each computed when it is first asked for."""
+    """Bases of the pieces that have a code so far, each computed on first use."""
 
     def __init__(self, codes: Sequence[Code]) -> None:
         """Take the codes of all pieces, in order; more may be appended later."""

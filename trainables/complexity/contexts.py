@@ -1,7 +1,7 @@
 """The expected size of an integer: classes of expected magnitude, and a table of counts for each class.
 
 All of it is integer arithmetic, so encoder and decoder expect the same on any machine. Magnitudes are in fixed
-point, `ONE` for 1. Class k stands for the mean magnitude 2^(k/2 - 8).
+point, `ONE` for 1. Class k represents the mean magnitude 2^(k/2 - 8).
 """
 
 from __future__ import annotations

@@ -130,15 +130,10 @@ def _no_less_than_removal(
 ) -> dict[Piece, Curvature]:
     """Raise the curvature where removing a piece costs the loss more than the curvature says.
 
-    Noise can drown the effect of some pieces that cannot be missed, such as the keys of an attention; then it
-    barely
-    registers them. So the loss itself is asked for the cost of removal, on a part of the examples. The square root
-    of
-    the ratio is a compromise: the loss saturates, and large pieces need no help.
-
-    Some pieces are hardly felt under noise that has drowned their effect already, and yet cannot be missed: the
-    keys of an attention, say. What removal costs is asked of the loss itself, on a part of the examples. The root
-    of the ratio is a middle way: the loss saturates, and large pieces need no help.
+    Noise can drown the effect of some pieces that cannot be missed, such as the keys of an attention, so that their
+    curvature seems small. So the cost of removal is taken from the loss itself, on a part of the examples. The
+    square
+    root of the ratio is a compromise: the loss saturates, and large pieces need no help.
     """
     with torch.no_grad():
         base = objective.losses(parameters, _REMOVAL_EXAMPLES).double().mean(1)

@@ -141,10 +141,10 @@ def measure_together(
 class _Lane:
     """One network's feasible candidates as streams, the shortest first and the lossless one last."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], found: Found, *, extended: bool) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], search: Found, *, extended: bool) -> None:
         self._parameters = parameters
         self._extended = extended
-        self._left = iter(sorted(found.feasible, key=lambda one: one.bits))
+        self._left = iter(sorted(search.feasible, key=lambda one: one.bits))
         self.next()
 
     def next(self) -> None:
@@ -172,7 +172,7 @@ def _certified(
     objective: Objective,
     parameters: Mapping[str, Tensor],
     base: Tensor,
-    found: Sequence[Found],
+    searched: Sequence[Found],
     epsilon: float,
     *,
     extended: bool,
@@ -180,7 +180,7 @@ def _certified(
     """Return, for each network, the shortest stream that keeps the bound when decoded, and its loss increase."""
     lanes = [
         _Lane({name: tensor[place] for name, tensor in parameters.items()}, one, extended=extended)
-        for place, one in enumerate(found)
+        for place, one in enumerate(searched)
     ]
     while True:
         decoded = {name: torch.stack([lane.decoded[name] for lane in lanes]) for name in parameters}

@@ -6,7 +6,7 @@
     checksum     4 bytes   CRC32 of names, shapes, dtypes and everything before it
 
 Names, shapes and dtypes are known to the decoder and bound by the checksum. There is no pickle. Memory is
-allocated by the tensors asked for, whatever the bytes say, and any damage raises `BitstreamError`.
+allocated by the requested tensors, whatever the bytes say, and any damage raises `BitstreamError`.
 """
 
 from __future__ import annotations
