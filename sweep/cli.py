@@ -287,7 +287,7 @@ def logs(job: str, address: str | None) -> None:
 @_address
 @_json
 def stop(job: str, address: str | None, as_json: bool) -> None:
-    """Have a submitted sweep save and end.
+    """Make a submitted sweep save and end.
 
     Sent again, it resumes from there.
     """
