@@ -178,6 +178,7 @@ def _session(folder: Path, *, started_here: bool) -> RaySession:
 @contextlib.contextmanager
 def _guarded_folder() -> Iterator[Path]:
     """Create a private folder with a short path; it and all processes that work in it end with this context."""
+    # Ray puts Unix sockets deep below its folder, and their paths are limited.
     place = Path(tempfile.gettempdir())
     if len(str(place / f"{_PREFIX}12345678" / _RAY_FOLDER)) > LONGEST_FOLDER_CHARACTERS:
         place = Path("/tmp")
@@ -259,6 +260,7 @@ def _session_of_its_own() -> Iterator[None]:
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Hold back Ctrl-C for the few seconds of cleaning up, so that nothing stays behind."""
+    # Only the main thread may set signal handlers.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -99,7 +99,7 @@ class _Gelu(torch.autograd.Function):
 
 
 def gelu_into(x: Tensor, result: Tensor, slope: Tensor | None, z: Tensor, sigmoid: Tensor) -> None:
-    """Write GELU and, if `slope` is given, its derivative; `z`, `sigmoid` are buffers of x's shape; `slope` may be x.
+    """Write GELU and, if `slope` is given, its derivative; `z` and `sigmoid` are buffers, `slope` may be x.
 
     The derivative is sigmoid(z) + sigmoid'(z) x z'(x), where x z'(x) = 3 z - 4 sqrt(2 / pi) x.
     """

@@ -23,7 +23,7 @@ def cluster() -> dict[str, Any]:
 
 @pytest.fixture
 def edited(tmp_path: Path) -> Path:
-    """The cluster file as somebody with a bucket would have it."""
+    """The cluster file as a user with a bucket would have it."""
     path = tmp_path / "cluster.yaml"
     text = CLUSTER.read_text(encoding="utf-8")
     path.write_text(

@@ -64,7 +64,7 @@ def test_nothing_of_a_trial_is_left_out() -> None:
     assert {field.name for field in dataclasses.fields(TrialConfig)} - {"seed"} <= top
     assert {field.name for field in dataclasses.fields(MeasuringConfig)} <= top
     for config, axes in ((TaskConfig, TaskAxes), (ModelConfig, ModelAxes)):
-        # A source is what a name stands for, and never said.
+        # A source follows from a name, and is never written.
         assert {field.name for field in dataclasses.fields(config)} - {"source"} == set(axes.model_fields)
 
 

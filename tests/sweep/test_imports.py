@@ -1,4 +1,4 @@
-"""Modules of the user's: imported by name, recorded with the results, found by workers, refused in one line."""
+"""User-supplied modules: imported by name, recorded with the results, found by workers, refused in one line."""
 
 from __future__ import annotations
 

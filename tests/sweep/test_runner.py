@@ -355,7 +355,7 @@ def test_what_a_retry_cannot_cure_is_not_retried(ray_session: RaySession, tmp_pa
 def test_a_process_killed_between_two_cohorts_costs_no_cohort(
     ray_session: RaySession, undisturbed: tuple[Path, RunSummary, Recorder], tmp_path: Path
 ) -> None:
-    """Tune is told twice of such a death and gives the next cohort up at once; it is started again all the same."""
+    """Tune hears twice of such a death and gives the next cohort up at once; it is restarted nevertheless."""
 
     def kill() -> None:
         for process in cohort_processes(ray_session):

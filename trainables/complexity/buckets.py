@@ -293,6 +293,7 @@ def side(curvature: Tensor) -> Side:
 
 
 def _components(weights: Tensor, row_curvature: Tensor, column_curvature: Tensor) -> Components:
+    # In float64, because the eigenvalues below are squared singular values, which halves the digits.
     left_root = torch.linalg.cholesky(row_curvature.double())
     right_root = torch.linalg.cholesky(column_curvature.double())
     weighted = left_root.mT @ weights.double() @ right_root

@@ -148,6 +148,7 @@ def row_scales(exponents: Tensor) -> Tensor:
 def mean_bits(mean: float) -> int:
     """Encode a mean as the bits that are sent."""
     dropped = 32 - MEAN_BITS
+    # Adding half of the last kept unit to the bit pattern rounds the magnitude to nearest, exponent included.
     bits = (int(np.float32(mean).view(np.uint32)) + (1 << dropped - 1)) >> dropped
     # Rounding up the largest floats would give infinity.
     return bits - 1 if math.isfinite(mean) and not math.isfinite(mean_from_bits(bits)) else bits
@@ -160,6 +161,7 @@ def mean_from_bits(bits: int) -> float:
 
 def exponents_of(left: Integers) -> npt.NDArray[np.int64]:
     """Return [rank]: floor of the binary logarithm of each left row's Euclidean norm; 0 for a row of zeros."""
+    # frexp is exact, log2 is not: a square in [2^(e - 1), 2^e) has a root whose floored logarithm is (e - 1) // 2.
     squares = (left.astype(np.float64) ** 2).sum(axis=1)
     return np.asarray((np.frexp(np.maximum(squares, 1.0))[1] - 1) // 2, dtype=np.int64)
 

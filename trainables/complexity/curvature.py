@@ -156,12 +156,14 @@ def _noise_strength(
     objective: Objective, parameters: Mapping[str, Tensor], deviations: Mapping[str, Tensor]
 ) -> Tensor:
     """Find the noise [L], in standard deviations of each tensor, that raises the loss as wanted; 0 if none can."""
+    # One draw of noise for all strengths, so that the loss depends on the strength alone.
     noise = _noise(parameters, "strength")
     with torch.no_grad():
         base = objective.losses(parameters, _SOME_EXAMPLES).double().mean(1)
     nothing = {name: torch.zeros_like(tensor) for name, tensor in parameters.items()}
     reachable = increases(objective, nothing, base, _SOME_EXAMPLES)
     wanted = (REACHABLE_SHARE * reachable).clamp(max=CURVATURE_INCREASE)
+    # Bisect in logarithms, since strengths range over four orders of magnitude.
     low = torch.full_like(base, math.log(_WEAKEST))
     high = torch.full_like(base, math.log(_STRONGEST))
     for _ in range(_NOISE_ROUNDS):
@@ -175,6 +177,7 @@ def _noise_strength(
 
 def _noise(parameters: Mapping[str, Tensor], *purpose: int | str) -> dict[str, Tensor]:
     """Draw noise [...] for every tensor, the same for all lanes, uniform over a width of 1."""
+    # Drawn on the CPU and in the order of names: the device and the order of tensors must not matter.
     drawn = generator(_SEED, "noise", *purpose)
     return {
         name: (torch.rand(parameters[name].shape[1:], generator=drawn) - 0.5).to(parameters[name].device)

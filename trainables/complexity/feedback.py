@@ -77,6 +77,7 @@ def round_with_feedback(
 
     def antidiagonal(tensor: Tensor, first: int, count: int, place: int) -> Tensor:
         """Return the blocks (first, place - first), (first + 1, ...), ... as a view [N, count, height, width]."""
+        # The next block is one block down and one to the left, height x columns - width elements further on.
         return tensor.as_strided(
             (batch, count, height, width),
             (rows * columns, height * columns - width, columns, 1),

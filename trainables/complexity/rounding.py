@@ -187,6 +187,8 @@ def _step(wanted: Tensor, sharpness: Tensor, price: Tensor, scales: Tensor) -> t
 
 def _thresholds(wanted: Tensor, sharpness: Tensor, price: Tensor, steps: Tensor, used: Tensor) -> Tensor:
     """Return how far above an integer a magnitude must be before the next integer is worth its bits."""
+    # For a magnitude x in steps, k + 1 instead of k changes the distortion by sharpness step^2 (1 - 2 (x - k)) and
+    # costs price x bits per unit. It pays if x - k - 1/2 exceeds price x bits / (2 sharpness step^2).
     first = (wanted.abs() / steps - _FIRST_DEAD_ZONE + 0.5).floor().clamp_min(0)
     _, unit_bits = geometric_bits(expected_magnitudes(first))
     return torch.where(used, price * unit_bits / (2 * sharpness * steps.square()), _NEVER)

@@ -38,6 +38,7 @@ def damped(curvature: Tensor, seen: Tensor) -> Tensor:
 
 def factored(matrix: Tensor, order: Tensor) -> Triangular:
     """Factor a matrix [..., n, n] in an order [..., n]."""
+    # Cholesky factors are lower triangular: flipping both axes before and after gives the upper one.
     ordered = _reordered(matrix, order).flip(-1, -2).double()
     lower = torch.linalg.cholesky(ordered)
     roots = lower.diagonal(dim1=-2, dim2=-1)
