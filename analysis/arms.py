@@ -116,7 +116,7 @@ def _pairs(trials: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, 
         if arm.duplicated(alike).any():
             raise AnalysisError(
                 f"an arm must have one trial of a seed where all else is alike, that of {_words(settings)} has "
-                f"several; say more of its settings, of {', '.join(dict.fromkeys((*first, *second)))} at least"
+                f"several; name more of its settings, at least {', '.join(dict.fromkeys((*first, *second)))}"
             )
         arms.append(arm)
     pairs = arms[0].merge(arms[1], on=alike, suffixes=("_first", "_second"))

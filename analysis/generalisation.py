@@ -144,5 +144,5 @@ def _require(what: str, frame: pd.DataFrame, names: tuple[str, ...]) -> None:
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise AnalysisError(
-            f"bounds need of {what} the columns {', '.join(names)}; {', '.join(missing)} missing; load them too"
+            f"bounds need the columns {', '.join(names)} of {what}; {', '.join(missing)} missing; load them too"
         )

@@ -33,7 +33,7 @@ def check_no_placeholders(text: str, name: str) -> None:
     if placeholders:
         raise PlaceholderLeft(
             "\n".join(
-                f"{where}: put a value of yours in place of {placeholder}" for where, placeholder in placeholders
+                f"{where}: put your own value in place of {placeholder}" for where, placeholder in placeholders
             )
         )
 

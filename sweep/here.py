@@ -78,7 +78,7 @@ def run_here(
     if config is None:
         config = _config_of(module, inputs, targets, classes, vocabulary, settings)
     elif settings or any(given is not None for given in (module, inputs, targets)):
-        raise SweepError("a whole specification is given, so leave out all but it; or give settings by themselves")
+        raise SweepError("a whole specification is given, so leave out everything else, or give settings only")
     store = Store(config.results_path)
     decided = plan(config, store, retry_failed=retry_failed, parallel=1)
     store.check_usable()

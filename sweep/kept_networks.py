@@ -40,7 +40,7 @@ def kept_network(results: str, trial_id: str) -> LoadedNetwork:
     kept = networks(results, meant)
     if kept.empty:
         raise UnusableNetwork(
-            f"trial {meant[0]} must have kept a network, and has none: it has not ended, or keep_networks was none"
+            f"trial {meant[0]} must have kept a network, but has none: it has not ended, or keep_networks was none"
         )
     last = kept.iloc[-1]
     try:

@@ -149,7 +149,7 @@ def _meant(path: Path, model: type[BaseModel], case: type[BaseModel]) -> str:
     if path[0] == "cases":
         mapping, inner = path[:_CASE_DEPTH], path[_CASE_DEPTH:]
         if len(inner) == 1 and inner[0] in names:
-            return f"; {inner[0]} is the same for all cases, say it outside of them"
+            return f"; {inner[0]} is the same for all cases, set it outside of them"
         names = [f"{dotted(mapping)}.{name}" for name in _names(case)]
     parent, key = dotted(path[:-1]), str(path[-1])
     siblings = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent]

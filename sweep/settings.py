@@ -80,7 +80,7 @@ class TaskAxes(Part):
     """The data set; see `trainables.config.TaskConfig`."""
 
     family: Axis[Text] = default_of(TaskConfig, "family")
-    """Name of a task family from `trainables.families.FAMILIES`, or of one that an imported module registers."""
+    """Name of a task family from `trainables.FAMILIES`, or of one that an imported module registers."""
     modulus: Axis[Whole] = default_of(TaskConfig, "modulus")
     """Modulus of the arithmetic."""
     degree: Axis[Whole] = default_of(TaskConfig, "degree")

@@ -92,7 +92,7 @@ def _check_size(name: str, folder: Path) -> None:
     if total > LARGEST_SHIPMENT_BYTES:
         largest = max(own, key=lambda path: path.stat().st_size)
         raise SweepError(
-            f"what a job carries of your own must be at most {LARGEST_SHIPMENT_BYTES / 2**20:.0f} MiB, got "
+            f"your own files in a job must be at most {LARGEST_SHIPMENT_BYTES / 2**20:.0f} MiB, got "
             f"{total / 2**20:.0f} with {name}, {largest.stat().st_size / 2**20:.0f} of them in "
             f"{largest.relative_to(folder)}; keep data elsewhere, where the cluster's machines can read it"
         )

@@ -70,6 +70,18 @@ def test_the_tables_of_a_study_are_what_its_parquet_says(
         assert f"<!-- {title} -->\n\n{table}\n\n" in page, f"write it again: python benchmarks/{study}.py --write"
 
 
+def test_every_page_is_in_the_index_and_every_link_leads_to_a_file() -> None:
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [page.name for page in pages if page.name != "index.md" and f"]({page.name})" not in index] == []
+    links = [
+        (page, link)
+        for page in (ROOT / "README.md", *pages)
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    ]
+    assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+
+
 def test_the_arms_of_a_study_are_compared_as_the_page_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

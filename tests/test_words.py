@@ -51,9 +51,10 @@ def modules() -> list[Path]:
 
 
 def pages() -> list[Path]:
-    folders = (ROOT / "docs", ROOT / "examples", ROOT / "sweep" / "presets", ROOT / "analysis" / "templates")
-    inside = (path for folder in folders for path in sorted(folder.iterdir()))
-    return [ROOT / "README.md", *(path for path in inside if path.suffix in {".md", ".py", ".yaml", ".jinja"})]
+    folders = ("docs", "examples", "analysis", "sweep")
+    inside = (path for folder in folders for path in sorted((ROOT / folder).rglob("*")))
+    examples = sorted((ROOT / "examples").glob("*.py"))
+    return [ROOT / "README.md", *examples, *(path for path in inside if path.suffix in {".md", ".yaml", ".jinja"})]
 
 
 def shown(path: Path) -> str:

@@ -147,7 +147,7 @@ def _idx(file: Path) -> _Array:
     values = data[begins:]
     if len(values) != math.prod(shape):
         raise ValueError(
-            f"{file.name} must hold {math.prod(shape):,} values, as it says, and holds {len(values):,}"
+            f"{file.name} must hold {math.prod(shape):,} values, as it says, but holds {len(values):,}"
         )
     return _Array(shape, values)
 
@@ -180,7 +180,7 @@ def _npy(archive: zipfile.ZipFile, name: str) -> _Array:
     size, values = int(kind[2]), data[ends:]
     if len(values) != math.prod(shape) * size:
         raise ValueError(
-            f"{name} must hold {math.prod(shape):,} values, as it says, and holds {len(values) // size:,}"
+            f"{name} must hold {math.prod(shape):,} values, as it says, but holds {len(values) // size:,}"
         )
     if any(any(values[byte::size]) for byte in range(1, size)) or (
         kind[1:] == "i1" and max(values, default=0) > 127

@@ -116,7 +116,7 @@ class Drift:
         for before, ((step, training_set)) in zip(self.training_sets(), self.exchanges, strict=False):
             if training_set == before:
                 raise ConfigError(
-                    f"drift at step {step} must change the training set, got the one that is there already; say "
+                    f"drift at step {step} must change the training set, got the current one again; name "
                     "another split, family or shift, or leave it out"
                 )
 

@@ -161,7 +161,7 @@ def read_parameters(path: str | Path) -> dict[str, Tensor]:
     readers = {".npz": _npz_parameters, ".safetensors": _safetensors_parameters}
     parameters = _read(path, readers)
     if not parameters:
-        raise ConfigError(f"{path} must hold the parameters of a network, and holds none")
+        raise ConfigError(f"{path} must hold the parameters of a network, but holds none")
     return parameters
 
 
@@ -211,7 +211,7 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Read]]) -> Read:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(
-            f"{path} must hold a network with its training and validation examples, and does not "
+            f"{path} must hold a network with its training and validation examples, but does not "
             f"({type(error).__name__}: {error})"
         ) from error
 

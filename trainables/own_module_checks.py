@@ -41,7 +41,7 @@ def check_built_module(
     changed = [key for key, tensor in _state(module).items() if not torch.equal(tensor, before[key])]
     if changed:
         raise ConfigError(
-            f"{name} must not change its own state in forward, and it writes to {_listed(changed)}; keep no "
+            f"{name} must not change its own state in forward, but it writes to {_listed(changed)}; keep no "
             "running values, or replace the layer that does"
         )
     wanted = (len(inputs), classes)
@@ -54,13 +54,13 @@ def check_built_module(
     again = _called(name, module, inputs)
     if not _close(logits, again):
         raise ConfigError(
-            f"{name} must give the same logits when called twice, and does not: it draws random numbers in "
+            f"{name} must give the same logits when called twice, but does not: it draws random numbers in "
             "forward; remove that (weight_noise is noise that lanes can have)"
         )
     alone = torch.cat([_called(name, module, one[None]) for one in inputs])
     if not _close(logits, alone):
         raise ConfigError(
-            f"{name} must treat each example by itself, and its logits depend on the other examples of the batch; "
+            f"{name} must treat each example by itself, but its logits depend on the other examples of the batch; "
             "normalise over channels (GroupNorm, LayerNorm) instead of over the batch"
         )
     _check_seeds(name, module, build)
@@ -98,7 +98,7 @@ def check_in_lanes(
     for module, lane in zip(modules, logits, strict=True):
         if not _close(lane, _called(name, module, inputs)):
             raise ConfigError(
-                f"{name} must give the same logits in a lane as alone, and does not: it keeps a tensor that is "
+                f"{name} must give the same logits in a lane as alone, but does not: it keeps a tensor that is "
                 "neither a parameter nor a buffer; register it, as a buffer if it is the same for all seeds"
             )
 
@@ -146,7 +146,7 @@ def _check_seeds(name: str, module: nn.Module, build: Callable[[int], nn.Module]
     for key, weight in module.named_parameters():
         if key not in same or not torch.equal(same[key], weight):
             raise ConfigError(
-                f"{name} must have the same initial weights each time it is built for a seed, and {key} differs; "
+                f"{name} must have the same initial weights each time it is built for a seed, but {key} differs; "
                 "draw them with torch's own random numbers, which are seeded for it"
             )
     if [(k, w.shape) for k, w in differing.items()] != [(k, w.shape) for k, w in module.named_parameters()]:
@@ -156,7 +156,7 @@ def _check_seeds(name: str, module: nn.Module, build: Callable[[int], nn.Module]
     varying = [key for key, tensor in fixed.items() if key not in others or not torch.equal(others[key], tensor)]
     if varying:
         raise ConfigError(
-            f"{name} must have the same buffers and frozen parameters whatever the seed, and {_listed(varying)} "
+            f"{name} must have the same buffers and frozen parameters whatever the seed, but {_listed(varying)} "
             "differ; draw them with a torch.Generator of a fixed seed"
         )
 

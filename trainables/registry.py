@@ -102,7 +102,7 @@ class Names:
             raise self.unknown(name)
         if source is not None and registered.source != source:
             raise ConfigError(
-                f"{self.setting} {name!r} must be what the trial was planned with, source {source}, and "
+                f"{self.setting} {name!r} must be what the trial was planned with, source {source}, but "
                 f"{registered.module} registers source {registered.source}; "
                 "plan again, or give this process the same files"
             )

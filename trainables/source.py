@@ -46,8 +46,8 @@ def source_digest(build: Callable[..., Any]) -> str:
         text_of |= {"names": " ".join(sorted(names)), **dict(_used(Path(file), build.__module__, names))}
     if not any(text_of.values()):
         raise ConfigError(
-            f"the source of {build.__qualname__} must be readable, for it is part of every trial's id, and it is "
-            "not; define it at the top of a module or in a notebook's cell"
+            f"the source of {build.__qualname__} must be readable, because it is part of every trial's id, but it "
+            "is not; define it at the top of a module or in a notebook's cell"
         )
     return _digest("\n".join(text for _, text in sorted(text_of.items())))
 

@@ -119,5 +119,5 @@ def test_placeholders_in_comments_do_not_count() -> None:
 
 
 def test_placeholder_in_a_results_path() -> None:
-    with pytest.raises(PlaceholderLeft, match=r"^results: put a value of yours in place of <YOUR-BUCKET>$"):
+    with pytest.raises(PlaceholderLeft, match=r"^results: put your own value in place of <YOUR-BUCKET>$"):
         check_no_placeholders("s3://<YOUR-BUCKET>/quickstart", "results")

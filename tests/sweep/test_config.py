@@ -301,7 +301,7 @@ def axis(values: st.SearchStrategy[float]) -> st.SearchStrategy[object]:
         ),
         (
             {"drift": {64: {"family": "subtraction"}}, "task": {"family": ["addition", "subtraction"]}},
-            "drift at step 64 must change the training set, got the one that is there already; say another split, "
+            "drift at step 64 must change the training set, got the current one again; name another split, "
             "family or shift, or leave it out",
         ),
         ({"epsilon": 2, "extra_epsilons": [2]}, "extra_epsilons repeats epsilon, 2; leave it out"),

@@ -200,7 +200,7 @@ def infinite() -> nn.Module:
             "must not keep statistics of batches, got InstanceNorm2d in '0'",
         ),
         (lambda: flat(nn.Dropout(0.1), nn.Linear(16, 3)), "must not draw random numbers.*got dropout in '1'"),
-        (Counts, "must not change its own state in forward, and it writes to 'calls'"),
+        (Counts, "must not change its own state in forward, but it writes to 'calls'"),
         (Draws, "must give the same logits when called twice"),
         (LooksAround, "must treat each example by itself"),
         (Branches, r"must be batchable by torch.func.vmap.*no \.item\(\)"),

@@ -157,7 +157,7 @@ def test_a_recorded_configuration_is_readable_without_its_module_and_buildable_o
         build_task(task)
     changed = ModelConfig(kind="tiny-conv", source="0123456789ab")
     with pytest.raises(
-        ConfigError, match="must be what the trial was planned with, source 0123456789ab, and tests"
+        ConfigError, match="must be what the trial was planned with, source 0123456789ab, but tests"
     ):
         architecture_of(build_task(TaskConfig(family="stripes")), changed)
 

@@ -146,6 +146,6 @@ def _entry(entry: Any) -> tuple[str, tuple[int, ...], torch.dtype]:
     sizes_hold = isinstance(shape, list) and all(type(size) is int and 0 < size < 2**31 for size in shape)
     if not sizes_hold or len(shape) > _LARGEST_DIMENSIONS:
         raise BitstreamError(
-            f"a shape must be at most {_LARGEST_DIMENSIONS} sizes from 1 up, of {name!r} it is not"
+            f"a shape must be at most {_LARGEST_DIMENSIONS} sizes from 1 up, that of {name!r} is not"
         )
     return name, tuple(shape), _DTYPE_NAMES[dtype]

@@ -75,7 +75,7 @@ def base_losses(objective: Objective, parameters: Mapping[str, Tensor]) -> Tenso
     if not bool(base.isfinite().all()):
         raise MeasurementError(
             f"the network's own loss must be finite, got {_some(base[~base.isfinite()])}; "
-            "a diverged network has none"
+            "a diverged network has no complexity"
         )
     same = (first - second).abs() <= DETERMINISM * (1 + first.abs())
     if not bool(same.all()):
@@ -116,7 +116,7 @@ def _cross_entropy(module: nn.Module, inputs: Tensor, targets: Tensor) -> Object
             f"{tuple(inputs.shape)} and {tuple(targets.shape)}"
         )
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-        raise MeasurementError(f"targets must be the numbers of classes, got {targets.dtype}; use targets.long()")
+        raise MeasurementError(f"targets must be numbers of classes, got {targets.dtype}; use targets.long()")
     _check_answer(module, inputs, targets)
 
     def logits(parameters: Mapping[str, Tensor], some: Tensor) -> Tensor:

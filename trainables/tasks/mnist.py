@@ -42,7 +42,7 @@ def mnist_task(config: TaskConfig) -> Task:
     images = read_digit_images(config.data)
     if images.digest != config.source:
         raise ConfigError(
-            f"task.data must hold what the trial was planned with, source {config.source}, and {config.data} holds "
+            f"task.data must hold what the trial was planned with, source {config.source}, but {config.data} holds "
             f"source {images.digest}; plan again, or put the same files there"
         )
     pixels = np.frombuffer(images.pixels, np.uint8).reshape(-1, images.height * images.width)
