@@ -70,8 +70,8 @@ def require_importable(modules: Iterable[str]) -> None:
             place = "this script or notebook" if module == "__main__" else module
             raise SweepError(
                 f"tasks and networks of a sweep must be registered by a module that workers can import, but some "
-                f"are registered by {place}; put them into a file, such as my_lab/tasks.py, and import that, or call "
-                "sweep.run_here, which trains in this process"
+                f"are registered by {place}; put them into a file, such as my_lab/tasks.py, and import that, or "
+                "call sweep.run_here, which trains in this process"
             )
 
 
