@@ -209,7 +209,7 @@ def infinite() -> nn.Module:
             KeepsATensor,
             "must give the same logits in a lane as alone.*neither a parameter nor a buffer; register it",
         ),
-        (Frozen, "must have the same buffers and frozen parameters whatever the seed, and 'features.weight'"),
+        (Frozen, "must have the same buffers and frozen parameters whatever the seed, but 'features.weight'"),
     ],
     ids=lambda part: getattr(part, "__name__", None) if callable(part) else None,
 )
