@@ -54,7 +54,12 @@ def pages() -> list[Path]:
     folders = ("docs", "examples", "analysis", "sweep")
     inside = (path for folder in folders for path in sorted((ROOT / folder).rglob("*")))
     examples = sorted((ROOT / "examples").glob("*.py"))
-    return [ROOT / "README.md", *examples, *(path for path in inside if path.suffix in {".md", ".yaml", ".jinja"})]
+    return [
+        ROOT / "README.md",
+        ROOT / "CHANGELOG.md",
+        *examples,
+        *(path for path in inside if path.suffix in {".md", ".yaml", ".jinja"}),
+    ]
 
 
 def shown(path: Path) -> str:
