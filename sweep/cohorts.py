@@ -27,8 +27,8 @@ QUEUE_PER_LANE = 4
 """A cohort has at most this many trials a lane, which bounds what its end delays and what one fault costs ..."""
 
 SHORT_COHORT_FLOPS = 12e12
-"""... unless that is less work than this (see `sweep.sizing`), about a minute of a core: each cohort costs Ray a
-twentieth of a second of a core, and readers a file in each table."""
+"""... unless that is less work than this (see `sweep.sizing`), about a minute of a core: each cohort costs
+Ray a twentieth of a second of a core, and readers a file in each table."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ PATTERNS = {
     r"\b(go|goes|going|went|gone) on\b": "'continue' or 'resume'",
     r"\bof the user's\b": "'user-supplied'",
     r"\bnobody\b": "say which part of the program does not",
-    r"\b(it|this|that|which) stands\b|\bstands? in\b": "'is in'",
+    r"\b(it|this|that|which) stands\b(?! for)|\bstands? in\b": "'is in'",
     r"\bbec(a|o)mes? of\b": "'outcome', 'fate'",
     r"(?:^|[.;:] )Of (?:a|an|each|every|one|what|the|some)\b": "no inversion: begin with the subject",
     r'"""Who\b': "things are not 'who'",

@@ -58,7 +58,7 @@ class TaskConfig:
     """The largest number of examples, drawn evenly by a fixed seed; None: the family's own default. Only for
     families whose table is a draw."""
     data: str | None = None
-    """Path of user-supplied files with the examples, for the family `mnist` only; see `trainables.digit_files`."""
+    """Path of user-supplied files with the examples, for `mnist` only; see `trainables.digit_files`."""
     source: str | None = None
     """Hash of a registered family's source, or of the content of a family's files; filled in on the machine where
     the family or the files are known."""
