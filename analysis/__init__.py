@@ -1,12 +1,12 @@
-"""Reads the tables of a sweep and says what happened: events, phases, maps, when to stop.
+"""Reads the tables of a sweep and derives results: events, phases, maps, and when to stop.
 
     df = analysis.load("results/my-sweep")          # one row per (trial, evaluated step)
     events = analysis.events(df)                    # one row per trial
     analysis.grok_map(events, x="weight_decay", y="data_fraction")
 
-Importing this package costs numpy and nothing more; pandas, pyarrow and matplotlib are imported where they
-are first needed. `load`, `events`, `phases`, `predictors` and `decide` are functions that share their module's
-name, so take other names out of those modules with `from analysis.events import Trajectory`.
+Importing this package costs only numpy; pandas, pyarrow and matplotlib are imported where they are first needed.
+`load`, `events`, `phases`, `predictors` and `decide` are functions with the names of their modules, so import other
+names from those modules directly: `from analysis.events import Trajectory`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from analysis.report import ReportFiles, write_report
     from analysis.summary import result_sentence, text_map
 
-#: Names whose modules cost more than numpy, and where they live.
+#: Names whose modules need more than numpy, and the modules that define them.
 _LAZY = {
     "ReportFiles": "analysis.report",
     "bounds_figure": "analysis.proven",

@@ -1,4 +1,4 @@
-"""Two arms of a study compared on pairs of trials of one seed: who groks, how soon, and what is left at the end."""
+"""Two arms of a study compared on pairs of trials of one seed: which groks, how soon, and the state at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Floats = NDArray[np.float64]
 
 _GROK_STEPS = ["grok_step_first", "grok_step_second"]
 
-#: What is compared at the end by default.
+#: The columns that are compared at the end by default.
 FINAL = ("complexity_bytes", "effective_rank", "l2_norm")
 
 
@@ -32,40 +32,41 @@ def paired_arms(
     final: Sequence[str] = FINAL,
     thresholds: Thresholds | None = None,
 ) -> pd.DataFrame:
-    """What the second of two arms changes against the first, on pairs that are alike in all other settings.
+    """Compare the second of two arms with the first, on pairs that agree in all other settings.
 
-    An arm is given by its settings, of which there may be several, e.g. `{"spectral_entropy_weight": 0.1,
+    An arm is given by one or more settings, e.g. `{"spectral_entropy_weight": 0.1,
     "spectral_start": "at_decline"}` against `{"spectral_entropy_weight": 0}`; a setting that only one arm names
     need not agree within a pair. All pairs are pooled: to keep conditions apart, compare them one by one.
 
     Args:
-        df: rows as `analysis.load` gives them.
-        first: setting -> value, of the one arm.
-        second: setting -> value, of the other.
+        df: rows from `analysis.load`.
+        first: setting -> value, of the first arm.
+        second: setting -> value, of the second arm.
         final: columns of positive numbers to compare.
-        thresholds: what counts as grokked, for all trials alike; None for each trial's own.
+        thresholds: the thresholds for all trials; None for each trial's own.
 
     Returns:
         A row for each question, `quantity` and `at`:
 
-        - `grokked` (`at` is `end`): the share of trials that grokked. Pairs of which a trial neither grokked nor
-          was followed to its budget are left out.
-        - `grok_step`: the pairs in which both grokked. Only `first_lower`, `second_lower` and `p` are about all
-          pairs in which it is known which grokked sooner, also because the other was followed so far in vain.
+        - `grokked` (`at` is `end`): the share of trials that grokked. A pair is left out if one of its trials
+          neither grokked nor was followed to its budget.
+        - `grok_step`: the pairs in which both grokked. Only `first_lower`, `second_lower` and `p` count all pairs
+          in which it is known which trial grokked sooner, also because the other one did not grok as far as it was
+          followed.
         - each of `final`, at `end`: the last measured step of trials that were followed through the tail of their
-          grok or to their budget (other pairs are left out); at `both_grokked`: the same of the pairs in which both
+          grok or to their budget (other pairs are left out); at `both_grokked`: the same, for pairs in which both
           grokked; at `same_step`: the last step at which both trials of a pair have been measured. A step counts
-          as measured where complexity was.
+          as measured if complexity was measured there.
 
-        `pairs`; `first` and `second`, the arms' share or median; `change`, for `grokked` the second less the first
-        and else the median of second / first over the pairs; `low` and `high`, its 95 % interval (Newcombe's, and
-        that of a median, NaN for fewer than six pairs); `first_lower` and `second_lower`, pairs in which the
-        number is smaller in this arm; `p`, the exact two-sided sign test of these two counts (for `grokked` it is
-        McNemar's), 1 where both are 0.
+        `pairs`; `first` and `second`, the arms' share or median; `change`, for `grokked` the second minus the
+        first, otherwise the median of second / first over the pairs; `low` and `high`, its 95 % interval
+        (Newcombe's, or that of a median, NaN for fewer than six pairs); `first_lower` and `second_lower`, the
+        number of pairs in which the number is smaller in this arm; `p`, the exact two-sided sign test of these two
+        counts (for `grokked` it is McNemar's), 1 if both are 0.
 
     Raises:
-        AnalysisError: no such setting or column, rows of several phases, no pairs, or several trials of an arm for
-            one pair.
+        AnalysisError: a setting or column is missing, rows have several phases, there are no pairs, or an arm has
+            several trials for one pair.
     """
     import pandas as pd
 
@@ -85,15 +86,15 @@ def paired_arms(
     both_grokked = _joined(followed[followed[_GROK_STEPS].notna().all(axis=1)], last, ["trial_id"])
     at_same_step = _joined(pairs, measured, ["trial_id", "step"]).sort_values("step", kind="stable")
     at_same_step = at_same_step.groupby(["trial_id_first", "trial_id_second"], observed=True).tail(1)
-    found = [_grokked(pairs), _grok_step(pairs)]
+    comparisons = [_grokked(pairs), _grok_step(pairs)]
     for name in final:
         for at, those in (("end", at_end), ("both_grokked", both_grokked), ("same_step", at_same_step)):
-            found.append(_ratios(name, at, *_values(those, name)))
-    return pd.DataFrame(found)
+            comparisons.append(_ratios(name, at, *_values(those, name)))
+    return pd.DataFrame(comparisons)
 
 
 def _pairs(trials: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, Any]) -> pd.DataFrame:
-    """One row per pair; what is a trial's own stands twice, ending in `_first` and `_second`."""
+    """Make one row per pair; each trial's own columns occur twice, ending in `_first` and `_second`."""
     from analysis.schema import SETTINGS
 
     names = [column.name for column in SETTINGS if column.name in trials.columns]
@@ -115,7 +116,7 @@ def _pairs(trials: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, 
         if arm.duplicated(alike).any():
             raise AnalysisError(
                 f"an arm must have one trial of a seed where all else is alike, that of {_words(settings)} has "
-                f"several; say more of its settings, of {', '.join(dict.fromkeys((*first, *second)))} at least"
+                f"several; name more of its settings, at least {', '.join(dict.fromkeys((*first, *second)))}"
             )
         arms.append(arm)
     pairs = arms[0].merge(arms[1], on=alike, suffixes=("_first", "_second"))
@@ -125,7 +126,7 @@ def _pairs(trials: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, 
 
 
 def _has(column: pd.Series[Any], value: Any) -> NDArray[np.bool_]:
-    # A start is a text in a frame, "0" or "at_decline", and a number for who asks.
+    # A start is a text in a frame, "0" or "at_decline", and may be a number in the caller's settings.
     return (column == (str(value) if column.dtype == "category" else value)).to_numpy(dtype=np.bool_)
 
 
@@ -134,7 +135,7 @@ def _words(settings: Mapping[str, Any]) -> str:
 
 
 def _joined(pairs: pd.DataFrame, measured: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """What was measured of both trials of each pair, where the rest of the keys agrees."""
+    """Join the measurements of both trials of each pair where the other keys agree."""
     joined = pairs[["trial_id_first", "trial_id_second"]]
     for arm in ("first", "second"):
         own = {name: f"{name}_{arm}" for name in measured.columns if name == "trial_id" or name not in keys}
@@ -148,7 +149,7 @@ def _values(pairs: pd.DataFrame, name: str) -> tuple[_Floats, _Floats]:
 
 
 def _whole(pairs: pd.DataFrame, name: str) -> NDArray[np.bool_]:
-    """Pairs both trials of which have something."""
+    """Mark the pairs in which both trials have a value."""
     return (pairs[f"{name}_first"] & pairs[f"{name}_second"]).to_numpy(dtype=np.bool_)
 
 
@@ -167,7 +168,7 @@ def _grok_step(pairs: pd.DataFrame) -> dict[str, Any]:
     first_end, second_end = _values(pairs, "last_step")
     both = ~np.isnan(first) & ~np.isnan(second)
     row = _ratios("grok_step", "end", first[both], second[both])
-    # Who has not grokked so far groks later than that, if at all. Comparisons with NaN are false.
+    # A trial that has not grokked so far groks later than that, if at all. Comparisons with NaN are false.
     first_sooner = (first < second) | (np.isnan(second) & (first <= second_end))
     second_sooner = (second < first) | (np.isnan(first) & (second <= first_end))
     return row | _counts(int(first_sooner.sum()), int(second_sooner.sum()))

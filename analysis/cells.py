@@ -1,4 +1,4 @@
-"""What is said in one cell of a map: the same words in the terminal, in the pictures and in the report."""
+"""The words in one cell of a map, the same in the terminal, in the pictures and in the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from analysis.schema import SETTINGS
 
 
 class Kind(Enum):
-    """The four things a cell can say."""
+    """The four kinds of cell."""
 
     MEDIAN = "median"
     """At least half of the trials grokked: the median grok step is a number."""
@@ -24,7 +24,7 @@ class Kind(Enum):
     """The median is only known to be later than a step: some trials were stopped, failed or still run, or the
     budget ended with fewer than half grokked."""
     NEVER = "never"
-    """None grokked, and each was followed to the end."""
+    """None grokked, and all were followed to the end."""
     EMPTY = "empty"
     """No trial of this cell has reported yet."""
 
@@ -37,7 +37,7 @@ class Cell:
     when: str
     """`1,024`, `>2,048`, `never` or `–`."""
     count: str
-    """Grokked of all, `2/3`; empty for an empty cell."""
+    """Grokked trials out of all, `2/3`; empty for an empty cell."""
     step: float
     """Median grok step in steps; NaN unless `kind` is `MEDIAN`."""
     share: float
@@ -46,13 +46,13 @@ class Cell:
     share_high: float
     n: int
     unfinished: int
-    """Trials without a grok that have not ended."""
+    """Number of trials without a grok that have not ended."""
     endings: str
-    """How the trials stand: `2 grokked, 1 stopped by the rule`."""
+    """The endings of the trials: `2 grokked, 1 stopped by the rule`."""
 
     @property
     def text(self) -> str:
-        """`1,024 (3/3)`, one line for the terminal; `…` marks a cell with trials still under way."""
+        """`1,024 (3/3)`, one line for the terminal; `…` marks a cell with trials that have not ended."""
         return f"{self.when} ({self.count}){'…' if self.unfinished else ''}" if self.count else self.when
 
 
@@ -60,7 +60,7 @@ EMPTY_CELL = Cell(Kind.EMPTY, "–", "", math.nan, math.nan, math.nan, math.nan,
 
 
 def cell(row: Mapping[Any, Any]) -> Cell:
-    """The cell of one row of a `grok_map` frame."""
+    """Describe one row of a `grok_map` frame as a cell."""
     n, grokked = int(row["n"]), int(row["grokked"])
     if n == 0:
         return EMPTY_CELL
@@ -72,7 +72,7 @@ def cell(row: Mapping[Any, Any]) -> Cell:
     elif math.isinf(median):
         kind, when = Kind.LATER, f">{float(row['budget_steps']):,.0f}"
     else:
-        # With a grok among the trials the bound may itself be a grok step, so it is not strict.
+        # If some trials grokked, the bound may itself be a grok step, so it is not strict.
         kind, when = Kind.LATER, f"{'≥' if grokked else '>'}{at_least:,.0f}"
     return Cell(
         kind,
@@ -88,7 +88,7 @@ def cell(row: Mapping[Any, Any]) -> Cell:
     )
 
 
-#: Endings in the order in which they are always listed, and the words used for them.
+#: Endings in the order in which they are listed, and the words used for them.
 ENDINGS: dict[str, str] = {
     "grokked": "grokked",
     "budget": "budget ended",
@@ -105,7 +105,7 @@ def _endings(row: Mapping[Any, Any]) -> str:
     return ", ".join(f"{count} {ENDINGS[name]}" for name, count in counts.items() if count)
 
 
-#: What the words in a cell mean.
+#: The meaning of the words in a cell.
 LEGEND: dict[Kind, str] = {
     Kind.MEDIAN: "1,024 (2/3): median grok step, and how many of the cell's trials grokked",
     Kind.NEVER: "never (0/3): none grokked, and all were followed to the end of their budget",
@@ -116,7 +116,7 @@ LEGEND: dict[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """Which settings span a map: columns, rows, and one panel for each combination of the facets."""
+    """The settings that span a map: columns, rows, and one panel for each combination of the facets."""
 
     x: str
     y: str
@@ -124,19 +124,20 @@ class Axes:
 
     @classmethod
     def of(cls, map_frame: pd.DataFrame, x: str | None = None, y: str | None = None) -> Axes:
-        """The axes of a `grok_map` frame, whose settings are facets, y, x in this order unless others are named."""
+        """Choose the axes of a `grok_map` frame; unless named, its settings are facets, y, x in this order."""
         settings = [name for name in map_frame.columns if name not in CELL_COLUMNS]
         x = x or next(name for name in reversed(settings) if name != y)
         y = y or next(name for name in reversed(settings) if name != x)
         return cls(x, y, tuple(name for name in settings if name not in (x, y)))
 
 
-#: The settings a map is drawn over where they vary, most wanted first; others follow in the schema's order.
+#: The preferred settings for the axes of a map, most wanted first, if they vary; others follow in the schema's
+#: order.
 _WANTED_AXES = ("weight_decay", "data_fraction", "spectral_entropy_weight")
 
 
 def usual_axes(events: pd.DataFrame) -> tuple[str, str]:
-    """The x and y that show a sweep best: its varying settings, weight decay over data fraction before others.
+    """Choose the x and y that show a sweep best: its varying settings, weight decay and data fraction first.
 
     Args:
         events: One row per trial with its settings. If fewer than two vary, the usual ones complete them.
@@ -153,14 +154,14 @@ def _unvaried(varying: Sequence[str]) -> list[str]:
 
 
 def sweep_map(events: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
-    """The `grok_map` of a whole sweep over its usual axes, with a row (n = 0) for cells without a report as well.
+    """Make the `grok_map` of a sweep over its usual axes, with a row (n = 0) for each cell without a report.
 
     Args:
-        events: One row per trial that has reported, as `analysis.events` gives; may be empty.
-        planned: One row per trial asked for, as `analysis.status` gives.
+        events: One row per trial that has reported, from `analysis.events`; may be empty.
+        planned: One row per requested trial, from `analysis.status`.
 
     Returns:
-        As `grok_map`; empty if no trial has reported.
+        A frame as `grok_map` returns it; empty if no trial has reported.
     """
     if events.empty:
         return pd.DataFrame()
@@ -169,7 +170,7 @@ def sweep_map(events: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
     ]
     in_a_cohort = planned[planned["cohort_id"].notna()]
     if events["phase"].nunique() > 1:
-        # A later phase is shown once it has begun.
+        # A later phase is shown only once it has begun.
         settings, in_a_cohort = [*settings, "phase"], in_a_cohort.assign(phase=0)
     every = pd.concat([events[settings], in_a_cohort[settings]], ignore_index=True)
     x, y = usual_axes(every)
@@ -184,7 +185,7 @@ def sweep_map(events: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The cells of one combination of facet values: `cells[row][column]`, rows upwards."""
+    """The cells of one combination of facet values: `cells[row][column]`, rows from the bottom up."""
 
     label: str
     x_values: tuple[Any, ...]
@@ -193,7 +194,7 @@ class Panel:
 
 
 def panels(map_frame: pd.DataFrame, axes: Axes) -> list[Panel]:
-    """Every facet's grid, all with the same axes, so that panels can be compared by position."""
+    """Return the grid of every facet, all with the same axes, so that panels can be compared by position."""
     x_values, y_values = ordered(map_frame[axes.x]), ordered(map_frame[axes.y])
     grids: list[Panel] = []
     facets = list(axes.facets)
@@ -212,10 +213,10 @@ def panels(map_frame: pd.DataFrame, axes: Axes) -> list[Panel]:
 
 
 def some_panels(map_frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
-    """A map of at most so many panels, spread evenly over all of them, and how many there are.
+    """Return a map of at most `most` panels, spread evenly over all of them, and the number of all panels.
 
     Args:
-        map_frame: What `grok_map` gives, not empty.
+        map_frame: A frame from `grok_map`, not empty.
         most: Panels to keep.
     """
     facets = list(Axes.of(map_frame).facets)
@@ -226,28 +227,28 @@ def some_panels(map_frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """At most so many of the indexes below `count`, spread evenly."""
+    """Return at most `most` of the indexes below `count`, spread evenly."""
     return [index * count // most for index in range(most)] if count > most else list(range(count))
 
 
 def ordered(values: pd.Series[Any]) -> tuple[Any, ...]:
-    """Distinct values, numbers by size and words by the alphabet, missing ones last."""
+    """Return distinct values: numbers by size, words alphabetically, missing values last."""
     distinct = list(pd.unique(values.dropna()))
     tail = [None] if values.isna().any() else []
     return (*sorted(distinct, key=by_size), *tail)
 
 
-#: Names that are not simply their column's with blanks.
+#: Names that are not simply the column's name with blanks.
 _NAMES: dict[str, str] = {"task_family": "task", "model_kind": "model"}
 
 
 def setting_name(name: str) -> str:
-    """`weight_decay` as people write it."""
+    """Return `weight_decay` as people write it."""
     return _NAMES.get(name, name.replace("_", " "))
 
 
 def value_text(value: Any) -> str:
-    """A setting's value, without trailing zeros; a missing one says so."""
+    """Write a setting's value without trailing zeros; a missing one is said to be missing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "default"
     if isinstance(value, str):
@@ -257,15 +258,15 @@ def value_text(value: Any) -> str:
 
 
 def setting_text(name: str, value: Any) -> str:
-    """`weight decay 0.1`."""
+    """Write a setting with its value: `weight decay 0.1`."""
     return f"{setting_name(name)} {value_text(value)}"
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 trial`, `3 trials`."""
+    """Write a number with its noun: `1 trial`, `3 trials`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Join words: `a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

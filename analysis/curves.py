@@ -1,4 +1,4 @@
-"""Accuracy and complexity along training: single trials side by side, or all of them by what became of them."""
+"""Accuracy and complexity along training: single trials side by side, or all trials by fate."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-#: Curves drawn in one panel of `curves_figure`; more are sampled, and the panel says so.
+#: The number of curves drawn in one panel of `curves_figure`; of more, a sample is drawn, and the panel says so.
 CURVES_SHOWN = 60
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """One column of small multiples: strong curves of one trial, faint ones of others, words above."""
+    """One column of small multiples: strong curves of one trial, faint ones of others, and words above."""
 
     title: str
     subtitle: str
     trial_id: str | None
     others: tuple[str, ...]
     events: pd.DataFrame | None
-    """Of the one trial: a row for each phase."""
+    """The events of the one trial, a row for each phase."""
     mean: bool = False
     """Whether the mean of the faint curves is drawn strongly."""
 
 
 def representative_trials(events: pd.DataFrame) -> list[str]:
-    """Up to four trials that show what can happen, in this order: grokked, memorised only, never learned, stopped.
+    """Choose up to four trials that show what can happen: grokked, memorised only, never learned, stopped.
 
-    Of the trials that grokked it is the one with the median delay (so neither the fastest nor the slowest), of
-    those that memorised only or never learned the longest, of the stopped the one with the median length. Kinds
-    that do not occur are left out; if none does (a sweep that has just begun), the longest trial is taken. Where
-    training sets are exchanged, what became of a trial is what became of its last phase.
+    The grokked trial is the one with the median delay (neither the fastest nor the slowest), the trial that
+    memorised only or never learned is the longest of its kind, and the stopped one has the median length. Kinds
+    that do not occur are left out; if none does (a sweep that has just begun), the longest trial is taken. A trial
+    with drift counts by the fate of its last phase.
 
     Args:
-        events: One row per trial, or phase, as `analysis.events` gives.
+        events: One row per trial, or phase, from `analysis.events`.
     """
     events = events.drop_duplicates("trial_id", keep="last")
     by_length = events.sort_values(["last_step", "trial_id"], ascending=[False, True])
@@ -76,7 +76,7 @@ def _median_trial(frame: pd.DataFrame, column: str) -> str | None:
     return None if ordered.empty else str(ordered["trial_id"].iloc[(len(ordered) - 1) // 2])
 
 
-#: What can become of a trial, in the order in which it is always shown.
+#: The fates of a trial, in the order in which they are shown.
 _FATES = (
     "grokked",
     "memorised only",
@@ -88,7 +88,7 @@ _FATES = (
 
 
 def fate(row: pd.Series[Any]) -> str:
-    """What became of a trial, one of `_FATES`."""
+    """Return the fate of a trial, one of `_FATES`."""
     if pd.notna(row["grok_step"]):
         return "grokked"
     because = "unfinished" if pd.isna(row["ended_because"]) else str(row["ended_because"])
@@ -101,34 +101,34 @@ def fate(row: pd.Series[Any]) -> str:
 
 
 def fates(phases: pd.DataFrame) -> tuple[str, ...]:
-    """What became of a trial in each of its phases."""
+    """Return the fate of a trial in each of its phases."""
     return tuple(fate(row) for _, row in phases.iterrows())
 
 
 def fates_title(names: Sequence[str]) -> str:
-    """`Grokked`; with several phases a line for each."""
+    """Write `Grokked`; with several phases, a line for each."""
     return ",\nthen ".join(names).capitalize()
 
 
 def trajectory_figure(
     df: pd.DataFrame, trial_ids: Sequence[str] | None = None, *, events: pd.DataFrame | None = None
 ) -> Figure:
-    """Accuracy and complexity of single trials against log steps, side by side on shared axes.
+    """Draw accuracy and complexity of single trials against log steps, side by side on shared axes.
 
-    The other seeds of a trial's setting stand behind it in grey, so that one sees whether it is typical.
+    The other seeds of a trial's setting are drawn behind it in grey, to show whether it is typical.
 
     Args:
-        df: Rows as `analysis.load` gives: one per (trial, evaluated step), accuracies as shares, complexity
+        df: Rows from `analysis.load`: one per (trial, evaluated step), accuracies as shares, complexity
             in bytes and empty where not measured.
         trial_ids: Trials to draw; by default `representative_trials`.
-        events: What `analysis.events(df)` gives, if it is known already.
+        events: The result of `analysis.events(df)`, if it is known already.
 
     Returns:
         A figure; steps on a logarithmic axis that also has room for step 0, accuracy in percent, complexity in
         kB of 1,000 bytes.
 
     Raises:
-        KeyError: a trial that has no rows.
+        KeyError: a trial has no rows.
     """
     events = events_of(df) if events is None else events
     by_id = events.assign(trial_id=events["trial_id"].astype(str)).set_index("trial_id", drop=False)
@@ -141,7 +141,7 @@ def trajectory_figure(
     for trial in chosen:
         phases = by_id[by_id["trial_id"] == trial]
         row = phases.iloc[-1]
-        # What is empty in both is the same, too.
+        # Values that are missing in both rows count as equal, too.
         equal = (by_id[settings] == row[settings]) | (by_id[settings].isna() & row[settings].isna())
         same = by_id[equal.all(axis=1)]
         columns.append(
@@ -158,11 +158,11 @@ def trajectory_figure(
 
 
 def curves_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None, shown: int = CURVES_SHOWN) -> Figure:
-    """Every trial's accuracy and complexity, one column for each fate; at most `shown` curves in each.
+    """Draw every trial's accuracy and complexity, one column for each fate; at most `shown` curves in each.
 
     Args:
-        df: Rows as `analysis.load` gives.
-        events: What `analysis.events(df)` gives, if it is known already.
+        df: Rows from `analysis.load`.
+        events: The result of `analysis.events(df)`, if it is known already.
         shown: Curves in one column; the sample is spread evenly over the trials ordered by id, which is a hash.
     """
     events = events_of(df) if events is None else events
@@ -183,14 +183,14 @@ def curves_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None, shown
 
 
 def settings_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None) -> Figure:
-    """Accuracy and complexity, one column for each setting: every seed, and the mean over them.
+    """Draw accuracy and complexity, one column for each setting: every seed, and the mean over seeds.
 
-    The mean at a step is that of the seeds' curves, each interpolated linearly in log(1 + step) between the
-    steps at which it is known; it ends where the first of them does.
+    The mean at a step is over the seeds' curves, each interpolated linearly in log(1 + step) between the
+    steps at which it is known; it ends where the first curve ends.
 
     Args:
-        df: Rows as `analysis.load` gives them, of a few settings.
-        events: What `analysis.events(df)` gives, if it is known already.
+        df: Rows from `analysis.load`, of a few settings.
+        events: The result of `analysis.events(df)`, if it is known already.
     """
     events = events_of(df) if events is None else events
     settings = _settings_of(events)
@@ -221,7 +221,7 @@ def settings_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None) -> 
 
 
 def mean_curve(curves: Sequence[pd.DataFrame], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and the mean of a column at them, see `settings_figure`.
+    """Return steps and the mean of a column at them, see `settings_figure`.
 
     Args:
         curves: Rows of one trial each, by step.
@@ -238,12 +238,12 @@ def mean_curve(curves: Sequence[pd.DataFrame], name: str) -> tuple[NDArray[np.fl
 
 
 def trial_subtitle(phases: pd.DataFrame, settings: Sequence[str], width: int = 36) -> str:
-    """Settings, and on a line of its own when things happened; a line for each phase.
+    """Write a trial's settings, and on a separate line for each phase the steps of its events.
 
     Args:
-        phases: Of the trial, a row for each phase, as `analysis.events` gives.
+        phases: The trial's rows from `analysis.events`, one for each phase.
         settings: Columns to name.
-        width: Characters in a line, roughly.
+        width: Approximate number of characters in a line.
     """
     lines = _setting_lines(phases.iloc[-1], settings, width)
     for _, row in phases.iterrows():
@@ -259,7 +259,7 @@ def trial_subtitle(phases: pd.DataFrame, settings: Sequence[str], width: int = 3
 
 
 def _settings_of(events: pd.DataFrame) -> list[str]:
-    """The settings that tell whole trials apart."""
+    """Return the settings that distinguish whole trials."""
     return [name for name in varying_settings(events) if name != "phase"]
 
 
@@ -344,7 +344,7 @@ def _small_multiples(df: pd.DataFrame, columns: Sequence[_Column], *, others_are
 
 
 def _robust_top(complexity: pd.Series[Any]) -> float:
-    """Upper end of the complexity axis, bytes: the largest, unless a few odd ones would flatten all others."""
+    """Return the upper end of the complexity axis, bytes: the largest, unless outliers would flatten the rest."""
     values = complexity.dropna().to_numpy(dtype=float)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -376,7 +376,7 @@ def _draw_column(upper: PlotAxes, lower: PlotAxes, column: _Column, curves: Mapp
 
 
 def _mark_events(upper: PlotAxes, lower: PlotAxes, events: pd.Series[Any]) -> None:
-    """The events of a trial, or of one phase of it."""
+    """Mark the events of a trial, or of one phase of it."""
     for name, marker in _EVENTS.items():
         step = events[name]
         if pd.isna(step):
@@ -403,7 +403,7 @@ def _draw_mean(upper: PlotAxes, lower: PlotAxes, curves: Sequence[pd.DataFrame])
 
 
 def _mark_stop(upper: PlotAxes, lower: PlotAxes, rows: pd.DataFrame) -> None:
-    """A cross where the rule stopped the trial, on each of its curves."""
+    """Mark with a cross on each curve where the rule stopped the trial."""
     for axes, name, scale in (
         (upper, "train_accuracy", 1),
         (upper, "val_accuracy", 1),
@@ -453,7 +453,7 @@ def _draw_trial(
 
 
 def log_steps(axes: PlotAxes, last_step: int) -> None:
-    """A logarithmic axis with step 0 on it: linear from 0 to 1, then decades."""
+    """Set a logarithmic axis with step 0 on it: linear from 0 to 1, then decades."""
     axes.set_xscale("symlog", linthresh=1.0, linscale=0.3)
     decades = [10**power for power in range(int(math.log10(last_step)) + 1)]
     # Longer labels would touch those of the next panel.
@@ -466,7 +466,7 @@ def log_steps(axes: PlotAxes, last_step: int) -> None:
 
 
 def linear_steps(axes: PlotAxes, last_step: int) -> None:
-    """An axis of equal steps: on a logarithmic one nothing would be seen of what follows an exchange."""
+    """Set an axis of equal steps: a logarithmic one would hide what follows an exchange."""
     axes.locator_params(axis="x", nbins=4)
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}" if step < 10_000 else f"{step / 1000:g}k")
     axes.set_xlim(-0.02 * last_step, last_step * 1.02)

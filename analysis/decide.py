@@ -42,19 +42,20 @@ def decide(
 ) -> pd.DataFrame:
     """Advise on each trial.
 
-    `compress`: it grokked and was followed through its tail. `abandon`: it diverged, the decline rule says that
-    it will not decline within its budget, or that budget is over and nothing was on the move. `continue`:
-    anything else; for a trial whose budget is over that means a longer one, for a failed trial another attempt.
+    `compress`: it grokked and was followed through its tail. `abandon`: it diverged; or the decline rule says that
+    it will not decline within its budget; or that budget is over and neither accuracy nor complexity was moving.
+    `continue`: anything else. If the trial's budget is over that means a longer budget; if it failed, another
+    attempt.
 
     Where the training set is exchanged, the advice is about the present one and counts steps from the exchange.
 
     Args:
-        df: rows as `load` gives them, in any order.
-        parameters: of the decline rule.
-        thresholds: for all trials alike; by default each trial's own, as in `analysis.events`.
+        df: rows from `load`, in any order.
+        parameters: parameters of the decline rule.
+        thresholds: thresholds for all trials; by default each trial's own, as in `analysis.events`.
 
     Returns:
-        Sorted by `trial_id`: `trial_id`, `action` (category), `reason` (one sentence), `probability` (estimated,
+        Sorted by `trial_id`: `trial_id`, `action` (category), `reason` (one sentence), `probability` (the estimate
         that the trial shows the decline within its budget; 1 once it has).
 
     Raises:
@@ -66,7 +67,7 @@ def decide(
     if missing:
         raise AnalysisError(f"advice needs the columns {', '.join(_NEEDED)}; {', '.join(missing)} missing")
     ordered, _ = by_phase(df)
-    # Of each trial the phase it is in: what was on another training set says nothing about this one.
+    # Use each trial's current phase only: earlier training sets say nothing about this one.
     present = ordered["phase"] == ordered.groupby("trial_id", observed=True)["phase"].transform("max")
     ordered, starts = by_phase(ordered[present])
     result = ordered.iloc[starts].reset_index(drop=True)

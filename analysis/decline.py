@@ -1,12 +1,13 @@
 """The decline rule: stop a trial once it is clear that its complexity will not fall within its budget.
 
-One pure function, `decide`, serves the lane loop, Tune's stopper and the replay of recorded results. It looks at a
-trial's own trajectory and at nothing else, so a trial's fate does not depend on its company.
+One pure function, `decide`, serves the lane loop, Tune's stopper and the replay of recorded results. It looks only
+at a trial's own trajectory, so a trial's fate does not depend on the trials it runs with.
 
-What the defaults rest on: 60 trial runs of 20,000 steps (addition modulo 59), of which 48 memorised and 33 of these
+The defaults rest on 60 trial runs of 20,000 steps (addition modulo 59). 48 of them memorised and 33 of these
 grokked, at 1.2 to 53 times their memorisation step, half by 7 times and nine tenths by 24 times. The decline of
-complexity came with the rise of validation accuracy, not before it. From these figures alone follow the two clauses
-and the probability, so it is an estimate for tasks like that one; the audit share says how far it holds elsewhere.
+complexity came with the rise of validation accuracy, not before it. The two clauses and the probability follow from
+these figures alone, so the probability is an estimate for similar tasks; the audit share says how far it holds
+elsewhere.
 
 Write r for step / memorisation step, R for budget / memorisation step, pi for the share of memorised trials that
 decline at all, and S for the survival function of the ratio at which they do, log-normal through the two
@@ -33,9 +34,9 @@ from analysis.intervals import wilson
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Share of memorised trials that decline at all, as seen: 33 of 48.
+#: Share of memorised trials that declined at all: 33 of 48.
 DECLINING_SHARE = 33 / 48
-#: Median of decline step / memorisation step, as seen.
+#: Observed median of decline step / memorisation step.
 MEDIAN_RATIO = 7.0
 #: Nine tenths had declined by this ratio.
 NINE_TENTHS_RATIO = 24.0
@@ -44,8 +45,8 @@ _LOG_RATIO = NormalDist(
     math.log(MEDIAN_RATIO), math.log(NINE_TENTHS_RATIO / MEDIAN_RATIO) / NormalDist().inv_cdf(0.9)
 )
 
-#: Below this many audited trials that the rule would have stopped, an error rate is not stated: even without a
-#: single error its 95 % interval would reach beyond 16 %.
+#: With fewer audited trials that the rule would have stopped, no error rate is stated: even without a single error
+#: its 95 % interval would reach beyond 16 %.
 AUDIT_MINIMUM = 20
 
 
@@ -54,7 +55,7 @@ class DeclineParameters:
     """Parameters of the decline rule."""
 
     version: ClassVar[int] = 1
-    """Changes whenever the same parameters would decide otherwise."""
+    """Changes whenever the same parameters would decide differently."""
 
     patience: float = 30.0
     """A memorised trial is given this multiple of its own memorisation step to show a decline."""
@@ -78,11 +79,11 @@ class DeclineParameters:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the rule says at a step."""
+    """The rule's verdict at a step."""
 
     stop: bool
     reason: str
-    """One sentence for people."""
+    """One sentence to show to people."""
     probability: float
     """Estimated probability that the trial will show the decline within its budget; 1 once it has."""
 
@@ -93,15 +94,15 @@ def decide(
     parameters: DeclineParameters = DeclineParameters(),
     thresholds: Thresholds = Thresholds(),  # noqa: B008 (frozen)
 ) -> Decision:
-    """Say whether a trial may be stopped at the last step of its history.
+    """Decide whether a trial may be stopped at the last step of its history.
 
-    Never says so of a trial that has touched the grok threshold, whose complexity has declined or is declining, or
-    whose validation accuracy is rising (for one that has not memorised: its training accuracy, too).
+    A trial is never stopped if it has touched the grok threshold, if its complexity has declined or is declining,
+    or if its validation accuracy is rising (before memorisation: its training accuracy, too).
 
     Args:
         history: the trial's evaluated steps so far.
         budget_steps: optimiser updates the trial is allowed.
-        parameters: of the rule.
+        parameters: parameters of the rule.
         thresholds: what counts as memorised, grokked, declined.
     """
     events = trajectory_events(history, thresholds)
@@ -121,19 +122,19 @@ def decide(
 def spared_because(
     history: Trajectory, events: Events, parameters: DeclineParameters, thresholds: Thresholds
 ) -> str | None:
-    """Why a trial must not be stopped now, whatever else holds: one sentence, or None if nothing speaks for it.
+    """Return the reason why a trial must not be stopped now in any case: one sentence, or None without a reason.
 
     Args:
         history: the trial's evaluated steps so far.
-        events: of that history.
-        parameters: of the rule.
+        events: the events of that history.
+        parameters: parameters of the rule.
         thresholds: what counts as grokked and declined.
     """
     if (history.val_accuracy >= thresholds.grokked_at).any():
         return f"Validation accuracy has reached {thresholds.grokked_at:.3g}."
     if events.decline_onset_step is not None:
         return f"Complexity has declined, since step {events.decline_onset_step:,}."
-    # The threshold itself also saves, should someone set `fall` above it.
+    # The threshold itself also spares the trial, in case `fall` is set above it.
     if events.decline is not None and events.decline >= min(parameters.fall, thresholds.decline_at):
         return f"Complexity is {events.decline:.1%} below its peak."
     if _rise(history, history.val_accuracy) >= parameters.rise:
@@ -142,10 +143,10 @@ def spared_because(
 
 
 def decline_probability(events: Events, step: int, budget_steps: int) -> float:
-    """Estimated probability that a trial shows the decline within its budget, see the head of this module.
+    """Estimate the probability that a trial shows the decline within its budget, see the head of this module.
 
     Args:
-        events: of its trajectory so far; 1 if that has a decline onset.
+        events: the events of its trajectory so far; with a decline onset the probability is 1.
         step: last evaluated step.
         budget_steps: optimiser updates the trial is allowed.
     """
@@ -165,12 +166,12 @@ def first_stop(
     parameters: DeclineParameters = DeclineParameters(),
     thresholds: Thresholds = Thresholds(),  # noqa: B008 (frozen)
 ) -> int | None:
-    """The first step at which the rule would have stopped a trial, None if never: the rule replayed.
+    """Return the first step at which the rule would have stopped a trial, None if never: the rule replayed.
 
     Args:
         history: evaluated steps of a trial that was not stopped, or not by this rule.
         budget_steps: optimiser updates the trial was allowed.
-        parameters: of the rule.
+        parameters: parameters of the rule.
         thresholds: what counts as memorised, grokked, declined.
     """
     for n in range(1, len(history) + 1):
@@ -180,7 +181,7 @@ def first_stop(
 
 
 def rule_name(parameters: DeclineParameters) -> str:
-    """Name, version and parameters in canonical form: equal for equal rules only.
+    """Write name, version and parameters in canonical form: equal for equal rules only.
 
     `decline-1(patience=30, memorise_within=0.5, ...)`
     """
@@ -192,14 +193,14 @@ def rule_name(parameters: DeclineParameters) -> str:
 
 
 def is_audited(trial_id: str, share: float) -> bool:
-    """Whether a trial is in the audit share: never stopped by the rule, only marked.
+    """Check whether a trial is in the audit share, which the rule never stops, only marks.
 
-    A hash of its own for this purpose, so independent of all else the id is used for; a trial in a share is in
+    The hash is made for this purpose only, so it is independent of other uses of the id; a trial in one share is in
     every larger one.
 
     Args:
         trial_id: the trial's id.
-        share: of all trials, in [0, 1].
+        share: the audit share of all trials, in [0, 1].
     """
     digest = hashlib.sha256(f"audit:{trial_id}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64 < share
@@ -258,7 +259,7 @@ def _not_memorised(
 
 
 def _rise(history: Trajectory, accuracy: np.ndarray) -> float:
-    """The last accuracy minus the best in the first half of the steps so far; 0 without a first half."""
+    """Return the last accuracy minus the best in the first half of the steps so far; 0 without a first half."""
     early = accuracy[history.step <= history.step[-1] / 2] if len(history) else accuracy
     early = early[~np.isnan(early)]
     return float(accuracy[-1] - early.max()) if len(early) else 0.0
@@ -271,9 +272,9 @@ class AuditReport:
     audited: int
     """Trials in the audit share that have ended."""
     marked: int
-    """Of these: the rule would have stopped them, and they were followed to a grok or to the budget's end."""
+    """Number of these that the rule would have stopped and that were followed to a grok or to the budget's end."""
     grokked: int
-    """Of these: grokked after all; each is an error of the rule."""
+    """Number of marked trials that grokked after all; each is an error of the rule."""
     share_low: float
     """Lower end of the 95 % Wilson interval of grokked / marked."""
     share_high: float
@@ -286,7 +287,7 @@ class AuditReport:
 
     @property
     def sentence(self) -> str:
-        """One sentence for people."""
+        """One sentence to show to people."""
         if not self.audited:
             return "No audited trial has ended, so it is not known how often the stopping rule is wrong."
         counts = (
@@ -306,13 +307,13 @@ def audit_report(trials: pd.DataFrame, events: pd.DataFrame) -> AuditReport:
 
     Args:
         trials: the table `trials`, one row per ended trial.
-        events: one row per trial, as `analysis.events` gives them.
+        events: one row per trial, from `analysis.events`.
     """
     audited = trials[trials["audited"].astype(bool)]
     followed = audited["ended_because"].isin(["grokked", "budget", "diverged"])
     marked = audited.loc[followed & audited["marked_at_step"].notna(), ["trial_id", "marked_at_step"]]
     marked_at = dict(zip(marked["trial_id"].astype(str), marked["marked_at_step"], strict=True))
-    # The phase of the mark: the one that had begun last before it.
+    # The phase in which the trial was marked is the last one that had begun before the mark.
     at = events["trial_id"].astype(str).map(marked_at).astype(float)
     began = events[at > events["phase_start_step"]].sort_values("phase_start_step", kind="stable")
     in_phase = began.groupby(began["trial_id"].astype(str)).tail(1)

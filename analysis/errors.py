@@ -1,13 +1,13 @@
-"""What `analysis` raises when the results or the caller's wishes do not allow an answer.
+"""The exceptions of `analysis`: the results or the caller's arguments do not allow an answer.
 
 AnalysisError(ValueError)
-├── ResultsNotFound        the path holds no results of ours
+├── ResultsNotFound        the path holds no results of a sweep
 └── MixedMethods           rows measured by different complexity methods were about to be mixed
 """
 
 
 class AnalysisError(ValueError):
-    """Base of every error raised on purpose by this package; the message says what to do."""
+    """Base of every error that this package raises on purpose; the message says what to do."""
 
 
 class ResultsNotFound(AnalysisError):

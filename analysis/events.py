@@ -1,11 +1,11 @@
-"""From a trajectory to its events: memorisation, grok, complexity peak, decline onset.
+"""The events of a trajectory: memorisation, grok, complexity peak, decline onset.
 
-One core, `trajectory_events`, serves the lane loop while a trial runs and the analysis afterwards, so that the
-online answer is the offline answer. It is causal: an event that a prefix of the trajectory determines has the
-same step in every longer prefix.
+One core, `trajectory_events`, serves both the lane loop while a trial runs and the analysis afterwards, so the
+online answer is the offline answer. It is causal: if a prefix of the trajectory determines an event, the event has
+the same step in every longer prefix.
 
     memorisation step   first of `sustained` consecutive evaluated steps with training accuracy >= memorised_at
-    grok step           the same of validation accuracy and grokked_at
+    grok step           likewise, with validation accuracy and grokked_at
                         both known as an interval (previous evaluated step, that step]
     grok lost           first later evaluated step with validation accuracy below grokked_at
     complexity peak     running maximum of complexity from the memorisation step on
@@ -13,9 +13,9 @@ same step in every longer prefix.
     decline onset       first of 2 consecutive measurements with decline >= decline_at
     tail complete       seen up to twice the grok step, with 3 complexity measurements after it
 
-Where a trial's training set is exchanged, each phase has a trajectory of its own, whose steps count from where the
-phase began: what follows from steps (twice the grok step, the rule's patience) follows from these. Tables and
-sentences say the steps of the trial.
+Where a trial's training set is exchanged, each phase has a trajectory of its own, whose steps count from the start
+of the phase. Whatever is derived from steps (twice the grok step, the rule's patience) uses these. Tables and
+sentences show the steps of the trial.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TAIL_MEASUREMENTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What counts as memorised, grokked and declined."""
+    """The thresholds for memorised, grokked and declined."""
 
     memorised_at: float = 0.99
     """Training accuracy, a share."""
@@ -76,7 +76,7 @@ class EvaluatedStep(Protocol):
 
 
 class PhaseStep(EvaluatedStep, Protocol):
-    """The same, of a trial whose training set may be exchanged."""
+    """The part of a measurement that events are computed from, for a trial that may have drift."""
 
     @property
     def phase_start_step(self) -> int: ...  # noqa: D102
@@ -111,7 +111,7 @@ class Trajectory:
     def of(
         cls, step: ArrayLike, train_accuracy: ArrayLike, val_accuracy: ArrayLike, complexity_bytes: ArrayLike
     ) -> Trajectory:
-        """Build from anything array-like of shape [n]; None in `complexity_bytes` means not measured."""
+        """Build from array-likes of shape [n]; None in `complexity_bytes` means not measured."""
         return cls(
             np.asarray(step, dtype=np.int64),
             np.asarray(train_accuracy, dtype=np.float64),
@@ -132,32 +132,32 @@ class Trajectory:
 
     @classmethod
     def of_phase(cls, measurements: Sequence[PhaseStep]) -> Trajectory:
-        """Build from the measurements of one phase, oldest first: steps counted from where it began."""
+        """Build from the measurements of one phase, oldest first; steps count from the start of the phase."""
         start = measurements[-1].phase_start_step if measurements else 0
         whole = cls.from_measurements(measurements)
         return cls(whole.step - start, whole.train_accuracy, whole.val_accuracy, whole.complexity_bytes)
 
     def prefix(self, n: int) -> Trajectory:
-        """The first `n` evaluated steps."""
+        """Return the first `n` evaluated steps."""
         return Trajectory(self.step[:n], self.train_accuracy[:n], self.val_accuracy[:n], self.complexity_bytes[:n])
 
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """What a trajectory determines; None where an event has not happened, or is not yet determined."""
+    """The events that a trajectory determines; None for an event that has not happened or is not determined yet."""
 
     memorisation_step: int | None = None
     memorisation_after_step: int | None = None
-    """The evaluated step before; the network memorised after it. None if there was none before."""
+    """The evaluated step before the memorisation step; the network memorised after it. None if there is none."""
     grok_step: int | None = None
     grok_after_step: int | None = None
-    """The evaluated step before; the network grokked after it. None if there was none before."""
+    """The evaluated step before the grok step; the network grokked after it. None if there is none."""
     grok_lost_step: int | None = None
     complexity_peak_step: int | None = None
     complexity_peak_bytes: float | None = None
-    """Largest complexity from the memorisation step on, as far as the trajectory goes."""
+    """Largest complexity from the memorisation step to the end of the trajectory."""
     final_complexity_bytes: float | None = None
-    """The last measured complexity, memorised or not."""
+    """The last measured complexity, whether memorised or not."""
     decline: float | None = None
     """1 - C / peak at the last measurement since the memorisation step; a share."""
     decline_onset_step: int | None = None
@@ -165,11 +165,11 @@ class Events:
 
 
 def first_sustained(reached: NDArray[np.bool_], sustained: int) -> int | None:
-    """Index of the first of `sustained` consecutive True, or None.
+    """Return the index of the first of `sustained` consecutive True, or None.
 
     Args:
         reached: shape [n].
-        sustained: how many in a row, at least 1.
+        sustained: the number in a row, at least 1.
     """
     starts = len(reached) - sustained + 1
     if starts <= 0:
@@ -182,7 +182,7 @@ def first_sustained(reached: NDArray[np.bool_], sustained: int) -> int | None:
 
 
 def declines(complexity_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 - C / running maximum, at each measurement.
+    """Return 1 - C / running maximum at each measurement.
 
     Args:
         complexity_bytes: shape [m], measurements from the memorisation step on, no NaN.
@@ -191,48 +191,48 @@ def declines(complexity_bytes: NDArray[np.float64]) -> NDArray[np.float64]:
         Shares, shape [m].
     """
     peak = np.maximum(np.maximum.accumulate(complexity_bytes), 1)
-    # Not 1 - C / peak, which puts 180 of 200 bytes just below a decline of 0.1.
+    # Computed this way because 1 - C / peak puts 180 of 200 bytes just below a decline of 0.1.
     return (peak - complexity_bytes) / peak
 
 
 def trajectory_events(trajectory: Trajectory, thresholds: Thresholds = Thresholds()) -> Events:
-    """The events of one trajectory, or of the part of it seen so far.
+    """Find the events of one trajectory, or of the part seen so far.
 
     Args:
         trajectory: evaluated steps, oldest first.
-        thresholds: what counts as memorised, grokked, declined.
+        thresholds: the thresholds for memorised, grokked and declined.
     """
     step, complexity = trajectory.step, trajectory.complexity_bytes
     measured = np.flatnonzero(~np.isnan(complexity))
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if len(measured):
-        found["final_complexity_bytes"] = float(complexity[measured[-1]])
+        fields["final_complexity_bytes"] = float(complexity[measured[-1]])
 
     memorised = first_sustained(trajectory.train_accuracy >= thresholds.memorised_at, thresholds.sustained)
     if memorised is not None:
-        found["memorisation_step"] = int(step[memorised])
-        found["memorisation_after_step"] = _before(step, memorised)
+        fields["memorisation_step"] = int(step[memorised])
+        fields["memorisation_after_step"] = _before(step, memorised)
         since = measured[measured >= memorised]
         if len(since):
             peak = since[complexity[since].argmax()]
             decline = declines(complexity[since])
             onset = first_sustained(decline >= thresholds.decline_at, DECLINE_SUSTAINED)
-            found["complexity_peak_step"] = int(step[peak])
-            found["complexity_peak_bytes"] = float(complexity[peak])
-            found["decline"] = float(decline[-1])
-            found["decline_onset_step"] = None if onset is None else int(step[since[onset]])
+            fields["complexity_peak_step"] = int(step[peak])
+            fields["complexity_peak_bytes"] = float(complexity[peak])
+            fields["decline"] = float(decline[-1])
+            fields["decline_onset_step"] = None if onset is None else int(step[since[onset]])
 
     at_threshold = trajectory.val_accuracy >= thresholds.grokked_at
     grokked = first_sustained(at_threshold, thresholds.sustained)
     if grokked is not None:
-        found["grok_step"] = int(step[grokked])
-        found["grok_after_step"] = _before(step, grokked)
+        fields["grok_step"] = int(step[grokked])
+        fields["grok_after_step"] = _before(step, grokked)
         lost = np.flatnonzero(~at_threshold[grokked:])
-        found["grok_lost_step"] = int(step[grokked + lost[0]]) if len(lost) else None
-        found["tail_complete"] = bool(
+        fields["grok_lost_step"] = int(step[grokked + lost[0]]) if len(lost) else None
+        fields["tail_complete"] = bool(
             step[-1] >= TAIL_RATIO * step[grokked] and (measured > grokked).sum() >= TAIL_MEASUREMENTS
         )
-    return Events(**found)
+    return Events(**fields)
 
 
 def _before(step: NDArray[np.int64], index: int) -> int | None:
@@ -245,20 +245,20 @@ _STEPS = frozenset(name for name in _EVENT_COLUMNS if name.endswith("_step"))
 
 
 def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFrame:
-    """One row per trial, or per phase where training sets are exchanged: its events, settings and how it ended.
+    """Return one row per trial, or per phase with drift: its events, settings and ending.
 
     Args:
-        df: rows as `load` gives them, in any order; `trial_id`, `step`, the two accuracies and
-            `complexity_bytes` are needed, and of trials with drift `phase` and `phase_start_step`.
-        thresholds: for all trials alike; by default each trial's own, from its columns `memorised_at` and
-            `grokked_at` where they are known, and else those of `Thresholds`.
+        df: rows from `load`, in any order; `trial_id`, `step`, the two accuracies and
+            `complexity_bytes` are needed, and for trials with drift `phase` and `phase_start_step`.
+        thresholds: thresholds for all trials; by default each trial's own, from its columns `memorised_at` and
+            `grokked_at` where they are known, otherwise the defaults of `Thresholds`.
 
     Returns:
-        Sorted by `trial_id` and `phase`, an ordinary index. Steps and bytes are floats, NaN where there is none.
-        All steps are those of the trial, also where what is made of them counts from the beginning of the phase:
+        Sorted by `trial_id` and `phase`, an ordinary index. Steps and bytes are floats, NaN if there is none.
+        All steps are those of the trial, even where a rule counts from the start of the phase:
 
-        - `phase`, `phase_start_step`: 0 where nothing is exchanged. Of a phase that an exchange has ended,
-          `ended_because` is `budget`: its own is over.
+        - `phase`, `phase_start_step`: 0 without drift. A phase that an exchange has ended has `ended_because`
+          `budget`: its own budget is over.
         - `memorisation_step`, `grok_step`: optimiser updates; the event lies in (`memorisation_after_step`,
           `memorisation_step`] and (`grok_after_step`, `grok_step`].
         - `delay`: grok step - memorisation step, steps.
@@ -267,8 +267,8 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
         - `final_complexity_bytes`: the last measured complexity.
         - `decline`: share of the peak lost at the last measurement; `decline_onset_step`.
         - `last_step`: last evaluated step; the trial was followed up to here.
-        - `censored`: no grok step was seen, so the time to grok is only known to be larger than `last_step`.
-        - `tail_complete`: it was followed through the tail of its grok.
+        - `censored`: no grok step was seen, so the time to grok is only known to exceed `last_step`.
+        - `tail_complete`: the trial was followed through the tail of its grok.
         - every column of `df` that belongs to the trial: settings, `budget_steps`, `ended_because` (missing
           while a trial runs or is interrupted), `memorised_at`, `grokked_at`, `complexity_method`.
 
@@ -284,7 +284,7 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
         raise AnalysisError(
             f"events need the columns {', '.join(_NEEDED)}; {', '.join(missing)} missing; load them too"
         )
-    # Columns that differ from step to step go; everything else is a trial's own and is kept.
+    # Drop columns that differ from step to step; keep everything that belongs to the trial.
     per_step = {column.name for column in ROWS} - {column.name for column in SETTINGS} - {"trial_id"}
     per_step -= {"phase_end_step"}
     ordered, starts = by_phase(df)
@@ -292,21 +292,21 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     result["phase"] = ordered["phase"].to_numpy()[starts]
     began = ordered["phase_start_step"].to_numpy()[starts]
     result["phase_start_step"] = began
-    found = [
+    events_of_phases = [
         trajectory_events(trajectory, trial_thresholds)
         for trajectory, trial_thresholds in zip(
             trajectories(ordered, starts), thresholds_of(result, thresholds), strict=True
         )
     ]
     for name in _EVENT_COLUMNS:
-        result[name] = np.array([getattr(event, name) for event in found], dtype=np.float64)
+        result[name] = np.array([getattr(event, name) for event in events_of_phases], dtype=np.float64)
         if name in _STEPS:
             result[name] += began
     ends = np.append(starts[1:], len(ordered)) - 1
     result["delay"] = result["grok_step"] - result["memorisation_step"]
     result["last_step"] = ordered["step"].to_numpy()[ends].astype(np.float64) if len(ordered) else np.array([])
     result["censored"] = result["grok_step"].isna()
-    result["tail_complete"] = pd.array([event.tail_complete for event in found], dtype=bool)
+    result["tail_complete"] = pd.array([event.tail_complete for event in events_of_phases], dtype=bool)
     if "ended_because" in result.columns:
         exchanged = result["trial_id"].duplicated(keep="last")
         result.loc[exchanged, "ended_because"] = "budget"
@@ -314,10 +314,10 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
 
 
 def by_phase(df: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:
-    """Rows sorted by trial and step, with `phase` and `phase_start_step`, and where in them each phase begins.
+    """Return rows sorted by trial and step, with phase columns, and the index of each phase's start.
 
     Raises:
-        AnalysisError: rows of several phases that do not say where these begin.
+        AnalysisError: rows have several phases and do not say where these begin.
     """
     ordered = df.sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
     if "phase" not in ordered.columns:
@@ -332,10 +332,10 @@ def by_phase(df: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:
 
 
 def require_one_phase(df: pd.DataFrame, what: str) -> None:
-    """Refuse rows of several phases where these would be pooled.
+    """Refuse rows of several phases where a computation would pool them.
 
     Raises:
-        AnalysisError: there are several.
+        AnalysisError: there are several phases.
     """
     if "phase" in df.columns and df["phase"].nunique() > 1:
         raise AnalysisError(
@@ -348,7 +348,7 @@ def trajectories(ordered: pd.DataFrame, starts: Sequence[int] | NDArray[np.intp]
     """Cut rows sorted by trial and step into trajectories.
 
     Args:
-        ordered: rows as `by_phase` gives them.
+        ordered: rows from `by_phase`.
         starts: index of the first row of each trial, or phase.
     """
     arrays = (
@@ -362,11 +362,11 @@ def trajectories(ordered: pd.DataFrame, starts: Sequence[int] | NDArray[np.intp]
 
 
 def thresholds_of(trials: pd.DataFrame, thresholds: Thresholds | None) -> list[Thresholds]:
-    """Thresholds of each trial.
+    """Return the thresholds of each trial.
 
     Args:
-        trials: one row per trial, of which `memorised_at` and `grokked_at` are used where they are known.
-        thresholds: for all trials alike, whatever is recorded; None to use each trial's own.
+        trials: one row per trial; `memorised_at` and `grokked_at` are used where they are known.
+        thresholds: thresholds for all trials, whatever is recorded; None to use each trial's own.
     """
     if thresholds is not None:
         return [thresholds] * len(trials)

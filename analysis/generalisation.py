@@ -1,4 +1,4 @@
-"""What the measured complexities of a sweep prove about examples that were not trained on."""
+"""Generalisation bounds that the measured complexities of a sweep prove for unseen examples."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ _FACTS = ("training_examples", "validation_examples", "classes", "label_noise", 
 
 
 def generalisation_bounds(measured: pd.DataFrame, trials: pd.DataFrame, delta: float = DELTA) -> pd.DataFrame:
-    """Bounds on the error of every decoded network: at each measured step, for each epsilon.
+    """Bound the error of every decoded network, at each measured step and for each epsilon.
 
         analysis.generalisation_bounds(analysis.complexity(path), analysis.trials(path))
 
-    The network is the decoded one throughout. Its code is its stream, the number of its bytes and the architecture,
-    see `analysis.bounds`. What the decoder does not need is free: weight decay and
-    all else of the training, the step, epsilon, the search budget. So for one training set (one seed, one data
-    fraction) all bounds on unseen examples hold together with probability 1 - delta, and the best row may be
-    picked; for S seeds they do at delta / S.
+    The bounds are about the decoded networks. The code of a network is its stream, the number of its bytes and the
+    architecture, see `analysis.bounds`. Whatever the decoder does not need costs nothing: weight decay and all
+    other settings of the training, the step, epsilon, the search budget. So for one training set (one seed, one
+    data fraction) all bounds on unseen examples hold together with probability 1 - delta, and the best row may be
+    picked; for S seeds they hold together at delta / S each.
 
     Args:
-        measured: as `analysis.complexity` gives it; `trial_id`, `complexity_bytes`, `train_accuracy` and
-            `val_accuracy` are needed, what else there is stays.
-        trials: as `analysis.trials` gives it.
+        measured: a frame from `analysis.complexity`; `trial_id`, `complexity_bytes`, `train_accuracy` and
+            `val_accuracy` are needed, other columns are kept.
+        trials: a frame from `analysis.trials`.
         delta: probability, over the draw of the training examples, that the bounds do not hold.
 
     Returns:
@@ -51,24 +51,24 @@ def generalisation_bounds(measured: pd.DataFrame, trials: pd.DataFrame, delta: f
         comparison: each holds with probability 1 - delta by itself.
 
     Raises:
-        AnalysisError: a needed column is missing, or delta is no probability.
+        AnalysisError: a needed column is missing, or delta is not a probability.
     """
     from analysis.schema import BOUNDS
 
     _require("what was measured", measured, _MEASURED)
     _require("the trials", trials, ("trial_id", "model_kind", *_FACTS))
     facts = trials[list(_FACTS)].astype(np.float64).set_axis(trials["trial_id"].astype("str"), axis=0)
-    # An MLP has no heads to tell the decoder of.
+    # An MLP has no heads that the decoder must be told.
     facts["heads"] = facts["heads"].where((trials["model_kind"] != "mlp").to_numpy(), 1.0)
     facts = facts.reindex(measured["trial_id"].astype("str"))
     known = facts.notna().all(axis=1).to_numpy()
 
     of_trials = {name: facts[name].to_numpy()[known] for name in _FACTS}
     label_noise = of_trials.pop("label_noise")
-    found = network_bounds(
+    bounds_of = network_bounds(
         **{name: measured[name].to_numpy(dtype=np.float64)[known] for name in _MEASURED[1:]},
         told_bits=architecture_bits(**{name: of_trials.pop(name) for name in _ARCHITECTURE}),
-        # As many as `trainables` replaces: so large a share, rounded.
+        # The same rounding as in `trainables`, which replaces this share of the labels.
         replaced_labels=np.rint(label_noise * of_trials["training_examples"]),
         **of_trials,
         delta=delta,
@@ -76,7 +76,7 @@ def generalisation_bounds(measured: pd.DataFrame, trials: pd.DataFrame, delta: f
     result = measured.copy()
     for column in BOUNDS:
         values = np.full(len(measured), np.nan)
-        values[known] = found[column.name]
+        values[known] = bounds_of[column.name]
         result[column.name] = values
     return result
 
@@ -93,21 +93,21 @@ def network_bounds(
     told_bits: ArrayLike,
     delta: float = DELTA,
 ) -> dict[str, NDArray[np.float64]]:
-    """The columns of `analysis.schema.BOUNDS` for networks that are in no table of a sweep.
+    """Compute the columns of `analysis.schema.BOUNDS` for networks outside the tables of a sweep.
 
     Args:
         complexity_bytes: length of the stream; all arguments but `delta` broadcast against each other.
-        train_accuracy: of the decoded network on the labels trained on, a share.
-        val_accuracy: of the decoded network on the other examples, a share.
-        training_examples: drawn evenly from all.
-        validation_examples: all others.
-        classes: of the task.
-        replaced_labels: training examples whose label is not the right one.
-        told_bits: what the decoder is told beside the stream, see `analysis.bounds.architecture_bits`.
+        train_accuracy: accuracy of the decoded network on the labels trained on, a share.
+        val_accuracy: accuracy of the decoded network on the other examples, a share.
+        training_examples: number of examples trained on, drawn evenly from all.
+        validation_examples: number of the other examples.
+        classes: number of the task's classes.
+        replaced_labels: number of training examples whose label is not the right one.
+        told_bits: bits that the decoder needs besides the stream, see `analysis.bounds.architecture_bits`.
         delta: probability, over the draw, that the bounds do not hold.
 
     Raises:
-        AnalysisError: numbers that cannot be, see `analysis.bounds`.
+        AnalysisError: impossible numbers, see `analysis.bounds`.
     """
     size, accuracy, n, unseen, replaced, told = (
         np.asarray(values, dtype=np.float64)
@@ -121,7 +121,8 @@ def network_bounds(
         )
     )
     bits = stream_bits(size, told)
-    # A network that has learnt a wrong label counts as right there; at worst it has learnt them all.
+    # A wrong label that the network has learnt counts as correct there; in the worst case it has learnt all of
+    # them.
     errors = np.minimum(np.rint((1 - accuracy) * n) + replaced, n)
     table_bits = lookup_table_bits(n, classes)
     return {
@@ -143,5 +144,5 @@ def _require(what: str, frame: pd.DataFrame, names: tuple[str, ...]) -> None:
     missing = [name for name in names if name not in frame.columns]
     if missing:
         raise AnalysisError(
-            f"bounds need of {what} the columns {', '.join(names)}; {', '.join(missing)} missing; load them too"
+            f"bounds need the columns {', '.join(names)} of {what}; {', '.join(missing)} missing; load them too"
         )

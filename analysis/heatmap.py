@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-#: Widest map, inches; facets that do not fit beside each other go below.
+#: Width of the widest map, inches; facets that do not fit beside each other go below.
 MAP_WIDTH = 11.5
-#: A panel with more columns or rows has cells with colour, hatch and hover text, but no words.
+#: With more columns or rows than this, the cells of a panel have colour, hatch and hover text, but no words.
 WORDED_COLUMNS = 14
 WORDED_ROWS = 20
 
@@ -32,7 +32,7 @@ _LAYERS = 2
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One question a map answers: what colours its cells and what is written in them."""
+    """One question that a map answers: the colours of its cells and the words in them."""
 
     title: str
     value: Callable[[Cell], float]
@@ -41,23 +41,23 @@ class _Layer:
     colours: Colormap
     norm: Normalize
     ticks: Sequence[float]
-    """On the colour bar; none, and there is no bar."""
+    """Ticks on the colour bar; without ticks there is no bar."""
     tick_labels: Sequence[str]
 
 
 def map_figure(map_frame: pd.DataFrame, *, x: str | None = None, y: str | None = None) -> Figure:
-    """Heat maps of when (median grok step) and whether (share that grokked) each cell groks, a panel per facet.
+    """Draw heat maps of when (median grok step) and whether (share) each cell groks, a panel per facet.
 
-    Cells without a median are grey and hatched and say `never` or `>2,048`, so they cannot be taken for a
+    Cells without a median are grey and hatched and say `never` or `>2,048`, so they cannot be mistaken for a
     colour of the scale. The cells carry ids from which `svg` makes hover texts.
 
     Args:
-        map_frame: What `analysis.grok_map` gives, one row per cell.
-        x: Setting along the columns, and
-        y: along the rows; by default the first two columns of the frame. All other settings are facets.
+        map_frame: A frame from `analysis.grok_map`, one row per cell.
+        x: Setting along the columns; by default the last setting of the frame before the cell's own columns.
+        y: Setting along the rows; by default the one before `x`. All other settings are facets.
 
     Raises:
-        ValueError: a map without a cell; there is nothing to draw.
+        ValueError: the map has no cells, so there is nothing to draw.
     """
     if map_frame.empty:
         raise ValueError(
@@ -121,21 +121,21 @@ def _whether_layer() -> _Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Sizes of a map, inches."""
+    """The sizes of a map, inches."""
 
     columns: int
     rows: int
     across: int
-    """Facets beside each other."""
+    """Number of facets beside each other."""
     bands: int
-    """Facets below each other."""
+    """Number of facets below each other."""
     cell_width: float
     cell_height: float
     left: float
     facet_label: float
     worded: bool
     side_by_side: bool
-    """One facet: the two questions stand beside each other instead of one below the other."""
+    """Whether a map with one facet shows the two questions side by side instead of one below the other."""
 
     right: ClassVar[float] = 0.8
     gap: ClassVar[float] = 0.24
@@ -171,17 +171,17 @@ class _Layout:
         width, height = self.panel
         band = self.facet_label + height + self.axis
         across = self.left + self.across * width + (self.across - 1) * self.gap + self.right
-        # Room for the title, which may be wider than a single cell.
+        # Leave room for the title, which may be wider than a single cell.
         return max(across, self.left + 3.65), self.title + self.bands * band
 
 
 def cell_titles(map_frame: pd.DataFrame, *, x: str | None = None, y: str | None = None) -> dict[str, str]:
-    """Hover texts of a map's cells by their ids in the picture, for `svg`.
+    """Return the hover texts of a map's cells by their ids in the picture, for `svg`.
 
     Args:
-        map_frame: What `analysis.grok_map` gives, and
-        x: the axes
-        y: as given to `map_figure`.
+        map_frame: A frame from `analysis.grok_map`.
+        x: The x given to `map_figure`.
+        y: The y given to `map_figure`.
     """
     names = Axes.of(map_frame, x, y)
     titles = {}
@@ -236,7 +236,7 @@ def _draw_map(grids: Sequence[Panel], layers: Sequence[_Layer], names: Axes) -> 
 
 
 def _upright(name: str, height: float) -> str:
-    """The name of the vertical axis, in lines that fit the height in inches."""
+    """Break the name of the vertical axis into lines that fit the height in inches."""
     return str(textwrap.fill(setting_name(name), max(8, int(height / 0.068)), break_long_words=False))
 
 
@@ -257,7 +257,7 @@ def _draw_panel(axes: PlotAxes, grid: Panel, layer: _Layer, layout: _Layout, *, 
                 hatch=hatch, linewidth=0,
             )  # fmt: skip
             patch.set_gid(f"{gid}-{i}-{j}")
-            # Not add_patch: that would work out the limits anew for each of what may be thousands of cells.
+            # Not add_patch, which would recompute the limits for each of what may be thousands of cells.
             axes.add_artist(patch)
             if layout.worded:
                 _write_cell(axes, (i + 0.5, j + 0.5), layer.words(cell), fill, hatched=hatch is not None)

@@ -1,7 +1,7 @@
-"""Which numbers of errors in a finite table are consistent with the errors seen in a random part of it.
+"""The numbers of errors in a finite table that are consistent with the errors seen in a random part of it.
 
-Exact up to rounding, and where rounding leaves a doubt, in favour of more errors. In logarithms throughout: tails
-of e^-700,000 are ordinary here.
+Exact up to rounding; where rounding leaves a doubt, the result errs towards more errors. Everything is in
+logarithms: tails of e^-700,000 are ordinary here.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ _Whole = NDArray[np.int64]
 _Real = NDArray[np.float64]
 _Yes = NDArray[np.bool_]
 
-#: Rounding of a tail's logarithm, as a share of the largest logarithm that went into it.
+#: The rounding error of a tail's logarithm, as a share of the largest logarithm that went into it.
 _ROUNDING = 1e-14
 
 
 def largest_unseen_errors(
     seen_errors: _Whole, seen: _Whole, examples: _Whole, log_threshold: _Real
 ) -> NDArray[np.int64]:
-    """The largest number of errors in the unseen part that the errors in the seen part do not rule out.
+    """Return the largest number of errors in the unseen part that the errors in the seen part do not rule out.
 
-    Of N examples a random part of n was looked at. With m errors in the rest, the number X of errors in the part
-    seen is hypergeometric, and this is the largest m with ln P(X <= seen_errors) > log_threshold. The tail falls
-    with m, so m is found by bisection on integers.
+    A random part of n out of N examples was looked at. With m errors in the rest, the number X of errors in the
+    seen part is hypergeometric. The result is the largest m with ln P(X <= seen_errors) > log_threshold. The tail
+    falls with m, so m is found by bisection on integers.
 
     Args:
         seen_errors: [R] k, from 0 to n.
@@ -38,7 +38,7 @@ def largest_unseen_errors(
         [R], from 0 to N - n.
     """
     low = np.zeros_like(seen)
-    high = examples - seen + 1  # the first that is ruled out, were there so many unseen examples
+    high = examples - seen + 1  # the first number that is ruled out, if there were that many unseen examples
     while True:
         rows = np.flatnonzero(high - low > 1)
         if not len(rows):
@@ -53,7 +53,7 @@ def largest_unseen_errors(
 
 @dataclass(frozen=True, slots=True)
 class _Draws:
-    """Hypergeometric distributions: n drawn without replacement of wrong + right, X of them wrong; all of [R]."""
+    """Hypergeometric distributions, all [R]: n drawn without replacement from wrong + right, X of them wrong."""
 
     wrong: _Whole
     right: _Whole
@@ -67,18 +67,18 @@ class _Draws:
         return np.floor(expected).astype(np.int64)
 
     def log_probability(self, x: _Whole) -> _Real:
-        """ln P(X = x); -inf where that cannot be."""
+        """Return ln P(X = x); -inf where x is impossible."""
         possible = (x >= 0) & (x <= self.wrong) & (x <= self.n) & (self.n - x <= self.right)
         inside = np.where(possible, x, np.maximum(0, self.n - self.right))
-        found = (
+        logarithm = (
             _log_binomial(self.wrong, inside)
             + _log_binomial(self.right, self.n - inside)
             - _log_binomial(self.wrong + self.right, self.n)
         )
-        return np.where(possible, found, -np.inf)
+        return np.where(possible, logarithm, -np.inf)
 
     def ratio(self, x: _Whole, downwards: _Yes) -> _Real:
-        """P(x - 1) / P(x) downwards, P(x + 1) / P(x) upwards; 0 at the end of the range."""
+        """Return P(x - 1) / P(x) downwards, P(x + 1) / P(x) upwards; 0 at the end of the range."""
         other = (self.n - x).astype(np.float64)
         above = np.where(downwards, x * (self.right - other), (self.wrong - x) * other)
         below = np.where(downwards, (self.wrong - x + 1) * (other + 1), (x + 1) * (self.right - other + 1))
@@ -86,11 +86,11 @@ class _Draws:
 
 
 def _tail_exceeds(draws: _Draws, k: _Whole, log_threshold: _Real) -> _Yes:
-    """Whether ln P(X <= k) > log_threshold.
+    """Check whether ln P(X <= k) > log_threshold.
 
-    Below the mode the tail is summed downwards from k, at or above it its complement is summed upwards from k + 1:
-    either way terms fall, by a ratio that falls too, so what has not been summed yet is below a geometric series.
-    Rows leave the sum as soon as they are decided; most are by a single term.
+    Below the mode the tail is summed downwards from k; at or above it, the complement is summed upwards from k + 1.
+    In both cases terms fall by a ratio that falls too, so the remaining sum is below a geometric series. Rows leave
+    the sum as soon as they are decided, most of them after a single term.
     """
     slack = _ROUNDING * (_log_factorial(draws.wrong + draws.right) - log_threshold)
     threshold = log_threshold - slack

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 
 RESAMPLES = 1000
-"""Of a bootstrap."""
+"""Number of resamples of a bootstrap."""
 
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson score interval of a share; (0, 1) when nothing was observed.
+    """Return the Wilson score interval of a share; (0, 1) when nothing was observed.
 
     Args:
-        successes: how many of the `n`.
-        n: how many were observed.
-        confidence: two-sided coverage aimed at.
+        successes: the number of successes among `n`.
+        n: the number of observations.
+        confidence: two-sided target coverage.
 
     Returns:
         Lower and upper end, both within [0, 1].
@@ -32,7 +32,7 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
     share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
-    # At the edges the ends are exact; rounding would leave 1e-17 instead of 0.
+    # At the edges the ends are exact; rounding would give 1e-17 instead of 0.
     return (
         0.0 if successes == 0 else max(0.0, centre - half),
         1.0 if successes == n else min(1.0, centre + half),
@@ -42,18 +42,18 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
 def paired_difference(
     both: int, first_only: int, second_only: int, neither: int, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
-    """Interval of the second share less the first, where both were observed on the same pairs.
+    """Return the interval of the second share minus the first, when both were observed on the same pairs.
 
-    Newcombe's method 10 (Statistics in Medicine 17, 1998, 2635): the Wilson intervals of the two shares, added in
-    squares with the correlation of the pairs. Of those recommended for few pairs (Fagerland, Lydersen and Laake,
-    Statistics in Medicine 33, 2014, 2850) it is the one that needs no search.
+    This is Newcombe's method 10 (Statistics in Medicine 17, 1998, 2635): the Wilson intervals of the two shares,
+    added in squares with the correlation of the pairs. Among the methods recommended for few pairs (Fagerland,
+    Lydersen and Laake, Statistics in Medicine 33, 2014, 2850) it is the one that needs no search.
 
     Args:
-        both: pairs in which it is so in both.
-        first_only: pairs in which it is so in the first only.
-        second_only: pairs in which it is so in the second only.
-        neither: pairs in which it is so in neither.
-        confidence: two-sided coverage aimed at.
+        both: pairs with a success in both.
+        first_only: pairs with a success in the first only.
+        second_only: pairs with a success in the second only.
+        neither: pairs with a success in neither.
+        confidence: two-sided target coverage.
 
     Returns:
         Lower and upper end, both within [-1, 1]; (-1, 1) when there are no pairs.
@@ -80,9 +80,10 @@ def paired_difference(
 
 
 def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Interval of a median, between two of the values: what the sign test does not refuse (Thompson 1936).
+    """Return the interval of a median, between two values, that the sign test does not reject (Thompson 1936).
 
-    It covers at least `CONFIDENCE`, whatever the distribution; that of logarithms has the logarithms of its ends.
+    It covers at least `CONFIDENCE`, whatever the distribution; the interval of logarithms has the logarithms of the
+    ends.
 
     Args:
         values: shape [n], no NaN.
@@ -105,11 +106,11 @@ def bootstrap(
     arrays: tuple[NDArray[np.float64], ...],
     generator: np.random.Generator,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a statistic (Efron 1979).
+    """Return the percentile bootstrap interval of a statistic (Efron 1979).
 
     Args:
-        statistic: of all the arrays, along the last axis; resamples for which it is NaN are left out.
-        arrays: each of shape [n], drawn from together, with replacement.
+        statistic: a function of all the arrays, along the last axis; resamples with NaN are left out.
+        arrays: each of shape [n]; they are resampled together, with replacement.
         generator: draws the resamples.
 
     Returns:

@@ -1,6 +1,6 @@
-"""From a results folder to frames: rows with their settings, the other tables, the status of each trial.
+"""Frames from a results folder: rows with their settings, the other tables, and the status of each trial.
 
-In every frame text is a category (but for sentences), and whole numbers that may be empty are floats with NaN.
+In every frame text is a category (except sentences), and whole numbers that may be empty are floats with NaN.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from analysis.results_folder import ResultsFolder, settings_of
 if TYPE_CHECKING:
     import pandas as pd
 
-#: How a trial can end; a trial without an ending is planned, or runs, or was interrupted.
+#: The endings of a trial; a trial without an ending is planned, or runs, or was interrupted.
 ENDINGS = ("grokked", "budget", "stopped", "diverged", "failed")
-#: The status of a planned trial: its ending, or where it stands without one.
+#: The statuses of a planned trial: its ending, or its state before that.
 STATUSES = ("planned", "unfinished", *ENDINGS)
-#: What `load` joins to each row besides the settings.
+#: The columns that `load` joins to each row besides the settings.
 FACTS = ("budget_steps", "ended_because", "memorised_at", "grokked_at", "complexity_method")
 #: Columns that depend on the complexity method.
 _OF_THE_METHOD = frozenset({"complexity_bytes", "description_length_bits", "complexity_method"})
 
 
 def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods: bool = False) -> pd.DataFrame:
-    """One row per (trial, evaluated step), settings joined, sorted by trial and step.
+    """Load one row per (trial, evaluated step), settings joined, sorted by trial and step.
 
-    Every trial in the folder, ended or not; each row once, whatever was restarted, see
+    Every trial in the folder is included, ended or not. Each row counts once, whatever was restarted, see
     `analysis.results_folder`.
 
     Args:
         path: the results folder, local or `s3://...`.
-        columns: columns wanted, of the table `rows`, the settings, and the facts below; by default all. Only
-            these are read. `trial_id`, `step` and `phase` always come along.
+        columns: the columns to load, from the table `rows`, the settings, and the facts below; by default all. Only
+            these are read. `trial_id`, `step` and `phase` are always included.
         mix_methods: allow trials measured by different complexity methods in one frame; the column
             `complexity_method` tells them apart.
 
@@ -44,12 +44,12 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
         The columns of `analysis.schema.ROWS`, the rest of `analysis.schema.SETTINGS`, and the facts
         `budget_steps`, `ended_because` (missing while a trial runs or is interrupted), `memorised_at` and
         `grokked_at` (missing while a trial runs if they are the task's own), `complexity_method` (missing
-        where nothing has been measured).
+        if nothing has been measured).
 
     Raises:
         ResultsNotFound: the path holds no results.
-        MixedMethods: complexities of several methods, and `mix_methods` is off.
-        AnalysisError: a column that does not exist.
+        MixedMethods: there are complexities of several methods, and `mix_methods` is off.
+        AnalysisError: a column does not exist.
     """
     from analysis.schema import ROWS, SETTINGS
 
@@ -73,15 +73,15 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
 
 
 def trials(path: str | Path) -> pd.DataFrame:
-    """The table `trials`: one row per trial that has ended, sorted by trial."""
+    """Load the table `trials`: one row per trial that has ended, sorted by trial."""
     return _table(path, "trials", ["trial_id"])
 
 
 def complexity(path: str | Path, *, mix_methods: bool = False) -> pd.DataFrame:
-    """The table `complexity`: one row per trial, measured step and epsilon, sorted by these.
+    """Load the table `complexity`: one row per trial, measured step and epsilon, sorted by these.
 
     Raises:
-        MixedMethods: complexities of several methods, and `mix_methods` is off.
+        MixedMethods: there are complexities of several methods, and `mix_methods` is off.
     """
     frame = _table(path, "complexity", ["trial_id", "step", "epsilon"])
     _refuse_mix(frame["method"].dropna().unique(), mix_methods, path)
@@ -89,12 +89,12 @@ def complexity(path: str | Path, *, mix_methods: bool = False) -> pd.DataFrame:
 
 
 def matrices(path: str | Path) -> pd.DataFrame:
-    """The table `matrices`: one row per trial, measured step and weight matrix, sorted by these."""
+    """Load the table `matrices`: one row per trial, measured step and weight matrix, sorted by these."""
     return _table(path, "matrices", ["trial_id", "step", "matrix"])
 
 
 def networks(path: str | Path, trial_ids: Collection[str] | None = None) -> pd.DataFrame:
-    """The table `networks`: one row per kept network, its weights as the bytes of a safetensors file.
+    """Load the table `networks`: one row per kept network, its weights as the bytes of a safetensors file.
 
     Args:
         path: the results folder, local or `s3://...`.
@@ -104,13 +104,13 @@ def networks(path: str | Path, trial_ids: Collection[str] | None = None) -> pd.D
 
 
 def status(path: str | Path) -> pd.DataFrame:
-    """One row per trial of the current request, in its order: where each stands.
+    """Return one row per trial of the current request, in its order, with the trial's status.
 
     Returns:
-        `trial_id`; `status`: `planned` (no rows), `unfinished` (rows but no ending: it runs, or was
-        interrupted), or why it ended: `grokked budget stopped diverged failed`; `last_step` (missing if
-        planned); `ended_reason` (a sentence, missing if not ended); `cohort_id`; the settings and `budget_steps`
-        (missing for a trial that is in no cohort yet). Unlike elsewhere whole numbers stay whole: `Int64`.
+        `trial_id`; `status`: `planned` (no rows), `unfinished` (rows but no ending: the trial runs or was
+        interrupted), or its ending: `grokked budget stopped diverged failed`; `last_step` (missing if planned);
+        `ended_reason` (a sentence, missing if not ended); `cohort_id`; the settings and `budget_steps` (missing for
+        a trial that is not in a cohort yet). Unlike in other frames, whole numbers are `Int64`.
     """
     import pandas as pd
     import pyarrow as pa
@@ -126,9 +126,9 @@ def status(path: str | Path) -> pd.DataFrame:
     result = _facts(folder).reindex(asked)
     last = _by_text(rows.groupby("trial_id", observed=True)[["step"]].max())
     result["last_step"] = last["step"].reindex(asked).astype("float64")
-    stands = result["last_step"].isna().map({True: "planned", False: "unfinished"})
-    stands = stands.where(result["ended_because"].isna(), result["ended_because"].astype("str"))
-    result["status"] = stands.astype(pd.CategoricalDtype(list(STATUSES)))
+    statuses = result["last_step"].isna().map({True: "planned", False: "unfinished"})
+    statuses = statuses.where(result["ended_because"].isna(), result["ended_because"].astype("str"))
+    result["status"] = statuses.astype(pd.CategoricalDtype(list(STATUSES)))
     whole = ["last_step", "budget_steps", *(column.name for column in SETTINGS if pa.types.is_integer(column.type))]
     return result[["status", *names]].astype(dict.fromkeys(whole, "Int64")).reset_index()
 
@@ -141,7 +141,7 @@ def _table(path: str | Path, name: str, order: list[str], trial_ids: Collection[
 
 
 def _frame(table: Any, name: str) -> pd.DataFrame:
-    """A frame whose types depend on the schema and not on whether something happens to be missing."""
+    """Make a frame whose types depend on the schema, not on which values happen to be missing."""
     import pyarrow as pa
 
     from analysis.schema import TABLES
@@ -162,7 +162,7 @@ def _sorted(frame: pd.DataFrame, order: list[str]) -> pd.DataFrame:
 
 
 def _facts(folder: ResultsFolder) -> pd.DataFrame:
-    """Settings and facts of every trial in the cohorts, indexed by trial id as text."""
+    """Collect settings and facts of every trial in the cohorts, indexed by trial id as text."""
     import pandas as pd
 
     from analysis.schema import SETTINGS
@@ -196,7 +196,7 @@ def _facts(folder: ResultsFolder) -> pd.DataFrame:
 
 
 def by_size(value: Any) -> tuple[float, str]:
-    """The order of a setting's values: numbers by size, also those written as words, then other words."""
+    """Return a sort key for a setting's value: numbers by size, also those written as words, then other words."""
     try:
         return float(value), ""
     except ValueError:
@@ -204,7 +204,7 @@ def by_size(value: Any) -> tuple[float, str]:
 
 
 def _typed_settings(facts: pd.DataFrame) -> pd.DataFrame:
-    """Settings as the schema types them: texts categories, numbers that may be empty or missing floats."""
+    """Give settings the types of the schema: texts are categories, numbers that may be empty or missing floats."""
     import pandas as pd
     import pyarrow as pa
 
@@ -224,10 +224,10 @@ def _typed_settings(facts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _methods(folder: ResultsFolder, mix_methods: bool) -> pd.Series[Any]:
-    """Trial id as text -> complexity method, for the trials that were measured."""
+    """Return trial id as text -> complexity method, for the trials that were measured."""
     measured = _frame(folder.table("complexity", ["trial_id", "method"]), "complexity").drop_duplicates()
     _refuse_mix(measured["method"].unique(), mix_methods, folder.path)
-    # A trial resumed by a newer version may hold two; the last one measured it to the end.
+    # A trial that a newer version resumed may have two methods; the last one measured it to the end.
     measured = measured.drop_duplicates("trial_id", keep="last")
     return _by_text(measured.set_index("trial_id"))["method"]
 
@@ -242,12 +242,12 @@ def _refuse_mix(methods: Iterable[str], mix_methods: bool, path: str | Path) -> 
 
 
 def _by_text(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its index of trial ids as text, which other frames can be aligned with."""
+    """Return the frame with its index of trial ids as text, so that other frames can be aligned with it."""
     return frame.set_axis(frame.index.astype("str"), axis=0)
 
 
 def _selection(columns: Sequence[str] | None, known: list[str]) -> list[str]:
-    """`trial_id`, `step`, `phase` and the columns asked for, in their order; all known ones by default."""
+    """Return `trial_id`, `step`, `phase` and the requested columns, in their order; all known ones by default."""
     if columns is None:
         return known
     problems = []
@@ -257,6 +257,6 @@ def _selection(columns: Sequence[str] | None, known: list[str]) -> list[str]:
             problems.append(f"{name!r}" + (f" (did you mean {near[0]}?)" if near else ""))
     if problems:
         raise AnalysisError(f"no such column: {', '.join(problems)}; known are {', '.join(known)}")
-    # Who has no phases where there are some would pool them.
+    # Always include `phase`; otherwise callers would pool phases.
     always = ["trial_id", "step", "phase"]
     return [*always, *(name for name in dict.fromkeys(columns) if name not in always)]

@@ -1,18 +1,19 @@
-"""Maps: whether and when each cell of a grid of settings groks, with what is not known left unknown.
+"""Maps: whether and when each cell of a grid of settings groks; what is unknown stays unknown.
 
 For each trial the time to grok T, in steps, is one of three things:
 
 - known: it grokked, T is its grok step;
 - never: it was followed to the end without a grok, T is infinite. The end is the largest budget in its cell, or
-  a divergence, after which nothing can come;
+  a divergence, after which no grok can come;
 - censored: it was stopped, failed, still runs, or its budget ended before the cell's largest; T is only known
   to be later than its last step, and may be infinite.
 
 So 'never' and 'infinite' mean: not within the budget.
 
-The median of n trials is the ceil(n/2)-th smallest T (the lower one of two). It lies between its value with every
-censored T just after the last step, `median_at_least`, and its value with every censored T infinite. Where these
-agree, that is the median: a step, or infinite when fewer than half grokked. Where they do not, censoring leaves it
+The median of n trials is the ceil(n/2)-th smallest T (the lower one of two). It lies between `median_at_least`,
+which is its value if every censored T is just after the last step, and its value if every censored T is infinite.
+If these
+agree, that is the median: a step, or infinite when fewer than half grokked. If they differ, censoring leaves it
 undetermined and it is missing (NaN).
 """
 
@@ -35,29 +36,29 @@ CENSORINGS = ("budget", "stopped", "diverged", "failed", "unfinished")
 
 
 def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = None) -> pd.DataFrame:
-    """One row per cell: how many trials grokked there, and when.
+    """Return one row per cell: how many trials grokked there, and when.
 
     Args:
-        df: events, one row per trial, as `analysis.events` gives them; rows as `load` gives them will do.
+        df: events, one row per trial, from `analysis.events`; rows from `load` work, too.
         x: setting on the horizontal axis.
         y: setting on the vertical axis.
-        facets: settings that tell maps apart, drawn one beside the other. By default every other setting that
-            varies, the seed excepted, and `phase` where training sets are exchanged; one that another axis or facet
+        facets: settings that distinguish maps, drawn side by side. By default every other setting that varies,
+            except the seed, and `phase` where training sets are exchanged. A setting that another axis or facet
             determines (hidden width by width) needs no facet of its own.
 
     Returns:
         Sorted by facets, `y`, `x`, which are the first columns; then those of `CELL_COLUMNS`:
 
-        - `n`: trials; `grokked`, `censored` (the others; `censored_budget`, `censored_stopped`,
-          `censored_diverged`, `censored_failed`, `censored_unfinished` by how they ended); `undetermined`: of the
-          censored, those not followed to the end, which may yet have grokked.
+        - `n`: trials; `grokked`; `censored` (the others; `censored_budget`, `censored_stopped`,
+          `censored_diverged`, `censored_failed`, `censored_unfinished` by how they ended); `undetermined`:
+          censored trials not followed to the end, which may yet have grokked.
         - `share`: grokked / n. `share_low`: lower end of its 95 % Wilson interval; `share_high`: upper end of
           that of (grokked + undetermined) / n. Without undetermined trials that is the Wilson interval of the
-          share; with them it holds whatever became of them.
+          share; with them it holds whatever their outcome.
         - `median_grok_step`: steps; infinite when fewer than half grokked; NaN when censoring leaves it
           undetermined. `median_at_least`: the median is not earlier than this.
-        - `budget_steps`: the largest budget of the cell's trials, or where their phase ends: 'never' and 'infinite'
-          mean within it.
+        - `budget_steps`: the largest budget of the cell's trials, or the end of their phase: 'never' and 'infinite'
+          are meant within it.
 
     Raises:
         AnalysisError: an axis is not a column, or settings would be pooled.
@@ -71,14 +72,14 @@ def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = No
     if missing:
         raise AnalysisError(f"a map needs the columns {', '.join(missing)} to tell how trials ended; load them too")
     keys = [*facets_of(cells, x, y, facets), y, x]
-    found = [
+    rows = [
         {**dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True)), **_cell(trials)}
         for values, trials in cells.groupby(keys, observed=True, dropna=False, sort=True)
     ]
-    return pd.DataFrame(found, columns=[*keys, *CELL_COLUMNS])
+    return pd.DataFrame(rows, columns=[*keys, *CELL_COLUMNS])
 
 
-#: What a map says of a cell, after the columns of its settings.
+#: The columns that a map has for each cell, after those of its settings.
 CELL_COLUMNS = (
     "n",
     "grokked",
@@ -95,7 +96,7 @@ CELL_COLUMNS = (
 
 
 def varying_settings(df: pd.DataFrame) -> list[str]:
-    """The settings of which the frame holds more than one value, the seed excepted; and so `phase`, the last."""
+    """Return the settings with more than one value in the frame, except the seed; if `phase` varies, it is last."""
     from analysis.schema import SETTINGS
 
     names = [column.name for column in SETTINGS if column.name != "seed" and column.name in df.columns]
@@ -104,13 +105,13 @@ def varying_settings(df: pd.DataFrame) -> list[str]:
 
 
 def facets_of(cells: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = None) -> list[str]:
-    """The settings that tell maps apart, as `grok_map` describes them.
+    """Return the settings that distinguish maps, as `grok_map` describes them.
 
     Args:
         cells: one row per trial, with its settings.
         x: setting on the horizontal axis.
         y: setting on the vertical axis.
-        facets: settings chosen; None for all that are needed.
+        facets: the chosen settings; None for all that are needed.
 
     Raises:
         AnalysisError: an axis is not a column, or settings would be pooled.
@@ -137,7 +138,7 @@ def facets_of(cells: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None 
 
 
 def _determines(cells: pd.DataFrame, key: str, name: str) -> bool:
-    """Whether each value of `key` comes with one value of `name` only."""
+    """Check whether each value of `key` occurs with one value of `name` only."""
     pairs = cells[[key, name]].drop_duplicates()
     return not bool(pairs[key].duplicated().any())
 
@@ -145,15 +146,16 @@ def _determines(cells: pd.DataFrame, key: str, name: str) -> bool:
 def median_bounds(
     grok_step: NDArray[np.float64], last_step: NDArray[np.float64], never: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Between which values the lower median of the time to grok lies, all arrays of shape [n], n at least 1.
+    """Return bounds on the lower median of the time to grok; all arrays are [n], n at least 1.
 
     Args:
         grok_step: steps, NaN where no grok was seen.
         last_step: last evaluated steps.
-        never: no grok was seen and none can come.
+        never: whether no grok was seen and none can come.
 
     Returns:
-        The median if every censored trial grokked right after its last step, and if none of them ever grokked.
+        The median if every censored trial grokked right after its last step, and the median if none of them ever
+        did.
     """
     grokked = ~np.isnan(grok_step)
     earliest = np.where(grokked, grok_step, np.where(never, np.inf, last_step))
@@ -166,7 +168,8 @@ def _cell(trials: pd.DataFrame) -> dict[str, Any]:
     grok_step = trials["grok_step"].to_numpy(dtype=np.float64)
     last_step = trials["last_step"].to_numpy(dtype=np.float64)
     grokked = ~np.isnan(grok_step)
-    # A trial in its tail has grokked, and one whose 'grokked' ending other thresholds do not confirm has no ending.
+    # A trial in its tail counts as grokked. A `grokked` ending that other thresholds do not confirm counts as no
+    # ending.
     because = trials["ended_because"].astype("object").where(~grokked, None).to_numpy()
     budget_steps = int((trials["phase_end_step"] if "phase_end_step" in trials else trials["budget_steps"]).max())
     to_the_end = (because == "budget") & (last_step >= budget_steps)

@@ -1,4 +1,4 @@
-"""Two values of one setting compared on pairs of trials that are alike in everything else, the seed included."""
+"""Two values of one setting compared on pairs of trials that agree in everything else, including the seed."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 def paired_accuracy(
     df: pd.DataFrame, setting: str, values: tuple[Any, Any], steps: Sequence[int], *, seed: int = 0
 ) -> pd.DataFrame:
-    """Validation accuracy with two values of a setting, at equal steps.
+    """Compare validation accuracy under two values of a setting, at equal steps.
 
-    A trial that has grokked and was followed through the tail ends there; at later steps it counts with its last
-    accuracy. Pairs of which a trial has ended otherwise before a step, or has not got so far, are left out at it.
+    A trial that has grokked and was followed through its tail ends there; at later steps its last accuracy counts.
+    A pair is left out at a step if one of its trials ended otherwise before the step, or has not reached it.
 
     Args:
-        df: rows as `analysis.load` gives them.
+        df: rows from `analysis.load`.
         setting: a column of settings, e.g. `spectral_entropy_weight`.
-        values: its two values; what is reported is the second less the first.
-        steps: at which to compare; at each the last evaluation up to there counts.
-        seed: of the bootstrap.
+        values: its two values; the difference is the second minus the first.
+        steps: steps at which to compare, each by the last evaluation up to it.
+        seed: seed of the bootstrap.
 
     Returns:
         A row for each step: `step`, `pairs`, `first` and `second` (mean validation accuracies), `difference` (mean
         of second - first), `low` and `high` (95 % percentile bootstrap over the pairs), `first_better` and
-        `second_better` (pairs in which it is so).
+        `second_better` (number of pairs).
 
     Raises:
-        AnalysisError: no such setting, or no pair has both values.
+        AnalysisError: the setting does not exist, or no pair has both values.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Colours, hatches and type sizes of every picture, once.
+"""Colours, hatches and type sizes of all pictures, each defined once.
 
 Colours are Okabe and Ito's, told apart by people with any colour vision; every difference is also carried by
 a line style, a marker, a hatch or a word, so that a picture survives a grey-scale printer.
@@ -24,7 +24,7 @@ COMPLEXITY = "#1f2328"
 EVENT = "#66707a"
 STOP = "#b3261e"
 
-#: Fill of a map's cells whose median is not a number: no colour of the scale, and hatched.
+#: Fill of a map's cells whose median is not a number: a colour that is not on the scale, and hatched.
 CENSORED_FILL = "#f1f2f4"
 CENSORED_HATCH = "#b3bac2"
 
@@ -65,7 +65,7 @@ _STYLE: Any = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Everything drawn or saved inside looks the same on every machine, whatever a user's own settings are."""
+    """Make everything drawn or saved inside look the same on every machine, whatever the user's settings."""
     import matplotlib as mpl
 
     with mpl.rc_context():
@@ -75,7 +75,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width_inches: float, height_inches: float) -> Figure:
-    """A figure outside pyplot: no window, no global list to be closed."""
+    """Create a figure outside pyplot: no window, and no global list to close."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""The four phases of Liu et al. 2022 (arXiv 2205.10343, Table 1).
+"""The four regimes of Liu et al. 2022 (arXiv 2205.10343, Table 1), which the paper and the columns call phases.
 
 | phase         | training accuracy above 90 % | validation accuracy above 90 % | validation after training by |
 |---------------|------------------------------|--------------------------------|------------------------------|
@@ -7,8 +7,8 @@
 | memorisation  | within the budget            | no                             |                              |
 | confusion     | no                           | no                             |                              |
 
-Their budget is 100,000 steps, so the gap is a hundredth of it. Results of another budget are comparable only with
-`within_steps` set, and the gap is counted between evaluated steps.
+The paper's budget is 100,000 steps, and the gap is a hundredth of it. Results with another budget are comparable
+only if `within_steps` is set. The gap is counted between evaluated steps.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ from analysis.events import by_phase
 if TYPE_CHECKING:
     import pandas as pd
 
-#: In the order of the paper's table.
+#: The names in the order of the paper's table.
 PHASES = ("comprehension", "grokking", "memorisation", "confusion")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PhaseThresholds:
-    """What separates the phases; the defaults are the paper's."""
+    """The thresholds that separate the regimes; the defaults are the paper's."""
 
     above: float = 0.9
     """An accuracy strictly above this share counts."""
     gap_steps: int = 1_000
-    """Comprehension if validation follows training by fewer evaluated steps than this."""
+    """Comprehension, if validation follows training by fewer steps than this, counted between evaluated steps."""
     within_steps: int | None = None
-    """Crossings after this step do not count; by default each trial's own budget. The paper: 100,000."""
+    """Crossings after this step do not count; by default each trial's own budget. The paper used 100,000."""
 
 
 def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) -> pd.DataFrame:
-    """One row per trial: its phase.
+    """Return one row per trial with its regime.
 
-    A trial that was not followed to the end (stopped, failed, running, or with a budget below `within_steps`) and
-    has not crossed in validation has no phase yet: it is missing, never memorisation or confusion.
+    A trial's regime is missing, never memorisation or confusion, if it was not followed to the end (stopped,
+    failed, running, or with a budget below `within_steps`) and has not crossed in validation.
 
-    Where training sets are exchanged, each one's time is judged by itself, from the exchange to the next.
+    With drift, each phase of the training set is judged by itself, from its exchange to the next.
 
     Args:
-        df: rows as `load` gives them, in any order; `trial_id`, `step`, `train_accuracy`, `val_accuracy`,
+        df: rows from `load`, in any order; `trial_id`, `step`, `train_accuracy`, `val_accuracy`,
             `budget_steps`, `ended_because` are needed.
-        thresholds: what separates the phases.
+        thresholds: the thresholds that separate the regimes.
 
     Returns:
-        Sorted by `trial_id`: `trial_id`, `training_phase` (the column `phase` of the rows, if that holds more than
-        one), `phase` (category, missing where undetermined), `train_step` and
-        `val_step`, the first evaluated steps with an accuracy above the threshold (NaN where there is none).
+        Sorted by `trial_id`: `trial_id`, `training_phase` (the drift phase, `phase` of the rows, if that has more
+        than one value), `phase` (the regime, a category, missing if undetermined), `train_step` and `val_step`, the
+        first evaluated steps with an accuracy above the threshold (NaN without one).
 
     Raises:
         AnalysisError: a needed column is missing.
@@ -81,7 +81,7 @@ def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) ->
     )
     within = result["end"] - result["start"] if thresholds.within_steps is None else thresholds.within_steps
     for name, column in (("train_step", "train_accuracy"), ("val_step", "val_accuracy")):
-        # All trials stay in the grouping: where none has crossed, pandas cannot align an index without categories.
+        # All trials stay in the grouping: if none has crossed, pandas cannot align an index without categories.
         crossed = (
             ordered["own_step"]
             .where(ordered[column] > thresholds.above)
@@ -92,7 +92,7 @@ def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) ->
 
     trained, validated = result["train_step"].notna(), result["val_step"].notna()
     soon = result["val_step"] - result["train_step"] < thresholds.gap_steps
-    # A diverged trial has no weights that could still cross.
+    # A diverged trial has no usable weights, so it cannot cross later.
     followed = (result["last_step"] >= within) | (result["because"] == "diverged")
     phase = np.select(
         [trained & validated & soon, trained & validated, trained & ~validated & followed, ~validated & followed],

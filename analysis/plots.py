@@ -1,7 +1,7 @@
 """The pictures: accuracy and complexity along training, and the map of when and whether a network groks.
 
-Drawn without pyplot, so there is no window and nothing to close; matplotlib is imported when the first picture is
-drawn. `svg` and `png` turn a figure into a file's content, the same for the same data.
+They are drawn without pyplot, so there is no window and nothing to close; matplotlib is imported when the first one
+is drawn. `svg` and `png` turn a figure into the content of a file, the same for the same data.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PNG_DPI = 160
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG; the same figure always gives the same bytes."""
+    """Render the figure as a PNG; the same figure always gives the same bytes."""
     with palette.style():
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
@@ -43,16 +43,16 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure, *, titles: Mapping[str, str] | None = None) -> str:
-    """The figure as an SVG document whose words are text; the same figure always gives the same characters.
+    """Render the figure as an SVG document whose words are text; the same figure always gives the same characters.
 
     Args:
-        figure: What one of the functions of this module gave.
+        figure: A figure from one of the functions of this module.
         titles: Hover text by the id of a part of the picture.
     """
     with palette.style():
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    # The font it was laid out with, then one of the same widths, then whatever the reader has.
+    # Prefer the font of the layout, then one of the same widths, then any sans-serif font.
     text = buffer.getvalue().replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     hover = titles or {}
 

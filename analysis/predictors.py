@@ -1,7 +1,7 @@
-"""How well complexity and cheaper numbers tell how a network generalises.
+"""How well complexity and cheaper numbers tell whether a network generalises.
 
-All compare ranks, so a number and any increasing function of it do equally well; and they look at measured steps
-alone, so that no number is helped by being known at more steps. Intervals are percentile bootstraps over trials.
+All comparisons use ranks, so a number and any increasing function of it do equally well. All use measured steps
+only, so that no number gains from being known at more steps. Intervals are percentile bootstraps over trials.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from analysis.intervals import bootstrap
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What is compared by default: complexity, and what costs next to nothing.
+#: The columns that are compared by default: complexity, and numbers that cost next to nothing.
 PREDICTORS = ("complexity_bytes", "zstd_bytes", "l2_norm", "effective_rank", "spectral_entropy")
 #: The early look at a trial is at its first measurement from this multiple of its memorisation step on.
 EARLY_RATIO = 2.0
-#: Measured steps that a trial must have from memorisation on, to have a rank correlation of its own.
+#: The fewest measured steps from memorisation on with which a trial has a rank correlation of its own.
 FEWEST_STEPS = 4
 
 _Floats = NDArray[np.float64]
@@ -35,34 +35,34 @@ def predictors(
     early_ratio: float = EARLY_RATIO,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Rank correlations with validation accuracy, and how well each number tells early whether a trial will grok.
+    """Correlate ranks with validation accuracy, and test how well each number predicts early that a trial groks.
 
     Args:
-        df: rows of networks of one architecture, as `analysis.load` gives them.
-        columns: what to compare; any numeric columns of `df`.
-        early_ratio: when the early look is, in memorisation steps.
-        seed: of the bootstrap.
+        df: rows from `analysis.load`, of networks of one architecture.
+        columns: the columns to compare; any numeric columns of `df`.
+        early_ratio: the time of the early look, in multiples of the memorisation step.
+        seed: seed of the bootstrap.
 
     Returns:
         A row for each question and each of `columns`: `question`, `predictor`, `value`, `low`, `high` (ends of
-        the 95 % interval), `trials` (how many the value rests on). NaN where it is not defined. Questions:
+        the 95 % interval), `trials` (the number behind the value). NaN where undefined. Questions:
 
-        - `within`: as a trial goes on, do they move together? Spearman's rank correlation (Pearson's of the ranks,
+        - `within`: do they move together within a trial? Spearman's rank correlation (Pearson's of the ranks,
           ties sharing their mean rank) with validation accuracy over the trial's measured steps from its
           memorisation step on; the mean over the trials that memorised, have `FEWEST_STEPS` such steps and whose
           validation accuracy moves. A number that does not move counts as 0.
-        - `across`: of trials at their last measured step, do they agree which is better? Spearman's rank
+        - `across`: do they rank trials, at their last measured step, alike? Spearman's rank
           correlation with validation accuracy over all trials that were measured.
         - `early`: the probability that the number is smaller in a trial that will grok than in one that will not
           (a tie counts half): U / (n1 n2) of Mann and Whitney, the area under the ROC curve. Each trial that
-          memorised is seen at its first measured step at or after `early_ratio` memorisation steps. Left out are
-          trials that have grokked by then, and those that were not followed to the end: nobody knows what they
-          would have done.
+          memorised is seen at its first measured step at or after `early_ratio` memorisation steps. Trials that
+          have grokked by then are left out, and so are trials that were not followed to the end, whose outcome is
+          unknown.
 
-        -1 and 0 are as good as 1: smaller is better. A number that tells nothing has 0 (`early`: 0.5).
+        -1 and 0 are as good as 1: smaller is better. A number without information has 0 (`early`: 0.5).
 
     Raises:
-        AnalysisError: a column is missing, there are rows of several phases, or networks of several architectures
+        AnalysisError: a column is missing, rows have several phases, or networks of several architectures
             are mixed.
     """
     import pandas as pd
@@ -71,15 +71,15 @@ def predictors(
 
     _check(df, columns)
     require_one_phase(df, "this")
-    found = events(df).set_index("trial_id")
+    events_of = events(df).set_index("trial_id")
     measured = df[df["complexity_bytes"].notna()].sort_values(["trial_id", "step"], kind="stable")
     trial_ids = measured["trial_id"]
-    memorised_at = trial_ids.map(found["memorisation_step"].to_dict()).astype(float)
+    memorised_at = trial_ids.map(events_of["memorisation_step"].to_dict()).astype(float)
     learned = measured[measured["step"].to_numpy() >= memorised_at.to_numpy()]
     last = measured.groupby("trial_id", observed=True).tail(1)
     early = measured[measured["step"].to_numpy() >= early_ratio * memorised_at.to_numpy()]
     early = early.groupby("trial_id", observed=True).head(1)
-    will_grok, known = _outcomes(early, found)
+    will_grok, known = _outcomes(early, events_of)
 
     generator = np.random.default_rng(seed)
     rows = []
@@ -99,7 +99,7 @@ def predictors(
 
 
 def rank_correlation(x: _Floats, y: _Floats) -> _Floats:
-    """Spearman's: Pearson's of the ranks, ties sharing their mean rank; 0 if only x stands still, NaN if y does.
+    """Return Spearman's correlation (Pearson's of the mean ranks); 0 if only x is constant, NaN if y is constant.
 
     Args:
         x: shape [..., n].
@@ -118,14 +118,14 @@ def rank_correlation(x: _Floats, y: _Floats) -> _Floats:
 
 
 def probability_smaller(x: _Floats, outcome: _Floats) -> _Floats:
-    """Probability that x is smaller where the outcome is 1 than where it is 0, ties counting half.
+    """Return the probability that x is smaller if the outcome is 1 than if it is 0, ties counting half.
 
     Args:
         x: shape [..., n].
         outcome: zeros and ones, shape [..., n].
 
     Returns:
-        Shape [...]; NaN where there is one outcome alone.
+        Shape [...]; NaN if only one outcome occurs.
     """
     from scipy.stats import rankdata
 
@@ -153,9 +153,9 @@ def _within(learned: pd.DataFrame, name: str) -> tuple[_Floats]:
     return (values[~np.isnan(values)],)
 
 
-def _outcomes(early: pd.DataFrame, found: pd.DataFrame) -> tuple[_Floats, NDArray[np.bool_]]:
-    """Of the trials at their early look: 1 if they will grok, else 0; and whether that is still open, and known."""
-    of_trial = found.loc[early["trial_id"]]
+def _outcomes(early: pd.DataFrame, events_of: pd.DataFrame) -> tuple[_Floats, NDArray[np.bool_]]:
+    """Return, for trials at their early look, 1 if they grok, else 0; and whether it is open and known."""
+    of_trial = events_of.loc[early["trial_id"]]
     grok_step = of_trial["grok_step"].to_numpy(dtype=np.float64)
     will_grok = ~np.isnan(grok_step)
     followed = of_trial["ended_because"].isin(["budget", "diverged"]).to_numpy()

@@ -1,4 +1,4 @@
-"""What a sweep has proved about unseen examples: its best bound as a sentence, all along training as a picture."""
+"""What a sweep has proved about unseen examples: its best bound as a sentence, all bounds in a picture."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes as PlotAxes
     from matplotlib.figure import Figure
 
-#: Trials in `bounds_figure`, unless others are asked for.
+#: Number of trials in `bounds_figure`, unless others are named.
 TRIALS_SHOWN = 4
 
-#: What determines the draw of the training examples.
+#: The columns that determine the draw of the training examples.
 _DRAW = [*(column.name for column in TASK), "data_fraction", "seed"]
 
 
 def joint_bounds(measured: pd.DataFrame, trials: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Bounds that hold together for a whole sweep, so that the best of all its trials may be picked.
+    """Compute bounds that hold together for a whole sweep, so that the best of all its trials may be picked.
 
     Args:
-        measured: As `analysis.complexity` gives it.
-        trials: As `analysis.trials` gives it.
+        measured: A frame from `analysis.complexity`.
+        trials: A frame from `analysis.trials`.
 
     Returns:
-        What `analysis.generalisation_bounds` gives for the trials that have ended, with delta shared out over the
-        training sets drawn, and the number of these.
+        The frame of `analysis.generalisation_bounds` for the trials that have ended, with delta shared out over the
+        training sets drawn, and the number of these sets.
     """
-    # Each exchange of a training set is a draw more: other examples, or other answers to them.
+    # Each exchange of a training set is a further draw: other examples, or other answers to them.
     drawn = trials[[*_DRAW, "drift"]].drop_duplicates()["drift"].astype("str")
     draws = int((1 + drawn.str.count(r"\{")).sum())
-    found = generalisation_bounds(measured, trials, DELTA / max(1, draws))
-    return found[found["unseen_error_bound"].notna()], draws
+    bounds = generalisation_bounds(measured, trials, DELTA / max(1, draws))
+    return bounds[bounds["unseen_error_bound"].notna()], draws
 
 
 def best_bound(bounds: pd.DataFrame) -> pd.Series[Any] | None:
-    """The row of the lowest bound on unseen examples, if there is one below chance."""
+    """Return the row of the lowest bound on unseen examples, or None if none is below chance."""
     below = bounds[bounds["unseen_error_bound"] < bounds["chance_error"]]
     if below.empty:
         return None
@@ -55,11 +55,11 @@ def best_bound(bounds: pd.DataFrame) -> pd.Series[Any] | None:
 
 
 def bounds_sentence(bounds: pd.DataFrame, draws: int) -> str:
-    """What is proved, beside chance and a look-up table of the training labels.
+    """Write what is proved, next to chance and to a look-up table of the training labels.
 
     Args:
-        bounds: As `joint_bounds` gives it.
-        draws: Training sets that they hold for together.
+        bounds: A frame from `joint_bounds`.
+        draws: Number of training sets that they hold for together.
     """
     if bounds.empty:
         return "No trial that was measured has ended yet, so nothing is proved about unseen examples."
@@ -81,7 +81,7 @@ def bounds_sentence(bounds: pd.DataFrame, draws: int) -> str:
 
 
 def shown_trials(bounds: pd.DataFrame, events: pd.DataFrame) -> list[str]:
-    """The trial with the lowest bound, and of `representative_trials` those that have bounds."""
+    """Choose the trial with the lowest bound, and those of `representative_trials` that have bounds."""
     best = best_bound(bounds)
     known = set(bounds["trial_id"].astype("str"))
     chosen = [*([] if best is None else [str(best["trial_id"])]), *representative_trials(events)]
@@ -89,20 +89,20 @@ def shown_trials(bounds: pd.DataFrame, events: pd.DataFrame) -> list[str]:
 
 
 def bounds_figure(bounds: pd.DataFrame, events: pd.DataFrame, trial_ids: Sequence[str] | None = None) -> Figure:
-    """Bound on the errors on unseen examples along training, above what they are, for single trials.
+    """Draw the bound on the errors on unseen examples along training, above the real errors, for single trials.
 
-    At each measured step it is the lowest bound of all epsilons, which all hold together.
+    At each measured step this is the lowest bound of all epsilons, which hold together.
 
     Args:
-        bounds: As `joint_bounds` or `analysis.generalisation_bounds` gives it; rows without a bound are left out.
-        events: One row per trial, as `analysis.events` gives.
+        bounds: From `joint_bounds` or `analysis.generalisation_bounds`; rows without a bound are left out.
+        events: One row per trial, from `analysis.events`.
         trial_ids: Trials to draw; by default `shown_trials`.
 
     Returns:
         A figure; steps on a logarithmic axis that also has room for step 0, shares in percent.
 
     Raises:
-        KeyError: a trial without bounds.
+        KeyError: a trial has no bounds.
     """
     bounds = bounds[bounds["unseen_error_bound"].notna()]
     chosen = shown_trials(bounds, events) if trial_ids is None else [str(trial) for trial in trial_ids]

@@ -1,7 +1,7 @@
-"""One self-contained HTML file about a sweep, with its pictures and the cells of its map beside it.
+"""One self-contained HTML file about a sweep, with its pictures and the cells of its map in files beside it.
 
 The file opens from disk without a network: pictures are inline SVG, there is no script and no outside reference.
-It is written for any state a sweep can be in; a part that cannot be shown says why.
+It is written for any state of a sweep; a part that cannot be shown says why.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ from analysis.summary import compute, result_sentence
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Rows of a table in the report; the rest is in the files beside it, and the table says so.
+#: Number of rows of a table in the report; all rows are in the files beside it, and the table says so.
 ROWS_SHOWN = 100
-#: Panels of the map in the report, spread evenly over all; every cell is in the file beside it.
+#: Number of panels of the map in the report, spread evenly; every cell is in the file beside it.
 PANELS_SHOWN = 12
-#: A larger SVG is replaced by its pixels, so that the page stays below 3 MB.
+#: An SVG with more characters is replaced by its pixels, so that the page stays below 3 MB.
 INLINE_CHARACTERS = 900_000
-#: Failed trials listed by name.
+#: Number of failed trials listed by name.
 FAILURES_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """Where the parts of a report are: local paths or URIs; None for what could not be drawn yet."""
+    """The places of a report's parts: local paths or URIs; None for what could not be drawn yet."""
 
     report: str
     cells_csv: str
@@ -70,7 +70,7 @@ class _Table:
     heads: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     numbers: frozenset[int] = frozenset()
-    """Columns set flush right."""
+    """Columns that are aligned to the right."""
     note: str = ""
     total: bool = False
     """Whether the last row sums the others."""
@@ -80,14 +80,14 @@ class _Table:
 class _Picture:
     caption: str = ""
     svg: Any = None
-    """Markup, or None if there is nothing to draw, and then"""
+    """Markup; None if there is nothing to draw."""
     missing: str = ""
-    """says why."""
+    """The reason why there is nothing to draw."""
 
 
 @dataclass(slots=True)
 class _Output:
-    """A folder, local or in a bucket, into which whole files are put."""
+    """A folder, local or in a bucket, into which whole files are written."""
 
     folder: str
     written: dict[str, str] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class _Output:
 def write_report(
     path: str | Path, output: str | Path | None = None, *, written_at: str | None = None
 ) -> ReportFiles:
-    """Writes the report of a sweep: HTML, pictures as PNG and SVG, cells as CSV.
+    """Write the report of a sweep: HTML, pictures as PNG and SVG, cells as CSV.
 
     Args:
         path: The results folder, local or `s3://...`.
@@ -115,11 +115,11 @@ def write_report(
         written_at: A date to print in the report. None by default, so that the same results give the same bytes.
 
     Returns:
-        Where each file is.
+        The places of the files.
 
     Raises:
         ResultsNotFound: the path holds no results.
-        MixedMethods: complexities of several methods, which cannot be drawn on one axis.
+        MixedMethods: there are complexities of several methods, which cannot be drawn on one axis.
     """
     out = _Output(str(output) if output is not None else f"{str(path).rstrip('/')}/report")
     name = str(path).rstrip("/").rsplit("/", 1)[-1]
@@ -129,14 +129,14 @@ def write_report(
     if written_at is not None:
         page["notices"].append(f"Written {written_at}.")
     out.write("report.html", _render(page))
-    found = out.written
+    written = out.written
     return ReportFiles(
-        found["report.html"],
-        found["cells.csv"],
-        found.get("map.png"),
-        found.get("map.svg"),
-        found.get("trajectories.png"),
-        found.get("trajectories.svg"),
+        written["report.html"],
+        written["cells.csv"],
+        written.get("map.png"),
+        written.get("map.svg"),
+        written.get("trajectories.png"),
+        written.get("trajectories.svg"),
     )
 
 
@@ -149,7 +149,7 @@ def _page(
     measured: pd.DataFrame,
     out: _Output,
 ) -> dict[str, Any]:
-    """Everything the template needs; pictures and the cells are written on the way."""
+    """Collect everything the template needs; pictures and the cells are written meanwhile."""
     grid = sweep_map(events, planned)
     out.write("cells.csv", grid.to_csv(index=False))
     asked = max(len(planned), events["trial_id"].nunique())
@@ -187,7 +187,7 @@ def _notices(planned: pd.DataFrame, events: pd.DataFrame) -> list[str]:
         notices.append(
             f"This sweep is not finished: {waiting:,} of {counted(len(planned), 'trial')} "
             f"{'has' if waiting == 1 else 'have'} not ended, so numbers will change. "
-            "The command sweep run goes on with it, sweep report writes this page again."
+            "The command sweep run continues it, sweep report writes this page again."
         )
     failed = int(planned["status"].eq("failed").sum())
     if failed:
@@ -217,7 +217,7 @@ def _map_picture(grid: pd.DataFrame, out: _Output) -> _Picture:
     facets = f", a panel for each {listed([setting_name(facet) for facet in names.facets])}" if names.facets else ""
     caption = (
         f"{setting_name(names.x).capitalize()} across, {setting_name(names.y)} upwards{facets}. "
-        "Point at a cell for how its trials ended. Darker is sooner, and more of the trials."
+        "Point at a cell to see how its trials ended. Darker is sooner, or more of the trials."
     )
     if count > PANELS_SHOWN:
         caption = (
@@ -246,7 +246,7 @@ def _curves_picture(rows: pd.DataFrame, events: pd.DataFrame) -> _Picture:
 
     if len(events) < 2:
         return _Picture()
-    caption = f"At most {CURVES_SHOWN} curves in a column, sampled evenly; the numbers above say of how many."
+    caption = f"At most {CURVES_SHOWN} curves in a column, sampled evenly; the numbers above are the totals."
     return _draw("curves", curves_figure(rows, events=events), caption, None)
 
 
@@ -275,11 +275,11 @@ def _draw(
     if len(part) > INLINE_CHARACTERS:
         part = f'<img alt="{name}" src="data:image/png;base64,{b64encode(pixels).decode()}">'
         caption += " Drawn as pixels, because there is much to draw."
-    return _Picture(caption, Markup(part))  # drawn here from numbers; its words were escaped by matplotlib
+    return _Picture(caption, Markup(part))  # safe: drawn here from numbers, and matplotlib escapes its words
 
 
 def _inline(drawing: str, prefix: str) -> str:
-    """An SVG document as a part of a page: no declarations or namespaces, and ids that are the picture's own."""
+    """Turn an SVG document into a part of a page: no declarations or namespaces, and ids of its own."""
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", drawing)
@@ -292,15 +292,15 @@ def _inline(drawing: str, prefix: str) -> str:
 
 
 def _overview(planned: pd.DataFrame, events: pd.DataFrame, phases: pd.DataFrame) -> _Table:
-    """Trials by ending and by phase."""
-    stands = planned.assign(trial_id=planned["trial_id"].astype("str"))[["trial_id", "status"]]
+    """Count trials by ending and by regime."""
+    statuses = planned.assign(trial_id=planned["trial_id"].astype("str"))[["trial_id", "status"]]
     phases = phases.assign(trial_id=phases["trial_id"].astype("str"))
     rows: list[list[str]] = []
     parts = _training_phases(phases)
     for where, own in parts:
-        both = stands.merge(own[["trial_id", "phase"]], on="trial_id", how="left")
-        found = [(words, both[both["status"].eq(ending)]) for ending, words in ENDINGS.items()]
-        rows += [[f"{words}{where}", *_by_phase(frame)] for words, frame in found if len(frame)]
+        both = statuses.merge(own[["trial_id", "phase"]], on="trial_id", how="left")
+        frames = [(words, both[both["status"].eq(ending)]) for ending, words in ENDINGS.items()]
+        rows += [[f"{words}{where}", *_by_phase(frame)] for words, frame in frames if len(frame)]
         rows.append([f"all{where}", *_by_phase(both)])
     heads = ["ending", *PHASES, "not determined", "trials"]
     return _Table(
@@ -324,12 +324,12 @@ def _reached(events: pd.DataFrame) -> str:
 
 
 def _on(phase: Any, phases: pd.Series[Any]) -> str:
-    """Which training set is spoken of, where there is more than one."""
+    """Name the training set of a phase, if there is more than one."""
     return f" on training set {phase}" if phases.nunique() > 1 else ""
 
 
 def _training_phases(phases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The trials on each training set, and words to tell these apart."""
+    """Return the trials on each training set, and words that distinguish these."""
     if "training_phase" not in phases.columns:
         return [("", phases)]
     return [(_on(phase, phases["training_phase"]), own) for phase, own in phases.groupby("training_phase")]
@@ -375,8 +375,8 @@ def _cells(grid: pd.DataFrame) -> _Table:
             ]
         )
     note = (
-        "The interval is the 95 % Wilson interval; where trials were not followed to the end it holds whatever "
-        "became of them. All columns are in cells.csv."
+        "The interval is the 95 % Wilson interval; where trials were not followed to the end, it holds "
+        "whatever their outcome. All columns are in cells.csv."
     )
     if len(grid) > len(rows):
         note = f"Showing {len(rows):,} of {len(grid):,} cells; all are in cells.csv. {note}"
@@ -421,8 +421,8 @@ def _compute(events: pd.DataFrame, rows: pd.DataFrame) -> _Table:
             ],
         ],
         frozenset({1, 2}),
-        "A lane-second is a trial's share of a second of its process. What was not run is an upper bound, for a "
-        "trial that groks ends before its budget does; its seconds are at each stopped trial's own pace.",
+        "A lane-second is a trial's share of a second of its process. What was not run is an upper bound, because "
+        "a trial that groks ends before its budget does; its seconds are at each stopped trial's own pace.",
     )
 
 
@@ -461,7 +461,7 @@ def _values(column: pd.Series[Any], most: int = 12) -> str:
 
 
 def _limits(ended: pd.DataFrame) -> dict[str, Any]:
-    """The numbers in the definitions, which stand in the template."""
+    """Collect the numbers in the definitions of the template."""
     usual = Thresholds()
     return {
         "memorised_at": _values(ended["memorised_at"]) if len(ended) else f"{usual.memorised_at:g}",

@@ -9,10 +9,10 @@ A folder, local or in a bucket:
 
 Three rules make each row count exactly once:
 
-1. A report exists when its file in `rows` does: that one is always written, and written last.
-2. A report of an attempt numbered at or above the first report of any newer attempt of its cohort is ignored:
+1. A report exists if its file in `rows` exists, because that file is always written, and written last.
+2. An attempt's reports numbered at or above the first report of any newer attempt of its cohort are ignored:
    the newer attempt has done that work again, and a process thought dead may still write.
-3. A trial that several cohorts hold counts in the one with the largest index that has rows for it.
+3. A trial in several cohorts counts in the one with the largest index that has rows for it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Report(NamedTuple):
 
 
 def parse_report(file_name: str) -> Report | None:
-    """The report a Parquet file belongs to; None for any other file, e.g. one still being written."""
+    """Return the report that a Parquet file belongs to; None for any other file, e.g. an unfinished one."""
     match = _REPORT_NAME.fullmatch(file_name)
     if match is None or file_name.startswith((".", "_")):
         return None
@@ -48,19 +48,19 @@ def parse_report(file_name: str) -> Report | None:
 
 
 def counted_reports(reports: Iterable[Report]) -> set[Report]:
-    """The reports that count: none at or above the first report of a newer attempt of its cohort.
+    """Return the reports that count: none at or above the first report of a newer attempt of its cohort.
 
     Args:
-        reports: all reports found in the table `rows`.
+        reports: all reports in the table `rows`.
     """
     by_cohort: dict[str, list[Report]] = defaultdict(list)
     for report in reports:
         by_cohort[report.cohort_id].append(report)
     counted: set[Report] = set()
-    for found in by_cohort.values():
+    for of_cohort in by_cohort.values():
         limit: float = float("inf")
-        for attempt in sorted({report.attempt for report in found}, reverse=True):
-            own = [report for report in found if report.attempt == attempt]
+        for attempt in sorted({report.attempt for report in of_cohort}, reverse=True):
+            own = [report for report in of_cohort if report.attempt == attempt]
             counted.update(report for report in own if report.report < limit)
             limit = min(limit, *(report.report for report in own))
     return counted
@@ -68,7 +68,7 @@ def counted_reports(reports: Iterable[Report]) -> set[Report]:
 
 @dataclass(frozen=True, slots=True)
 class CohortFile:
-    """What `cohorts/<cohort_id>.json` says, as far as readers need it."""
+    """The content of `cohorts/<cohort_id>.json`, as far as readers need it."""
 
     cohort_id: str
     index: int
@@ -76,10 +76,10 @@ class CohortFile:
     """Trial id -> configuration as nested plain values."""
     measuring: dict[str, Any]
     failed: str | None
-    """Why the cohort failed for good; None if it did not."""
+    """The reason why the cohort failed for good; None if it did not."""
 
 
-#: Fields of a configuration whose column has another name than the field.
+#: Fields of a configuration whose column has another name.
 _COLUMN_OF = {
     "task.family": "task_family",
     "task.data": "task_data",
@@ -95,7 +95,7 @@ _WORDS = frozenset({"spectral_start"})
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """A trial's configuration (nested plain values) flattened to columns: the settings, and `budget_steps`.
+    """Flatten a trial's configuration (nested plain values) to columns: the settings, and `budget_steps`.
 
     `task.family` and `model.kind` become `task_family` and `model_kind`, `steps` becomes `budget_steps`; other
     nested fields lose their prefix.
@@ -113,10 +113,10 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def drift_text(drift: Mapping[str, Mapping[str, Any]]) -> str:
-    """`4000: {split: 1}, 8000: {family: subtraction}`: in braces what a specification says; empty without any.
+    """Write drift as in a specification: `4000: {split: 1}, 8000: {family: subtraction}`; empty without drift.
 
     Args:
-        drift: step -> what differs in the training set from then on.
+        drift: step -> the differences of the training set from that step on.
     """
 
     def text(value: Any) -> str:
@@ -130,29 +130,30 @@ def drift_text(drift: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 class ResultsFolder:
-    """A results folder as it was when this object was made: later reports are not seen.
+    """A results folder as it was when this object was made: later reports are not included.
 
     Args:
         path: a local path, or a URI such as `s3://bucket/results/my-sweep`.
-        filesystem: a `pyarrow.fs.FileSystem` that `path` belongs to; by default found from the path.
+        filesystem: a `pyarrow.fs.FileSystem` that `path` belongs to; by default derived from the path.
 
     Raises:
-        ResultsNotFound: nothing there, or no results of ours.
+        ResultsNotFound: the path does not exist, or holds no results of a sweep.
     """
 
     def __init__(self, path: str | Path, filesystem: Any = None) -> None:
         self.path = str(path)
         try:
             self._filesystem, self._root = open_filesystem(self.path, filesystem)
-            found = self._exists("cohorts") or self._exists("sweep.json")
+            has_results = self._exists("cohorts") or self._exists("sweep.json")
         except (OSError, ValueError) as error:
             raise AnalysisError(f"{self.path} cannot be read: {error}") from error
-        if not found:
+        if not has_results:
             raise ResultsNotFound(
                 f"no results of a sweep in {self.path}: it has neither sweep.json nor cohorts/; "
                 "give the folder that `sweep run` named as its results"
             )
-        # Cohorts are written before their tables: listed in the other order, a new cohort's rows could lack it.
+        # Cohorts are written before their tables. So list tables first: in the other order, a new cohort's file
+        # could be missing while its rows are there.
         rows = self._list("tables/rows")
         self._reports = counted_reports(rows)
         self._files: dict[str, dict[Report, str]] = {"rows": rows}
@@ -166,13 +167,13 @@ class ResultsFolder:
         self._superseded = self._find_superseded()
 
     def request(self) -> list[str]:
-        """Ids of the trials asked for now; every trial of every cohort if there is no `sweep.json`."""
+        """Return the ids of the trials requested now; every trial of every cohort without a `sweep.json`."""
         if self._exists("sweep.json"):
             return [str(trial_id) for trial_id in self._read_json("sweep.json", "trials")["trials"]]
         return list(dict.fromkeys(trial_id for cohort in self.cohorts for trial_id in cohort.configs))
 
     def cohort_of_trials(self) -> dict[str, CohortFile]:
-        """Trial id -> the cohort it counts in: the newest that has rows for it, else the newest that holds it."""
+        """Return trial id -> the cohort it counts in: the newest with rows for it, else the newest that has it."""
         return {
             trial_id: cohort
             for cohort in self.cohorts
@@ -181,7 +182,7 @@ class ResultsFolder:
         }
 
     def table(self, name: str, columns: Sequence[str], trial_ids: Collection[str] | None = None) -> Any:
-        """Read what counts of a table.
+        """Read the rows of a table that count.
 
         Args:
             name: one of `analysis.schema.TABLES`.
@@ -224,7 +225,7 @@ class ResultsFolder:
         return {report: file for report, file in self._files[table].items() if report in self._reports}
 
     def _find_superseded(self) -> dict[str, set[str]]:
-        """Cohort id -> its trials that count in another cohort; cohorts without any are left out."""
+        """Return cohort id -> its trials that count in another cohort; cohorts without such trials are left out."""
         holders: dict[str, list[CohortFile]] = defaultdict(list)
         for cohort in self.cohorts:
             for trial_id in cohort.configs:
@@ -248,11 +249,11 @@ class ResultsFolder:
         files = [file for report, file in self._table_files("rows").items() if report.cohort_id == cohort_id]
         if not files:
             return set()
-        # Read as plain text: there is nothing to gain from a dictionary here.
-        found = ds.dataset(files, format="parquet", filesystem=self._filesystem).to_table(
+        # Read as plain text: a dictionary type would gain nothing here.
+        rows = ds.dataset(files, format="parquet", filesystem=self._filesystem).to_table(
             columns=["trial_id"], filter=_is_in(among)
         )
-        return {str(trial_id) for trial_id in found["trial_id"].unique().to_pylist()}
+        return {str(trial_id) for trial_id in rows["trial_id"].unique().to_pylist()}
 
     def _read_cohorts(self) -> tuple[CohortFile, ...]:
         names = self._names("cohorts")
@@ -287,8 +288,8 @@ class ResultsFolder:
         return {info.base_name for info in self._filesystem.get_file_info(selector) if info.is_file}
 
     def _list(self, folder: str) -> dict[Report, str]:
-        found = {parse_report(name): f"{self._root}/{folder}/{name}" for name in self._names(folder)}
-        return {report: file for report, file in found.items() if report is not None}
+        file_of = {parse_report(name): f"{self._root}/{folder}/{name}" for name in self._names(folder)}
+        return {report: file for report, file in file_of.items() if report is not None}
 
     def _read_json(self, relative: str, *needed: str) -> dict[str, Any]:
         with self._filesystem.open_input_stream(f"{self._root}/{relative}") as stream:
@@ -307,16 +308,16 @@ class ResultsFolder:
 
 
 def open_filesystem(path: str, filesystem: Any) -> tuple[Any, str]:
-    """File system and path within it, without a trailing slash."""
+    """Return the file system, and the path within it without a trailing slash."""
     from pyarrow import fs
 
     if filesystem is not None:
         return filesystem, path.rstrip("/")
     if "://" in path:
-        found, root = fs.FileSystem.from_uri(path)
+        file_system, root = fs.FileSystem.from_uri(path)
         if not root.strip("/"):
             raise ValueError("it names no bucket or folder")
-        return found, root.rstrip("/")
+        return file_system, root.rstrip("/")
     return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
 
 

@@ -1,4 +1,4 @@
-"""Every column of every table, once: name, type, unit, meaning. Writer, reader, docs and tests use this file."""
+"""Every column of every table, once: name, type, unit, meaning. Writer, reader, docs and tests use this module."""
 
 from __future__ import annotations
 
@@ -25,44 +25,44 @@ _TEXT = pa.string()
 _FLOAT = pa.float64()
 _INT = pa.int64()
 
-_TRIAL_ID = Column("trial_id", _ID, "-", "hash of all that determines the trial's weights")
+_TRIAL_ID = Column("trial_id", _ID, "-", "hash of everything that determines the trial's weights")
 _STEP = Column("step", _INT, "step", "optimiser updates done")
 
-#: The settings that make a task's table of all examples.
+#: The settings that determine a task's table of all examples.
 TASK: tuple[Column, ...] = (
     Column("task_family", _ID, "-", "task family, e.g. addition"),
     Column(
         "task_source",
         _ID,
         "-",
-        "hash of the source of a registered task, or of the data of one read from files",
+        "hash of a registered task's source, or of the data of a task read from files",
         True,
     ),
     Column("modulus", _INT, "-", "modulus of the arithmetic"),
-    Column("degree", _INT, "-", "permutations of so many things are composed; empty in older results", True),
+    Column("degree", _INT, "-", "permutations of this many things are composed; empty in older results", True),
     Column("bits", _INT, "bits", "bits of an example of sparse_parity; empty in older results", True),
-    Column("relevant_bits", _INT, "bits", "so many of the bits make the parity; empty in older results", True),
-    Column("examples", _INT, "examples", "at most so many in the table; empty: the family's own default", True),
+    Column("relevant_bits", _INT, "bits", "number of bits that make the parity; empty in older results", True),
+    Column("examples", _INT, "examples", "largest number in the table; empty: the family's own default", True),
 )
 
-#: What a trial's settings look like, flattened; these columns stand in `trials` and are joined to rows by `load`.
+#: A trial's settings, flattened; these columns are in `trials` and are joined to rows by `load`.
 SETTINGS: tuple[Column, ...] = (
     *TASK,
-    Column("task_data", _ID, "-", "where the files lay that a task was read from; no part of the id", True),
+    Column("task_data", _ID, "-", "path of the files that a task was read from; not part of the id", True),
     Column("model_kind", _ID, "-", "transformer, mlp or a registered network"),
-    Column("model_source", _ID, "-", "of a registered network, the hash of its source", True),
+    Column("model_source", _ID, "-", "hash of a registered network's source", True),
     Column("width", _INT, "-", "width of embeddings and residual stream"),
     Column("layers", _INT, "-", "number of layers"),
     Column("heads", _INT, "-", "attention heads"),
     Column("hidden_width", _INT, "-", "width of hidden layers"),
     Column("attention", _ID, "-", "softmax, or sum (the paper's public code)"),
-    Column("initial_scale", _FLOAT, "-", "what the initial weights were multiplied by"),
+    Column("initial_scale", _FLOAT, "-", "factor on the initial weights"),
     Column("data_fraction", _FLOAT, "share", "share of all examples that is trained on"),
     Column("label_noise", _FLOAT, "share", "share of training labels replaced"),
     Column("weight_decay", _FLOAT, "-", "decoupled weight decay of AdamW"),
     Column("spectral_entropy_weight", _FLOAT, "-", "lambda of the spectral penalty"),
     Column("spectral_floor", _FLOAT, "-", "floor tau on singular values in the penalty's gradient"),
-    Column("spectral_every", _INT, "steps", "the penalty acts every so many steps, so many times as strong"),
+    Column("spectral_every", _INT, "steps", "the penalty is applied every N steps, scaled by N"),
     Column(
         "spectral_start", _ID, "step", "steps before the penalty acts, rounded up to blocks of 32, or at_decline"
     ),
@@ -75,10 +75,10 @@ SETTINGS: tuple[Column, ...] = (
         "batch_size",
         _INT,
         "examples",
-        "examples per step as asked for; 0 full batch, empty the default",
+        "examples per step as requested; 0 full batch, empty the default",
         True,
     ),
-    Column("drift", _ID, "-", "exchanges of the training set, `step: {what differs}`; empty text without any"),
+    Column("drift", _ID, "-", "exchanges of the training set, `step: {differences}`; empty text without drift"),
     Column("seed", _INT, "-", "seed of every random stream"),
 )
 
@@ -125,7 +125,7 @@ ROWS: tuple[Column, ...] = (
         "recovered_train_accuracy",
         _FLOAT,
         "share",
-        "share of replaced training labels answered rightly instead (generalised); empty without label noise",
+        "share of replaced training labels answered correctly (generalised); empty without label noise",
         True,
     ),
     Column(
@@ -231,29 +231,29 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "networks": NETWORKS,
 }
 
-#: What `generalisation_bounds` adds to the table `complexity`; computed when asked for and never stored.
+#: The columns that `generalisation_bounds` adds to the table `complexity`; computed on request and never stored.
 BOUNDS: tuple[Column, ...] = (
     Column(
         "code_bits", _FLOAT, "bits", "prefix-free code of the decoded network: stream, its length, architecture"
     ),
     Column("training_errors", _FLOAT, "examples", "its wrong training answers, and all replaced training labels"),
     Column("unseen_error_bound", _FLOAT, "share", "bound on its error on the examples not trained on"),
-    Column("unseen_error", _FLOAT, "share", "its error there as it is, 1 - val_accuracy"),
+    Column("unseen_error", _FLOAT, "share", "its real error on those examples, 1 - val_accuracy"),
     Column("chance_error", _FLOAT, "share", "error of guessing, and of a look-up table on unseen examples"),
     Column("lookup_table_bits", _FLOAT, "bits", "a look-up table of the training labels"),
     Column("lookup_table_error_bound", _FLOAT, "share", "unseen_error_bound of that look-up table"),
     Column("all_error_bound", _FLOAT, "share", "bound on its error on all examples, trained on or not"),
-    Column("lookup_table_all_error", _FLOAT, "share", "error of the look-up table on all examples, as it is"),
+    Column("lookup_table_all_error", _FLOAT, "share", "real error of the look-up table on all examples"),
     Column("binary_kl_bound", _FLOAT, "share", "bound on its error on all examples by the binary KL inverse"),
     Column("paper_bound", _FLOAT, "share", "bound on its error on all examples as in arXiv 2412.09810"),
 )
 
 
 def arrow_schema(table: str) -> pa.Schema:
-    """Arrow schema of a table, with unit and meaning as field metadata.
+    """Return the Arrow schema of a table, with unit and meaning as field metadata.
 
     Raises:
-        KeyError: no table of that name; the names are the keys of `TABLES`.
+        KeyError: no table has that name; the names are the keys of `TABLES`.
     """
     return pa.schema(
         [

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 #: Characters in a line of the terminal's map; more columns continue below.
 TERMINAL_COLUMNS = 100
-#: Lines of the map in the terminal; of a larger one some panels are shown, spread evenly.
+#: Number of lines of the map in the terminal; from a larger map some panels are shown, spread evenly.
 TERMINAL_LINES = 120
 
 
@@ -35,11 +35,11 @@ TERMINAL_LINES = 120
 
 
 def result_sentence(events: pd.DataFrame, *, planned: int | None = None) -> str:
-    """What the sweep found, in one sentence with numbers.
+    """Say what the sweep found, in one sentence with numbers.
 
     Args:
-        events: One row per trial, as `analysis.events` gives, with `ended_because` and `budget_steps`.
-        planned: Trials asked for, if some have not reported yet; by default those in `events`.
+        events: One row per trial, from `analysis.events`, with `ended_because` and `budget_steps`.
+        planned: Number of requested trials, if some have not reported yet; by default those in `events`.
     """
     total = max(planned or 0, events["trial_id"].nunique())
     if events.empty:
@@ -74,7 +74,7 @@ def _grokked_part(events: pd.DataFrame, grokked: pd.DataFrame) -> str:
 
 
 def _where(events: pd.DataFrame) -> str:
-    """In how many settings, and the one that groks soonest of those where at least half of the trials did."""
+    """Say in how many settings trials grokked, and which one, with at least half of its trials, groks soonest."""
     settings = varying_settings(events)
     if not settings:
         return ""
@@ -113,33 +113,33 @@ def _stopping_part(events: pd.DataFrame) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """Steps and lane-seconds spent, and not spent because the rule stopped trials."""
+    """Steps and lane-seconds that were spent, and that were saved because the rule stopped trials."""
 
     steps_run: int
     stopped: int
-    """Trials stopped by the rule."""
+    """Number of trials stopped by the rule."""
     steps_saved: int
-    """Steps these had left in their budgets: an upper bound, for a trial that groks ends early too."""
+    """Steps left in the budgets of stopped trials: an upper bound, because a trial that groks also ends early."""
     train_s: float
-    """Lane-seconds of training; NaN if the rows do not tell."""
+    """Lane-seconds of training; NaN if the rows lack them."""
     measure_s: float
-    """Lane-seconds of evaluating and measuring; NaN if the rows do not tell."""
+    """Lane-seconds of evaluating and measuring; NaN if the rows lack them."""
     seconds_saved: float
-    """Steps saved at each stopped trial's own seconds per step; NaN if the rows do not tell."""
+    """Seconds saved, at each stopped trial's own seconds per step; NaN if the rows lack them."""
 
     @property
     def share_of_steps_saved(self) -> float:
-        """Of the steps that would have been run without the rule, a share in [0, 1]."""
+        """Share in [0, 1] of the steps that would have been run without the rule."""
         without = self.steps_run + self.steps_saved
         return self.steps_saved / without if without else 0.0
 
 
 def compute(events: pd.DataFrame, rows: pd.DataFrame | None = None) -> Compute:
-    """What was spent and saved.
+    """Sum up the compute spent and saved.
 
     Args:
-        events: One row per trial, as `analysis.events` gives, with `budget_steps` and `ended_because`.
-        rows: Rows of `analysis.load` with `train_wall_s` and `measure_wall_s`, for the seconds.
+        events: One row per trial, from `analysis.events`, with `budget_steps` and `ended_because`.
+        rows: Rows from `analysis.load` with `train_wall_s` and `measure_wall_s`, for the seconds.
     """
     stopped = events["ended_because"].eq("stopped")
     left = (events["budget_steps"] - events["last_step"]).clip(lower=0)[stopped]
@@ -160,13 +160,13 @@ def compute(events: pd.DataFrame, rows: pd.DataFrame | None = None) -> Compute:
 def text_map(
     map_frame: pd.DataFrame, *, x: str | None = None, y: str | None = None, width: int = TERMINAL_COLUMNS
 ) -> str:
-    """The map as plain text: one grid per facet, `1,024 (3/3)` in each cell, a legend of what occurs.
+    """Write the map as plain text: one grid per facet, `1,024 (3/3)` in each cell, a legend of what occurs.
 
     Args:
-        map_frame: What `analysis.grok_map` gives.
-        x: Setting along the columns, and
-        y: along the rows; by default the first two columns of the frame.
-        width: Characters in a line; columns that do not fit continue below.
+        map_frame: A frame from `analysis.grok_map`.
+        x: Setting along the columns.
+        y: Setting along the rows. By default the last two settings of the frame are the axes.
+        width: Number of characters in a line; columns that do not fit continue below.
     """
     if map_frame.empty:
         return "No trial has reported yet, so there is no map."

@@ -1,12 +1,13 @@
-"""Bounds on the error on examples never seen: a network is trained, its task described, what follows is printed.
+"""Bounds on the error on unseen examples: train a network, describe its task, and print what follows.
 
     python benchmarks/bounds.py --modulus 197 [--epsilon NATS]... [--steps N] [--output FOLDER] [--json]
     python benchmarks/bounds.py --network tests/data/addition_noise.npz
 
-Beside the description of the task (`task_description_bytes`, weights move) stand the complexity of the network that
-was trained (`complexity_bytes`, they do not: what it has itself to say for itself) and a look-up table of its
-training labels. Everything that the decoder is told counts: the stream, its length and the architecture. With
---output, the network and the streams are written to a folder, for `sweep bound STREAM --like NETWORK`.
+Next to the description of the task (`task_description_bytes`, weights are trained) are the complexity of the
+trained network itself (`complexity_bytes`, weights are not trained) and a look-up table of its training labels.
+Everything
+that the decoder is told counts: the stream, its length and the architecture. With --output, the network and the
+streams are written to a folder, for `sweep bound STREAM --like NETWORK`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from trainables.network_description import describe_network_task
 from trainables.network_measurement import classes_and_replaced_labels, measure_network, scores
 from trainables.networks import LoadedNetwork
 
-#: Small networks that still generalise soon: what is not there need not be described as missing.
+#: Small networks that still generalise soon: weights that do not exist need no description.
 SMALL, LARGE = (
     ModelConfig(width=32, hidden_width=64, attention="sum"),
     ModelConfig(width=48, hidden_width=96, attention="sum"),
@@ -41,7 +42,7 @@ RECIPES = {
     307: (SMALL, 3e-3, 8000),
     397: (LARGE, 3e-3, 8000),
 }
-"""Modulus -> architecture, learning rate and optimiser steps. All generalise; how they came about costs nothing."""
+"""Modulus -> architecture, learning rate and optimiser steps. All generalise; how they were found costs nothing."""
 WEIGHT_DECAY = 0.2
 
 
@@ -56,9 +57,9 @@ class Row:
     training_errors: int
     unseen_error_bound: float
     unseen_error: float
-    """As it is, on the examples not trained on."""
+    """The real error on the examples not trained on."""
     seconds: float
-    """Of the process, to find the code."""
+    """Seconds of the process to find the code."""
 
 
 def trained(modulus: int, data_fraction: float, seed: int) -> LoadedNetwork:
@@ -80,15 +81,15 @@ def rows(network: LoadedNetwork, epsilons: Sequence[float], steps: int, output: 
     def row(code: str, epsilon: float, stream: bytes, decoded: Scores, seconds: float) -> Row:
         if output is not None:
             (output / f"{code}-{epsilon:g}.bitstream".replace(" ", "-")).write_bytes(stream)
-        found = error_bounds(network, len(stream), decoded)
+        bounds = error_bounds(network, len(stream), decoded)
         return Row(
             code,
             epsilon,
             len(stream),
-            found["code_bits"],
-            round(found["training_errors"]),
-            found["unseen_error_bound"],
-            found["unseen_error"],
+            bounds["code_bits"],
+            round(bounds["training_errors"]),
+            bounds["unseen_error_bound"],
+            bounds["unseen_error"],
             seconds,
         )
 
@@ -100,10 +101,10 @@ def rows(network: LoadedNetwork, epsilons: Sequence[float], steps: int, output: 
         started = time.process_time()
         (own,) = measure_network(network, [epsilon], "thorough")
         yield row("complexity", epsilon, own.result.bitstream, own.scores, time.process_time() - started)
-    # The same beside every stream.
-    found = error_bounds(network, 1, scores(network, network.parameters))
-    bits, bound = found["lookup_table_bits"], found["lookup_table_error_bound"]
-    yield Row("look-up table", None, math.ceil(bits / 8), bits, 0, bound, found["chance_error"], 0.0)
+    # The look-up table is the same for every stream.
+    bounds = error_bounds(network, 1, scores(network, network.parameters))
+    bits, bound = bounds["lookup_table_bits"], bounds["lookup_table_error_bound"]
+    yield Row("look-up table", None, math.ceil(bits / 8), bits, 0, bound, bounds["chance_error"], 0.0)
 
 
 def table(found: Sequence[Row]) -> str:

@@ -1,10 +1,11 @@
-"""Whether cohorts on neighbouring cores slow each other down: one process that trains, against one on each core.
+"""Whether cohorts on neighbouring cores slow each other down: one training process alone against one on each core.
 
     python benchmarks/cohorts.py [--json] [--processes 2] [--rounds 5]
 
 Each process trains lanes as a cohort's does, with one thread. Its rate is in lane-steps a second of its own
 processor time, so that it holds on a machine that others use too: processes that fight for threads, caches or
-memory need more of it for the same steps. The ratio is what they train together, of so many times one alone.
+memory need more of it for the same steps. The ratio is their rate together over `processes` times the rate of one
+alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ SHAPES = {
         256,
     ),
 }
-"""A trial, lanes, steps of a timing."""
+"""A trial, its lanes, and the steps of one timing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,14 @@ class Row:
     processes: int
     alone: float
     together: float
-    """Of all processes."""
+    """The rate of all processes together."""
     ratio: float
     """Median over the rounds of together / (processes x alone), which is measured before and after."""
     ratios: tuple[float, ...]
 
 
 def train(shape: str) -> float:
-    """Lane-steps a second of this process."""
+    """Measure the lane-steps a second of this process."""
     torch.set_num_threads(1)
     trial, lanes, steps = SHAPES[shape]
     run = LaneRun([trial] * lanes, lanes=lanes)
@@ -61,14 +62,14 @@ def train(shape: str) -> float:
 
 
 def rates(shape: str, processes: int) -> list[float]:
-    """Of so many processes that train at the same time."""
+    """Measure the rates of `processes` processes that train at the same time."""
     command = [sys.executable, __file__, "--one", shape]
     children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     return [float(child.communicate()[0]) for child in children]
 
 
 def measure(shape: str, processes: int, rounds: int) -> Row:
-    """One shape, in turns alone and together."""
+    """Measure one shape, in turns alone and together."""
     alone, together = [], []
     for _ in range(rounds):
         before = rates(shape, 1)
@@ -80,7 +81,7 @@ def measure(shape: str, processes: int, rounds: int) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """As Markdown."""
+    """Write the rows as Markdown."""
     lines = [
         "| | processes | one alone, lane-steps/s | all together | of so many times one | range |",
         "|---|---:|---:|---:|---:|---:|",

@@ -40,7 +40,7 @@ DATA = Path(__file__).parents[1] / "tests" / "data"
 EPSILONS = (1.0, 0.125)
 PAPERS_EPSILONS = (4.0, 2.0, 1.0, 0.5, 0.25, 0.125, 0.0625)
 
-#: What the paper's public code finds, bytes, with its search of one to three minutes.
+#: The bytes that the paper's public code finds, with its search of one to three minutes.
 PUBLIC_CODE = {
     ("addition_noise", 1.0): 23_292,
     ("addition_noise", 0.125): 42_547,
@@ -80,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """What another method makes of the same network at the same epsilon."""
+    """The result of another method for the same network at the same epsilon."""
 
     network: str
     epsilon: float
@@ -101,7 +101,7 @@ class Size:
     measure_s: float
     microseconds_per_weight: float
     loss_s: float
-    """One evaluation of the loss, for comparison."""
+    """Seconds of one evaluation of the loss, for comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +144,12 @@ class Described:
     train_accuracy: float
     val_accuracy: float
     network_val_accuracy: float
-    """Of the network before."""
+    """Validation accuracy of the network before."""
 
 
 @cache
 def networks(steps: int) -> dict[str, LoadedNetwork]:
-    found = {name: load_network(DATA / f"{name}.npz") for name in (GROKKED, MEMORISED)}
+    loaded = {name: load_network(DATA / f"{name}.npz") for name in (GROKKED, MEMORISED)}
     for weight_decay, data_fraction in SMALL:
         trial = TrialConfig(
             task=TaskConfig(modulus=23),
@@ -161,8 +161,8 @@ def networks(steps: int) -> dict[str, LoadedNetwork]:
             steps=steps,
         )
         *_, last = train([trial])
-        found[f"modulo 23, weight decay {weight_decay:g}"] = trained_network(trial, dict(last.network or {}))
-    return found
+        loaded[f"modulo 23, weight decay {weight_decay:g}"] = trained_network(trial, dict(last.network or {}))
+    return loaded
 
 
 def network_rows(budgets: Sequence[str], steps: int) -> Iterator[Row]:
@@ -209,7 +209,7 @@ def rival_rows(rows: Sequence[Row], steps: int) -> Iterator[Rival]:
 
 
 def perceptron(width: int) -> tuple[nn.Module, Tensor, Tensor]:
-    """About 2 x width^2 weights that have learnt 1,024 examples by heart."""
+    """Train about 2 x width^2 weights until they know 1,024 examples by heart."""
     torch.manual_seed(0)
     inputs, targets = torch.randn(1024, 32), torch.randint(10, (1024,))
     module = nn.Sequential(
@@ -250,7 +250,7 @@ def size_rows(budgets: Sequence[str], largest: float) -> Iterator[Size]:
 
 
 def trajectory_rows(budget: str, steps: int) -> Iterator[Step]:
-    """A network that groks, measured at all of the paper's epsilons below the loss of guessing."""
+    """Train a network that groks, and measure it at all of the paper's epsilons below the loss of guessing."""
     trial = TrialConfig(
         task=TaskConfig(modulus=59), model=ModelConfig(width=64), data_fraction=0.5, weight_decay=1.0, steps=steps
     )
@@ -300,7 +300,7 @@ def described_rows(steps: int) -> Iterator[Described]:
 
 
 def headlines(rows: Sequence[Row]) -> list[str]:
-    """The goals as sentences, for each budget."""
+    """Write the goals as sentences, for each budget."""
     lines = []
     for budget in dict.fromkeys(row.budget for row in rows):
         of = {(row.network, row.epsilon): row for row in rows if row.budget == budget}
@@ -437,7 +437,7 @@ def main() -> None:
     budgets = arguments.budget or ["fast"]
     sections = arguments.section or SECTIONS
     torch.set_num_threads(1)
-    # What the first measurement of a process imports and warms up is not part of any.
+    # The first measurement imports and warms up, and counts for no section.
     measure_network(networks(arguments.steps)[GROKKED], [1.0], budgets[0])
 
     found: dict[str, Sequence[Any]] = {}

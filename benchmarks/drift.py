@@ -27,11 +27,11 @@ ARMS = {
     "4000: {family: subtraction}": "another operation",
     "4000: {shift: 0.5}": "shifted inputs",
 }
-"""Drift -> what it is called in the tables."""
+"""Drift -> its name in the tables."""
 
 
 def arms(frame: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
-    """The exchanges and weight decays in the order of the tables, each with its part of a frame; control last."""
+    """Yield the exchanges and weight decays in the order of the tables, each with its part; control last."""
     for drift, name in ARMS.items():
         for weight_decay in (0, 1):
             own = frame[(frame["drift"] == drift) & (frame["weight_decay"] == weight_decay)]
@@ -42,7 +42,7 @@ def arms(frame: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
 
 
 def exchange(rows: pd.DataFrame) -> str:
-    """Accuracies around the exchange: at its step, one step later on the new training set, and then."""
+    """Write accuracies around the exchange: at its step, one step later on the new training set, and afterwards."""
     lines = [
         "| exchange | weight decay | val accuracy before | after one step: train | val | lowest val later | "
         "val at the end |",
@@ -62,7 +62,7 @@ def exchange(rows: pd.DataFrame) -> str:
 
 
 def complexity(rows: pd.DataFrame) -> str:
-    """Complexity in both phases: the peak and the end of the first, then right after the exchange, peak and end."""
+    """Write complexity in both phases: peak and end of the first, right after the exchange, then peak and end."""
     lines = [
         "| exchange | weight decay | peak before, bytes | at the exchange | after one step | peak after | "
         "at the end | fall after the peak |",
@@ -81,7 +81,7 @@ def complexity(rows: pd.DataFrame) -> str:
 
 
 def times(rows: pd.DataFrame) -> str:
-    """Steps to memorise and to grok, counted from the beginning of each phase."""
+    """Write steps to memorise and to grok, counted from the beginning of each phase."""
     lines = [
         "| exchange | weight decay | memorised before | at | memorised after | at | grokked before | at | "
         "grokked after | at | followed for |",
@@ -101,7 +101,7 @@ def times(rows: pd.DataFrame) -> str:
 
 
 def tables() -> dict[str, str]:
-    """Title -> table, as they stand in docs/drift.md."""
+    """Return title -> table, as they are in docs/drift.md."""
     rows = analysis.load(DATA)
     return {"exchange": exchange(rows), "complexity": complexity(rows), "times": times(rows)}
 

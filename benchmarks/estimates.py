@@ -1,9 +1,9 @@
-"""What `sweep plan` expects of training, evaluating and measuring against what they take, on one CPU core.
+"""What `sweep plan` expects of training, evaluating and measuring, compared with measured times on one CPU core.
 
     python benchmarks/estimates.py [--json]
 
 For each network the seconds of a step (8 lanes), of an evaluation and of a measurement of complexity, in seconds
-of the processor, and what `sweep.sizing` computes for them at the machine's rate of large matrix products, taken
+of the processor, and the estimates of `sweep.sizing` at the machine's rate of large matrix products, measured
 at the same time. A measurement is that of a network a few hundred steps old and depends on the phase of training.
 """
 
@@ -46,7 +46,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One thing of one network."""
+    """One quantity of one network."""
 
     network: str
     what: str
@@ -55,23 +55,23 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Of what was expected to what it took."""
+        """Expected over measured."""
         return self.expected_s / self.taken_s
 
 
 def processor_seconds(work: Callable[[], object]) -> float:
-    """Of this process."""
+    """Measure the processor seconds of this process."""
     started = time.process_time()
     work()
     return time.process_time() - started
 
 
 def rows(network: str, settings: dict[str, Any]) -> list[Row]:
-    """A step, an evaluation and a measurement."""
+    """Measure a step, an evaluation and a measurement."""
     seldom = MeasuringConfig(measure_ratio=1e6, evaluate_ratio=1e6)
     trials = [TrialConfig(**settings, seed=seed, steps=100_000) for seed in range(LANES)]
     run = LaneRun(trials, lanes=LANES, measuring=seldom)
-    run.advance(3)  # the prologue and what is done once
+    run.advance(3)  # the prologue and one-time work
     step_s = min(processor_seconds(lambda: run.advance(3)) for _ in range(3)) / (3 * BLOCK_STEPS * LANES)
 
     def evaluated() -> None:
@@ -92,7 +92,7 @@ def rows(network: str, settings: dict[str, Any]) -> list[Row]:
     per_second = matrix_product_rate()
     trial = trials[0]
     step = (trial_flops(trial, measuring) - watching_flops(trial, measuring)) / trial.steps
-    # Of two epsilons twice the measurements are all that differs.
+    # With two epsilons only the number of measurements differs: it doubles.
     both = dataclasses.replace(measuring, extra_epsilons=(0.5,))
     measurements = len(measured_steps(measuring, trial.steps))
     measurement = (watching_flops(trial, both) - watching_flops(trial, measuring)) / measurements

@@ -21,7 +21,7 @@ Parameters = dict[str, Any]
 
 
 def logits(model: ModelConfig, parameters: Parameters, inputs: Any) -> Any:
-    """One network, all positions: tokens [n, T] -> [n, classes]."""
+    """Compute the logits of one network, at all positions: tokens [n, T] -> [n, classes]."""
 
     def dense(name: str, x: Any) -> Any:
         return x @ parameters[f"{name}/kernel"] + parameters[f"{name}/bias"]
@@ -87,6 +87,6 @@ class JaxLanes:
         return jax.lax.scan(lambda state, batch: (jax.vmap(one_lane)(state, batch), None), state, batches)[0]
 
     def train(self, steps: int, batch_size: int) -> None:
-        """So many steps on random batches."""
+        """Take `steps` steps on random batches."""
         batches = self.random.integers(self.examples, size=(steps, self.lanes, batch_size))
         self.state = jax.block_until_ready(self.block(self.state, batches))

@@ -23,11 +23,11 @@ DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "noise"
 
 DRAWN_NOISE = 0.1
-"""Of the curves."""
+"""The share of wrong labels whose curves are drawn."""
 
 
 def at_the_end(rows: pd.DataFrame) -> str:
-    """A line for each share of wrong labels and weight decay: accuracies and bytes, median and range over seeds."""
+    """Write a line for each share of wrong labels and weight decay, as median and range over seeds."""
     last = rows.groupby("trial_id", observed=True).tail(1).set_index("trial_id")
     measured = rows[rows["complexity_bytes"].notna()].groupby("trial_id", observed=True).tail(1)
     last["final_bytes"] = measured.set_index("trial_id")["complexity_bytes"]
@@ -46,12 +46,12 @@ def at_the_end(rows: pd.DataFrame) -> str:
 
 
 def tables() -> dict[str, str]:
-    """Title -> table, as they stand in docs/label_noise.md."""
+    """Return title -> table, as they are in docs/label_noise.md."""
     return {"at the end": at_the_end(analysis.load(DATA))}
 
 
 def draw() -> bytes:
-    """Shares and bytes against steps at one share of wrong labels, a column for each weight decay."""
+    """Plot shares and bytes against steps at one share of wrong labels, a column for each weight decay."""
     rows = analysis.load(DATA)
     rows = rows[rows["label_noise"] == DRAWN_NOISE]
     decays = sorted(rows["weight_decay"].unique())

@@ -30,12 +30,12 @@ from trainables.measuring import MeasuringConfig, evaluated_steps, measured_step
 from trainables.tasks import build_task
 
 STEPS = 4
-"""Steps of one timing."""
+"""Number of steps in one timing."""
 
 Train = Callable[[int], None]
 
 seconds = time.process_time
-"""The clock; on a GPU that of the wall."""
+"""The clock; on a GPU, wall time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ def lane_run(trial: dict[str, Any], lanes: int, device: str) -> LaneRun:
 
 
 def wait(device: str) -> None:
-    """Until the device has done what it was told."""
+    """Wait until the device has finished its work."""
     if device != "cpu":
         torch.cuda.synchronize()
 
 
 def milliseconds(contestants: dict[str, tuple[Train, int]], rounds: int, device: str) -> dict[str, float]:
-    """Median milliseconds per lane-step of each (training function, its lanes), measured in turns."""
+    """Measure the median milliseconds per lane-step of each (training function, its lanes), in turns."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds + 1):
         for name, (train, lanes) in contestants.items():
@@ -75,7 +75,7 @@ def milliseconds(contestants: dict[str, tuple[Train, int]], rounds: int, device:
 
 
 def multiply_ceiling(device: str) -> float:
-    """Floating-point operations per second of a product of two matrices of 1024 x 1024 float32."""
+    """Measure the floating-point operations per second of a product of two matrices of 1024 x 1024 float32."""
     left, right = torch.randn(2, 1024, 1024, device=device)
     best = math.inf
     for _ in range(10):
@@ -87,7 +87,7 @@ def multiply_ceiling(device: str) -> float:
 
 
 def products_of_a_step(trial: TrialConfig) -> float:
-    """Floating-point operations in the matrix products that one step of the paper's network cannot do without.
+    """Count the floating-point operations in the products that one step of the paper's network cannot avoid.
 
     Per example: the last position's output projection, feed-forward and output layers; per token: its value. Twice
     the multiplications, three times for forward and both gradients.
@@ -98,7 +98,7 @@ def products_of_a_step(trial: TrialConfig) -> float:
 
 
 def steps_table(lanes_list: Sequence[int], rounds: int, device: str) -> list[Row]:
-    """The plain step: ours for several numbers of lanes, plain torch, JAX, and the ceiling."""
+    """Measure the plain step: ours for several numbers of lanes, plain torch, JAX, and the ceiling."""
     trial = TrialConfig()
     task, batch = build_task(trial.task), effective_batch_size(trial)
     plain = PlainTorch(task, trial, device)
@@ -131,7 +131,7 @@ def steps_table(lanes_list: Sequence[int], rounds: int, device: str) -> list[Row
 
 
 def models_table(lanes: int, rounds: int, device: str) -> list[Row]:
-    """The other networks, each against its own plain torch version."""
+    """Measure the other networks, each against its own plain torch version."""
     models = {
         "2 layers": ModelConfig(layers=2),
         "attention sum": ModelConfig(attention="sum"),
@@ -158,7 +158,7 @@ def models_table(lanes: int, rounds: int, device: str) -> list[Row]:
 
 
 def penalty_table(lanes: int, rounds: int, device: str) -> list[Row]:
-    """What the spectral penalty adds to the step."""
+    """Measure what the spectral penalty adds to the step."""
     variants: dict[str, dict[str, Any]] = {
         "no penalty": {},
         "floor 0.01": {"spectral_entropy_weight": 0.1},
@@ -181,7 +181,7 @@ def penalty_table(lanes: int, rounds: int, device: str) -> list[Row]:
 
 
 def watching_table(lanes: int, step_ms: float, device: str) -> list[Row]:
-    """The share of time of evaluation and measuring: a few real ones, times the schedule's count."""
+    """Estimate the share of time of evaluation and measuring: a few real ones, times the schedule's count."""
     run = lane_run({}, lanes, device)
     run._train(64)
     started = seconds()
@@ -209,7 +209,7 @@ def watching_table(lanes: int, step_ms: float, device: str) -> list[Row]:
 
 
 class CountingRun(LaneRun):
-    """Counts the lane-steps computed and those that a trial had use of."""
+    """Counts the lane-steps that were computed and those that a trial used."""
 
     computed = 0
     used = 0
@@ -221,7 +221,7 @@ class CountingRun(LaneRun):
 
 
 def refill_table(lanes: int = 8, queue: int = 64) -> list[Row]:
-    """Utilisation of lanes on a queue of tiny networks whose lengths spread over a factor of sixty."""
+    """Measure the utilisation of lanes on a queue of tiny networks whose lengths spread over a factor of sixty."""
     lengths = [math.ceil(30 * 60 ** ((index * 0.618034) % 1)) for index in range(queue)]
     tiny: dict[str, Any] = {"task": TaskConfig(modulus=5), "model": ModelConfig(width=4, heads=1), "batch_size": 4}
     trials = [TrialConfig(**tiny, seed=seed, steps=steps) for seed, steps in enumerate(lengths)]
@@ -253,7 +253,7 @@ def main() -> None:
         seconds = time.perf_counter
     else:
         torch.set_num_threads(1)
-        if hasattr(os, "sched_setaffinity"):  # JAX has no other way to be kept to one core
+        if hasattr(os, "sched_setaffinity"):  # JAX cannot be kept to one core in any other way
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
     rows = steps_table(arguments.lanes, arguments.rounds, arguments.device)

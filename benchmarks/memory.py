@@ -1,9 +1,9 @@
-"""The estimate of a lane run's memory against what a process really takes, on a CPU.
+"""The estimate of a lane run's memory, compared with the memory that a process really takes, on a CPU.
 
     python benchmarks/memory.py [--json]        (Linux)
 
 Each run has a process of its own, which trains a few steps, and evaluates and measures at the first and the last.
-Taken is the peak of its resident memory, less what it had before.
+The measured value is the peak of its resident memory, minus its memory before.
 """
 
 from __future__ import annotations
@@ -68,18 +68,18 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Of the estimate to what was taken."""
+        """Estimate over measured."""
         return self.estimate_bytes / self.taken_bytes
 
 
 def peak_bytes() -> int:
-    """Resident memory of this process at its height; `getrusage` would count the one it was forked from."""
+    """Measure the peak of this process's resident memory; `getrusage` would include the parent process."""
     status = Path("/proc/self/status").read_text()
     return 1024 * next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def taken_bytes(settings: dict[str, Any], lanes: int) -> int:
-    """Of a run in this process, which has done nothing yet."""
+    """Measure the bytes of a run in this process, which has done nothing yet."""
     torch.set_num_threads(1)
     before = peak_bytes()
     assert before < PROCESS_BYTES, f"a process takes {before} bytes before it trains"

@@ -26,19 +26,19 @@ from trainables.lanes import LaneRun
 from trainables.measuring import MeasuringConfig
 
 STEPS = 20
-"""Steps of one timing."""
+"""Number of steps in one timing."""
 
 
 @register_task("images")
 def images(_: TaskConfig) -> Task:
-    """scikit-learn's digits as images."""
+    """Load scikit-learn's digits as images."""
     inputs, targets = load_digits(return_X_y=True)
     return Task.of(inputs.reshape(-1, 1, 8, 8) / 16, targets)
 
 
 @register_model("convolutions")
 def convolutions(task: Task, model: ModelConfig) -> nn.Module:
-    """Two convolutions with pooling."""
+    """Build two convolutions with pooling."""
     return nn.Sequential(
         nn.Conv2d(1, model.width, 3, padding=1),
         nn.ReLU(),
@@ -53,7 +53,7 @@ def convolutions(task: Task, model: ModelConfig) -> nn.Module:
 
 @register_model("layers")
 def layers(task: Task, model: ModelConfig) -> nn.Module:
-    """Three linear layers."""
+    """Build three linear layers."""
     width = model.width
     inner = [nn.Linear(64, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
     return nn.Sequential(nn.Flatten(), *inner, nn.Linear(width, task.classes))
@@ -70,7 +70,7 @@ class Attends(nn.Module):
         self.output = nn.Linear(model.width, task.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of images [n, 1, 8, 8]."""
+        """Return logits of images [n, 1, 8, 8]."""
         x = self.rows(x.squeeze(1))
         x = self.normalise(x + self.attention(x, x, x, need_weights=False)[0])
         logits: Tensor = self.output(x.mean(1))
@@ -92,11 +92,11 @@ class Row:
     lanes_ms: float
     ratio: float
     expected: float
-    """What `sweep plan` expects of a step, in those of the lanes."""
+    """Milliseconds that `sweep plan` expects of a step in lanes."""
 
 
 def plain(trial: TrialConfig) -> Callable[[], None]:
-    """One network, a plain loop."""
+    """Train one network in a plain loop."""
     from trainables import registry
 
     task = build_task(trial.task)
@@ -115,7 +115,7 @@ def plain(trial: TrialConfig) -> Callable[[], None]:
 
 
 def in_lanes(trial: TrialConfig, lanes: int) -> Callable[[], None]:
-    """So many networks side by side, without evaluating."""
+    """Train `lanes` networks side by side, without evaluating."""
     run = LaneRun([TrialConfig(**{**_fields(trial), "seed": seed}) for seed in range(lanes)], lanes=lanes)
     run._refill()
     return lambda: run._train(STEPS)
@@ -126,13 +126,13 @@ def _fields(trial: TrialConfig) -> dict[str, object]:
 
 
 def measure(kind: str, lanes: int, rounds: int) -> Row:
-    """One network, in turns."""
+    """Measure one network, in turns."""
     trial = TrialConfig(
         task=TaskConfig(family="images"), model=ModelConfig(kind=kind, width=NETWORKS[kind]), batch_size=100
     )
     contestants = {"plain": (plain(trial), 1), "lanes": (in_lanes(trial, lanes), lanes)}
     taken: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(rounds + 1):  # the first is not counted
+    for _ in range(rounds + 1):  # the first round is not counted
         for name, (train, networks) in contestants.items():
             started = time.process_time()
             train()

@@ -30,7 +30,7 @@ REGIMES = {
 """(weight decay, spectral-entropy weight) -> name."""
 
 STEPS = (256, 512, 1024, 2048, 4000)
-"""At which the penalty is judged."""
+"""The steps at which the penalty is judged."""
 
 WORDS = {
     "complexity_bytes": "complexity",
@@ -44,7 +44,7 @@ QUESTIONS = ("within", "across", "early")
 
 
 def rise_and_fall(rows: pd.DataFrame) -> str:
-    """A line for each operation and regime: steps, bytes and decline, as median and range over the seeds."""
+    """Write a line for each operation and regime: steps, bytes and decline, as median and range over the seeds."""
     events = analysis.events(rows).set_index("trial_id")
     last = rows.groupby("trial_id", observed=True).tail(1).set_index("trial_id")
     measured = rows[rows["complexity_bytes"].notna()].groupby("trial_id", observed=True).tail(1)
@@ -80,7 +80,7 @@ def rise_and_fall(rows: pd.DataFrame) -> str:
 
 
 def with_and_without(rows: pd.DataFrame) -> str:
-    """Validation accuracy with the penalty less that without, at equal steps."""
+    """Write validation accuracy with the penalty minus that without, at equal steps."""
     lines = [
         "| data fraction | weight decay | step | pairs | without | with | difference (95 %) | without better | "
         "with better |",
@@ -99,7 +99,7 @@ def with_and_without(rows: pd.DataFrame) -> str:
 
 
 def told_by(rows: pd.DataFrame) -> str:
-    """How well each number tells validation accuracy."""
+    """Write how well each number tells validation accuracy."""
     found = analysis.predictors(rows, columns=tuple(WORDS)).set_index(["predictor", "question"])
     counts = found["trials"].xs("complexity_bytes")
     lines = [
@@ -118,7 +118,7 @@ def told_by(rows: pd.DataFrame) -> str:
 
 
 def tables() -> dict[str, str]:
-    """Title -> table, as they stand in docs/paper.md."""
+    """Return title -> table, as they are in docs/paper.md."""
     operations, penalty = analysis.load(DATA / "operations"), analysis.load(DATA / "penalty")
     found = {"rise and fall": rise_and_fall(operations), "penalty": with_and_without(penalty)}
     found["predictors: small networks"] = told_by(penalty)

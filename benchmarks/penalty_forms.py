@@ -53,20 +53,20 @@ MEASURING = MeasuringConfig(evaluate_ratio=1.03, measure_ratio=1e6)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one network."""
+    """The outcome of one network."""
 
     seed: int
     memorisation_step: int | None
     grok_after_step: int | None
-    """The grok lies after this step, ..."""
+    """The grok is after this step, ..."""
     grok_step: int | None
     """... and not after this one; None if it did not grok within the budget."""
     complexity_bytes: int
-    """At the end of the budget."""
+    """The value at the end of the budget."""
     effective_rank: float
-    """At the end of the budget, unsmoothed."""
+    """The value at the end of the budget, unsmoothed."""
     spectral_entropy: float
-    """At the end of the budget, unsmoothed, nats."""
+    """The value at the end of the budget, unsmoothed, nats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Ratio:
 
     pairs: int
     mean: float | None
-    """None, as the ends, of fewer than two pairs."""
+    """None, like the ends, for fewer than two pairs."""
     low: float | None
     high: float | None
 
@@ -111,7 +111,7 @@ def outcomes(settings: dict[str, Any], arm: dict[str, Any], seeds: int) -> list[
 
 
 def paired_ratio(pairs: Sequence[tuple[float | None, float | None]]) -> Ratio:
-    """Of the first of each pair to the second, where both are known: Student's interval of the mean logarithm."""
+    """Compare the two of each pair, if both are known: Student's interval of the mean logarithm."""
     logs = [math.log(one / other) for one, other in pairs if one and other]
     if len(logs) < 2:
         return Ratio(len(logs), None, None, None)
@@ -121,7 +121,7 @@ def paired_ratio(pairs: Sequence[tuple[float | None, float | None]]) -> Ratio:
 
 
 def compared(arm: list[Outcome], reference: list[Outcome]) -> dict[str, Ratio]:
-    """Ratios of an arm to the reference."""
+    """Compute the ratios of an arm to the reference."""
     names = ("grok_step", "complexity_bytes", "effective_rank")
     both = list(zip(arm, reference, strict=True))
     return {name: paired_ratio([(getattr(a, name), getattr(b, name)) for a, b in both]) for name in names}
@@ -134,7 +134,7 @@ def groks(found: list[Outcome]) -> str:
 
 
 def grok_median(found: list[Outcome]) -> str:
-    """The median with networks that did not grok counted as later than all others, as an interval of steps."""
+    """Return the median as an interval of steps; networks that did not grok count as later than all others."""
     ordered = sorted(found, key=lambda outcome: outcome.grok_step or math.inf)
     median = ordered[(len(ordered) - 1) // 2]
     if median.grok_step is None:

@@ -14,7 +14,8 @@ from trainables.tasks import Task
 
 
 class Attention(nn.Module):
-    """All positions ask, all positions answer; or, as in the paper's public code, the plain sum of the values."""
+    """Attention in which all positions ask and answer; or, as in the paper's public code, the plain sum of the
+    values."""
 
     def __init__(self, width: int, heads: int, attention: str) -> None:
         super().__init__()
@@ -22,7 +23,7 @@ class Attention(nn.Module):
         self.queries, self.keys, self.values, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Attend, see the class."""
         if self.attention == "sum":
             return cast("Tensor", self.out(self.values(x).sum(1, keepdim=True).expand_as(x)))
         queries, keys, values = (
@@ -43,13 +44,13 @@ class Layer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Apply the layer, see the class."""
         x = self.norm1(x + self.attention(x))
         return cast("Tensor", self.norm2(x + self.feed_forward(x)))
 
 
 class Transformer(nn.Module):
-    """Tokens [n, T] -> logits [n, classes] at the last position."""
+    """A transformer: tokens [n, T] -> logits [n, classes] at the last position."""
 
     def __init__(self, task: Task, trial: TrialConfig) -> None:
         super().__init__()
@@ -62,12 +63,12 @@ class Transformer(nn.Module):
         self.output = nn.Linear(model.width, task.classes)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """See the class."""
+        """Compute logits, see the class."""
         return cast("Tensor", self.output(self.layers(self.embedding(inputs) + self.positions))[:, -1])
 
 
 class Perceptron(nn.Sequential):
-    """Tokens [n, T] -> logits [n, classes], from the embeddings of all positions side by side."""
+    """An MLP: tokens [n, T] -> logits [n, classes], from the concatenated embeddings of all positions."""
 
     def __init__(self, task: Task, trial: TrialConfig) -> None:
         model = trial.model
@@ -98,7 +99,7 @@ class PlainTorch:
         self.inputs, self.targets = task.inputs.to(device), task.targets.to(device)
 
     def train(self, steps: int, batch_size: int) -> None:
-        """So many steps on random batches."""
+        """Take `steps` steps on random batches."""
         for _ in range(steps):
             batch = torch.randint(len(self.inputs), (batch_size,), device=self.inputs.device)
             loss = functional.cross_entropy(self.network(self.inputs[batch]), self.targets[batch])
@@ -108,13 +109,13 @@ class PlainTorch:
 
 
 class GraphedPlainTorch(PlainTorch):
-    """The same on a GPU, its step captured as a CUDA graph: what a user could write who knows of it."""
+    """The same loop on a GPU, its step captured as a CUDA graph: what an expert user could write."""
 
     capturable = True
     graph: torch.cuda.CUDAGraph | None = None
 
     def train(self, steps: int, batch_size: int) -> None:
-        """So many steps on random batches, three more the first time."""
+        """Take `steps` steps on random batches, three more the first time."""
         if self.graph is None:
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())

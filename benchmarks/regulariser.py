@@ -38,7 +38,7 @@ COMPARISONS = (("never", "from the start"), ("never", "at decline"), ("from the 
 """(first arm, second arm): the change is the second against the first."""
 
 NEARLY = Thresholds(grokked_at=0.95)
-"""What counts as grokked where it is asked whether a network came close."""
+"""The threshold of a near grok."""
 
 STYLES = {
     "never": (palette.INK, "-"),
@@ -49,7 +49,7 @@ STYLES = {
 
 
 def conditions(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """`0.4 | 1` and its rows, the hardest first."""
+    """Yield `0.4 | 1` and its rows, the hardest condition first."""
     for (fraction, decay), of in rows.groupby(["data_fraction", "weight_decay"], observed=True):
         yield f"{fraction:g} | {decay:g}", of
 
@@ -61,7 +61,7 @@ def of_arm(rows: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 
 def outcomes(rows: pd.DataFrame, trials: pd.DataFrame) -> str:
-    """A line for each condition and arm."""
+    """Write a line for each condition and arm."""
     began = trials.set_index("trial_id")["spectral_started_at_step"]
     lines = [
         "| data fraction | weight decay | penalty | grokked (95 %) | median grok step | penalty from step | "
@@ -74,7 +74,8 @@ def outcomes(rows: pd.DataFrame, trials: pd.DataFrame) -> str:
             events = analysis.events(of)
             last = of.groupby("trial_id", observed=True).tail(1)
             low, high = wilson(int((~events["censored"]).sum()), len(events))
-            # Who did not grok within the budget counts as later than all others; at least half had by the median.
+            # A trial that did not grok within the budget counts as later than all others; at least half had by the
+            # median.
             middle = float(events["grok_step"].fillna(np.inf).quantile(interpolation="lower"))
             started = began.reindex(events["trial_id"].astype(str)).dropna()
             cells = [
@@ -92,7 +93,7 @@ def outcomes(rows: pd.DataFrame, trials: pd.DataFrame) -> str:
 
 
 def compared(rows: pd.DataFrame, thresholds: Thresholds | None = None) -> Iterator[tuple[str, pd.DataFrame]]:
-    """A name for each condition and comparison, and what the pairs say."""
+    """Yield a name for each condition and comparison, and the result of the pairs."""
     for condition, here in conditions(rows):
         for first, second in COMPARISONS:
             found = analysis.paired_arms(here, ARMS[first], ARMS[second], thresholds=thresholds)
@@ -100,7 +101,7 @@ def compared(rows: pd.DataFrame, thresholds: Thresholds | None = None) -> Iterat
 
 
 def grokking(rows: pd.DataFrame, thresholds: Thresholds | None = None) -> str:
-    """Share grokked and time to grok, compared."""
+    """Compare the share grokked and the time to grok."""
     lines = [
         "| data fraction | weight decay | penalty | share grokked, difference (95 %) | only this, only the other "
         "| p | grok step, ratio (95 %) where both grokked | sooner, later | p |",
@@ -121,7 +122,7 @@ def grokking(rows: pd.DataFrame, thresholds: Thresholds | None = None) -> str:
 
 
 def ends(rows: pd.DataFrame) -> str:
-    """Complexity, effective rank and norm at the end, compared."""
+    """Compare complexity, effective rank and norm at the end."""
     lines = [
         "| data fraction | weight decay | penalty | bytes at the end | smaller, larger | p "
         "| bytes at the end where both grokked | bytes at the same step | effective rank | L2 norm |",
@@ -143,7 +144,7 @@ def ends(rows: pd.DataFrame) -> str:
 
 
 def together(rows: pd.DataFrame) -> str:
-    """All conditions at once: the mean over the conditions of each seed, and Student's interval over the seeds."""
+    """Compare all conditions at once: each seed's mean over conditions, and Student's interval over seeds."""
     last = rows[rows["complexity_bytes"].notna()].groupby("trial_id", observed=True).tail(1)
     censored = analysis.events(rows).set_index("trial_id")["censored"]
     last = last.assign(grokked=~last["trial_id"].map(censored.to_dict()).astype(bool))
@@ -164,14 +165,14 @@ def together(rows: pd.DataFrame) -> str:
 
 
 def over_seeds(values: pd.Series[float]) -> NDArray[np.float64]:
-    """Mean, lower and upper end."""
+    """Return mean, lower and upper end."""
     means = values.groupby("seed").mean().to_numpy()
     interval = student.interval(CONFIDENCE, len(means) - 1, means.mean(), means.std(ddof=1) / len(means) ** 0.5)
     return np.array([means.mean(), *interval])
 
 
 def ratio(row: pd.Series[Any]) -> str:
-    """`0.98 (0.91 to 1.05)`; without an interval of fewer than six pairs."""
+    """Write `0.98 (0.91 to 1.05)`; without an interval for fewer than six pairs."""
     if not row["pairs"]:
         return "–"
     interval = "" if np.isnan(row["low"]) else f" ({row['low']:.2f} to {row['high']:.2f})"
@@ -183,7 +184,7 @@ def probability(p: float) -> str:
 
 
 def tables() -> dict[str, str]:
-    """Title -> table, as they stand in docs/regulariser.md."""
+    """Return title -> table, as they are in docs/regulariser.md."""
     rows, trials = analysis.load(DATA), analysis.trials(DATA)
     return {
         "outcomes": outcomes(rows, trials),
@@ -195,7 +196,7 @@ def tables() -> dict[str, str]:
 
 
 def draw() -> None:
-    """Share grokked, and median complexity, against steps, for each condition and arm."""
+    """Plot the share grokked, and median complexity, against steps, for each condition and arm."""
     rows = analysis.load(DATA)
     every = list(conditions(rows))
     with palette.style():
@@ -226,7 +227,7 @@ def draw() -> None:
 
 
 def grokked_by(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps, and the share of trials that had grokked by then."""
+    """Return steps, and the share of trials that had grokked by each."""
     events = analysis.events(rows)
     steps = np.sort(events["grok_step"].dropna().to_numpy(dtype=np.float64))
     share = np.arange(1, len(steps) + 1) / len(events)
@@ -235,10 +236,10 @@ def grokked_by(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.floa
 
 
 def median_complexity(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Measured steps, and the median kB of the trials; each counts with its last measurement up to there."""
+    """Return measured steps and the median kB of the trials, each by its last measurement up to the step."""
     measured = rows[rows["complexity_bytes"].notna()]
     table = measured.pivot(index="step", columns="trial_id", values="complexity_bytes").sort_index().ffill()
-    # Steps that only a few trials were measured at would add nothing but kinks.
+    # Steps at which only a few trials were measured would add nothing but kinks.
     kept = measured.groupby("step").size() >= measured["trial_id"].nunique() / 4
     table = table[kept.reindex(table.index)]
     return table.index.to_numpy(dtype=np.float64), table.median(axis=1).to_numpy(dtype=np.float64) / 1000

@@ -1,4 +1,4 @@
-"""What else makes a network small at the same distortion bound: compressors, the paper's scheme, NNCodec.
+"""Other methods that shrink a network at the same distortion bound: compressors, the paper's scheme, NNCodec.
 
 Each rival rounds, decodes, and is asked whether the loss keeps the bound; bisection finds the coarsest rounding
 that does. None is told anything of the loss beyond that. Their lengths leave names, shapes and dtypes out where the
@@ -25,7 +25,7 @@ from torch import Tensor
 Fits = Callable[[Mapping[str, Tensor]], bool]
 Arrays = dict[str, Any]
 
-#: Steps are 2^(k / 4); the coarsest and the finest that are looked at.
+#: Steps are 2^(k / 4); these are the coarsest and the finest that are tried.
 _COARSEST, _FINEST = 24, -64
 
 #: Shares of the nuclear norm at which the paper's scheme may cut; its public code searches them continuously.
@@ -42,7 +42,7 @@ class RivalRow:
 
 
 def rivals(parameters: Mapping[str, Tensor], fits: Fits) -> list[RivalRow]:
-    """All rivals that are installed."""
+    """List all rivals that are installed."""
     found = []
     for names, compress in (
         (("rounding + zstd-19", "rounding + bzip2", "rounding + LZMA"), _rounding),
@@ -58,7 +58,7 @@ def rivals(parameters: Mapping[str, Tensor], fits: Fits) -> list[RivalRow]:
 
 
 def coarsest(feasible: Callable[[int], bool], low: int, high: int) -> int | None:
-    """The largest integer of a range that is feasible, if all below one are; None where the smallest is not."""
+    """Find the largest feasible integer of a range, if all below one are; None if the smallest is not."""
     if not feasible(low):
         return None
     while high - low > 1:
@@ -72,7 +72,7 @@ def tensors(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def packed(integers: list[Any]) -> bytes:
-    """A byte each, or four where one of an array is large."""
+    """Write a byte each, or four if one of an array is large."""
     return b"".join(
         values.astype(np.int8 if np.abs(values).max(initial=0) < 128 else "<i4").tobytes() for values in integers
     )
@@ -83,7 +83,7 @@ def _rounded(arrays: Arrays, step: float) -> Arrays:
 
 
 def _rounding(arrays: Arrays, fits: Fits) -> tuple[int, int, int]:
-    """One step for the whole network."""
+    """Round with one step for the whole network."""
 
     def feasible(k: int) -> bool:
         step = 2.0 ** (k / 4)
@@ -102,7 +102,7 @@ def _rounding(arrays: Arrays, fits: Fits) -> tuple[int, int, int]:
 
 
 def _papers_scheme(arrays: Arrays, fits: Fits) -> tuple[int]:
-    """arXiv 2412.09810: matrices cut at a share of their nuclear norm, one step for everything, bzip2.
+    """Apply arXiv 2412.09810: cut matrices at a share of their nuclear norm, one step for everything, bzip2.
 
     A matrix is kept as two factors where that is smaller. The authors' search is Bayesian optimisation over
     (step, share); here it is bisection on the step for each of several shares, and integers take the bytes that
@@ -142,7 +142,7 @@ def _papers_scheme(arrays: Arrays, fits: Fits) -> tuple[int]:
 
 
 def _nncodec(arrays: Arrays, fits: Fits) -> tuple[int] | None:
-    """ISO/IEC 15938-17 by its reference implementation, dependent (trellis-coded) quantisation and DeepCABAC.
+    """Apply ISO/IEC 15938-17 by its reference implementation: dependent (trellis-coded) quantisation and DeepCABAC.
 
     Its lengths include names and shapes.
     """

@@ -6,8 +6,8 @@ Lane-steps a second of the paper's network (batch 512) against the number of lan
 one network as a torch module, on a GPU the same process with its step as a CUDA graph, JAX with jit and vmap at
 equal lanes where it is installed (`requirements.txt`), and what the device's largest matrix product would allow.
 
-A rival is measured in turns with the lanes it stands beside, so that ratios hold on a machine that others use too;
-a CPU's seconds are those of the process. More lanes are left out where the next doubling would take too long.
+A rival is measured in turns with the lanes it is compared with, so that ratios hold on a machine that others use
+too; a CPU's seconds are those of the process. More lanes are left out where the next doubling would take too long.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from trainables.tasks import build_task
 LANES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 ROUNDS = 3
 LARGEST_JAX = 8
-"""Lanes beside which JAX is measured on a CPU: more would show nothing else, and take minutes."""
+"""The most lanes with which JAX is compared on a CPU: more would show nothing else, and take minutes."""
 
 Train = Callable[[int], None]
 
@@ -46,24 +46,24 @@ class Row:
     lanes: int
     rate: float
     eager: float
-    """One process, one network, a plain torch module; in turns with these lanes."""
+    """One process and one network, a plain torch module, in turns with these lanes."""
     graphed: float | None
-    """The same, its step a CUDA graph."""
+    """The same loop, with its step as a CUDA graph."""
     jax: float | None
-    """JAX at as many lanes."""
+    """JAX with the same number of lanes."""
     share_of_ceiling: float
-    """Of the rate at which the step's matrix products alone would run as fast as the largest product."""
+    """Share of the rate at which the step's matrix products alone would run as fast as the largest product."""
 
 
 class Clock:
-    """Seconds of a piece of work: of the process on a CPU, of the wall on a GPU, which is waited for."""
+    """Measures seconds of work: of the process on a CPU; on a GPU wall time, after waiting for it."""
 
     def __init__(self, device: str) -> None:
         self._on_cpu = device == "cpu"
         self._now = time.process_time if self._on_cpu else time.perf_counter
 
     def seconds(self, work: Callable[[], object]) -> float:
-        """What the work takes."""
+        """Measure the seconds of the work."""
         started = self._now()
         work()
         if not self._on_cpu:
@@ -72,7 +72,7 @@ class Clock:
 
 
 def ceiling(device: str, clock: Clock) -> float:
-    """Floating-point operations a second of the fastest product of two square float32 matrices."""
+    """Measure the floating-point operations a second of the fastest product of two square float32 matrices."""
     best = 0.0
     for side in (512, 1024) if device == "cpu" else (1024, 2048, 4096, 8192):
         left, right = torch.randn(2, side, side, device=device)
@@ -82,21 +82,21 @@ def ceiling(device: str, clock: Clock) -> float:
 
 
 def products_of_a_step(trial: TrialConfig) -> float:
-    """Floating-point operations in the matrix products that a step cannot do without, see `benchmarks/lanes.py`."""
+    """Count the floating-point operations in products that a step cannot avoid, see `benchmarks/lanes.py`."""
     task, model = build_task(trial.task), trial.model
     per_example = model.width * (model.width + 2 * model.hidden + task.classes)
     return 6.0 * (effective_batch_size(trial) * per_example + task.vocabulary * model.width**2)
 
 
 def lane_run(lanes: int, device: str) -> Train:
-    """So many lanes with a trial in each."""
+    """Build `lanes` lanes with a trial in each."""
     run = LaneRun([TrialConfig(seed=seed, steps=10**9) for seed in range(lanes)], lanes=lanes, device=device)
     run._refill()
     return run._train
 
 
 def jax_run(lanes: int) -> Train | None:
-    """JAX with so many networks, if it is there."""
+    """Build JAX with `lanes` networks, if it is installed."""
     try:
         from jax_lanes import JaxLanes
     except ImportError:
@@ -107,7 +107,7 @@ def jax_run(lanes: int) -> Train | None:
 
 
 def row(lanes: int, device: str, clock: Clock, ceiling_rate: float, *, with_jax: bool) -> Row:
-    """Measure so many lanes, and the rivals in turns with them."""
+    """Measure `lanes` lanes, and the rivals in turns with them."""
     trial = TrialConfig()
     batch = effective_batch_size(trial)
     task = build_task(trial.task)
@@ -140,7 +140,7 @@ def row(lanes: int, device: str, clock: Clock, ceiling_rate: float, *, with_jax:
 
 
 def table(rows: list[Row], flops: float, ceiling_rate: float) -> str:
-    """As Markdown."""
+    """Write the rows as Markdown."""
     lines = [
         "| lanes | lane-steps/s | times one eager process | times one graphed | times JAX | of the ceiling |",
         "|---:|---:|---:|---:|---:|---:|",

@@ -1,4 +1,4 @@
-"""What the pages of docs that keep their results share: small Parquet, and tables written into the page."""
+"""Shared by the pages of docs that keep their results: small Parquet, and tables written into the page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from analysis.schema import TABLES, arrow_schema
 
 
 def spread(values: Iterable[float], form: str = ",.0f", unit: str = "") -> str:
-    """`43.6 (42.2 to 43.8)`: median and range."""
+    """Write median and range: `43.6 (42.2 to 43.8)`."""
     known = np.array(list(values), dtype=float)
     if not len(known):
         return "–"
@@ -27,7 +27,7 @@ def spread(values: Iterable[float], form: str = ",.0f", unit: str = "") -> str:
 
 
 def pack(results: str, folder: Path, tables: Sequence[str]) -> None:
-    """Put these tables into a folder, one file for each cohort and table, of the trials asked for that began."""
+    """Put these tables into a folder, one file for each cohort and table, for the requested trials that began."""
     source = ResultsFolder(results)
     begun = {str(trial_id) for trial_id in analysis.load(results, ["step"])["trial_id"]} & set(source.request())
     holders = {trial: cohort for trial, cohort in source.cohort_of_trials().items() if trial in begun}
@@ -38,13 +38,13 @@ def pack(results: str, folder: Path, tables: Sequence[str]) -> None:
         write_json(folder / "cohorts" / f"{cohort_id}.json", stated)
         for name in tables:
             table = source.table(name, [column.name for column in TABLES[name]], own)
-            # Sorted as text: Arrow does not sort dictionaries.
+            # Sort as text, because Arrow does not sort dictionaries.
             table = table.set_column(0, "trial_id", table["trial_id"].cast(pa.string()))
             order = [key for key in ("trial_id", "step", "epsilon") if key in table.column_names]
             table = table.take(pc.sort_indices(table, [(key, "ascending") for key in order]))
             target = folder / "tables" / name / f"{cohort_id}-000-00000.parquet"
             target.parent.mkdir(parents=True, exist_ok=True)
-            # A column that came later than the results is as missing here as there.
+            # A column that is newer than the results is missing here as it is there.
             fields = [field for field in arrow_schema(name) if field.nullable or not table[field.name].null_count]
             table = table.select([field.name for field in fields]).cast(
                 pa.schema(fields, arrow_schema(name).metadata)

@@ -31,11 +31,11 @@ PICTURED: dict[str, dict[str, Any]] = {
     "mnist": {"initial_scale": 8.0},
     "sensitive-groups": {"task_family": "breast_cancer", "initial_scale": 4.0},
 }
-"""Study in `DATA` -> of which settings its picture shows the trials: one column for each setting that is left."""
+"""Study in `DATA` -> the settings of the trials that its picture shows: one column for each other setting."""
 
 
 def rise_and_fall(rows: pd.DataFrame) -> str:
-    """A line for each setting: steps, bytes and decline, as median and range over the seeds.
+    """Write a line for each setting: steps, bytes and decline, as median and range over the seeds.
 
     Args:
         rows: of one family, as `analysis.load` gives them.
@@ -72,7 +72,7 @@ def rise_and_fall(rows: pd.DataFrame) -> str:
 
 
 def summary(studies: dict[str, pd.DataFrame]) -> str:
-    """A line for each family: the shares of trials that memorised and grokked, the delay, rise and fall."""
+    """Write a line for each family: the shares of trials that memorised and grokked, the delay, rise and fall."""
     lines = [
         "| study | trials | memorised | grokked | grokked after at least twice the steps of memorising | "
         "complexity of those that grokked: peak, bytes | at the end | decline |",
@@ -98,7 +98,7 @@ def summary(studies: dict[str, pd.DataFrame]) -> str:
 
 
 def groups(rows: pd.DataFrame, measured: pd.DataFrame) -> str:
-    """A line for each family and epsilon: accuracy at the end, of all and of the group, then compressed.
+    """Write a line for each family and epsilon: accuracy at the end, overall and in the group, then compressed.
 
     Args:
         rows: as `analysis.load` gives them.
@@ -121,7 +121,7 @@ def groups(rows: pd.DataFrame, measured: pd.DataFrame) -> str:
 
 
 def tables() -> dict[str, str]:
-    """Title -> table, as they stand in docs/tasks.md."""
+    """Return title -> table, as they are in docs/tasks.md."""
     studies = {study: analysis.load(DATA / study) for study in PICTURED}
     found = {"summary": summary(studies), **{study: rise_and_fall(rows) for study, rows in studies.items()}}
     found["groups"] = groups(studies["sensitive-groups"], analysis.complexity(DATA / "sensitive-groups"))

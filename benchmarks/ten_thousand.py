@@ -1,9 +1,9 @@
-"""What a sweep of 10,000 tiny trials costs beside its training: memory, processor time, files, and reading it.
+"""The cost of a sweep of 10,000 tiny trials besides training: memory, processor time, files, and reading.
 
     python benchmarks/ten_thousand.py [--json] [--trials 10000] [--results FOLDER]
 
 Runs `sweep run benchmarks/ten_thousand.yaml` as a user would and looks at all its processes twice a second, then
-asks the results what a user would ask. Processor seconds are counted up to a process's last look, so of each
+runs the commands that a user would run. Processor seconds are counted up to the last look at a process, so for each
 process up to half a second is missing. Takes about a quarter of an hour on two cores, and 200 MB in the folder.
 """
 
@@ -27,14 +27,14 @@ import psutil
 
 SPECIFICATION = Path(__file__).with_suffix(".yaml")
 SETTINGS = 100
-"""Of the specification; each has as many seeds as the number of trials asks for."""
+"""Number of settings in the specification; the number of trials determines the seeds of each."""
 EVERY_S = 0.5
-"""Between two looks at the processes."""
+"""Seconds between two looks at the processes."""
 SHARES = (0.1, 0.5, 1)
-"""Of the trials done, where the driver's memory is told."""
+"""Shares of the trials done at which the driver's memory is reported."""
 COHORT = "cohort processes"
 IDLE = "Ray: idle workers"
-"""So a cohort's process is taken before it has its title, too."""
+"""Idle workers; a cohort's process counts as one until it has its title."""
 DRIVER = "driver"
 
 #: What the command line or title of a process says -> what it is; the first that fits.
@@ -70,23 +70,23 @@ class Look:
 
     at_s: float
     done: int
-    """Trials that it has said are done."""
+    """Number of trials that it has reported as done."""
     rss: int
     """Bytes of memory."""
     cpu_s: float
     ray_s: float
-    """Processor seconds of Ray's processes so far, idle workers aside."""
+    """Processor seconds of Ray's processes so far, without idle workers."""
     training: bool
     """Whether cohorts have processes."""
 
 
 @dataclass(slots=True)
 class Watch:
-    """Looks at a command and all it has started."""
+    """Watches a command and all processes that it has started."""
 
     looks: list[Look] = field(default_factory=list)
     cpu_s: dict[tuple[int, float], float] = field(default_factory=dict)
-    """Process, by its id and the time it began -> processor seconds so far."""
+    """Process, by its id and start time -> processor seconds so far."""
     kind: dict[tuple[int, float], str] = field(default_factory=dict)
     rss: dict[tuple[int, float], int] = field(default_factory=dict)
     """Largest memory seen, bytes."""
@@ -122,7 +122,7 @@ class Watch:
                 self.looks.append(Look(at_s, self.done, memory.rss, self.cpu_s[key], ray_s, training))
 
     def by_kind(self) -> dict[str, float]:
-        """Processor seconds of each kind of process, the driver's aside."""
+        """Return the processor seconds of each kind of process, without the driver's."""
         seconds: dict[str, float] = defaultdict(float)
         for key, cpu_s in self.cpu_s.items():
             if self.kind[key] != DRIVER:
@@ -130,7 +130,7 @@ class Watch:
         return dict(seconds)
 
     def memory(self) -> dict[str, int]:
-        """Largest memory of one process of each kind, bytes."""
+        """Return the largest memory of one process of each kind, bytes."""
         largest: dict[str, int] = defaultdict(int)
         for key, rss in self.rss.items():
             largest[self.kind[key]] = max(largest[self.kind[key]], rss)
@@ -138,7 +138,7 @@ class Watch:
 
 
 def of_ray(seconds: dict[str, float]) -> dict[str, float]:
-    """What Ray's own processes took of each kind's seconds."""
+    """Return the part of each kind's seconds that Ray's own processes took."""
     return {kind: cpu_s for kind, cpu_s in seconds.items() if kind.startswith("Ray: ")}
 
 
@@ -164,7 +164,7 @@ def sweep(*arguments: str) -> list[str]:
 
 
 def run_table(watch: Watch) -> list[Row]:
-    """Time and memory of the run."""
+    """Return time and memory of the run."""
     looks = watch.looks
     training = [look for look in looks if look.training]
     first, last = training[0], training[-1]
@@ -215,7 +215,7 @@ def run_table(watch: Watch) -> list[Row]:
 
 
 def folder_table(results: Path) -> list[Row]:
-    """Files, bytes and rows."""
+    """Return files, bytes and rows."""
     files: dict[str, list[int]] = defaultdict(list)
     for path in results.rglob("*"):
         if path.is_file():
@@ -234,7 +234,7 @@ def folder_table(results: Path) -> list[Row]:
 
 
 def timed(what: str, command: Sequence[str]) -> list[Row]:
-    """Wall and processor time and the largest memory of a command."""
+    """Measure wall and processor time and the largest memory of a command."""
     began = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -249,7 +249,7 @@ def timed(what: str, command: Sequence[str]) -> list[Row]:
 
 
 def reading_table(results: Path, request: Sequence[str]) -> list[Row]:
-    """What a user asks afterwards, each in a process of its own, imports included."""
+    """Run the commands that a user runs afterwards, each in a process of its own, with imports."""
     load = f"import analysis; analysis.load({str(results)!r}"
     questions: dict[str, list[str]] = {
         "import analysis, pandas, pyarrow": [sys.executable, "-c", "import pandas, pyarrow.dataset, analysis"],

@@ -2,7 +2,8 @@
 
     python examples/compress_until_it_groks.py [--steps N] [--epsilon NATS] [--picture FILE]
 
-It knows its 3,830 training pairs of an addition modulo 113 by heart and gets a third of the others right. It is not
+The network knows its 3,830 training pairs of an addition modulo 113 by heart and gets a third of the others right.
+It is not
 shown any other pair: `describe_task` only makes its stream shorter while its training loss stays within epsilon.
 """
 
@@ -25,23 +26,23 @@ NETWORK = Path(__file__).parents[1] / "tests" / "data" / "addition_memorised.npz
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The network as it is after some steps."""
+    """The network after some steps."""
 
     step: int
     description_bytes: float
-    """Estimated; of the first point, the complexity of the network given."""
+    """Estimated bytes; for the first point, the complexity of the given network."""
     train_accuracy: float
     val_accuracy: float
 
 
 def trajectory(network: LoadedNetwork, epsilon: float, steps: int, seed: int) -> tuple[list[Point], DescribedTask]:
-    """Make the network's description short, and look at it every 50 steps.
+    """Shorten the network's description, and record it every 50 steps.
 
     Args:
-        network: one that has memorised.
-        epsilon: how much its training loss may rise, nats per example.
-        steps: of straight-through training.
-        seed: of the examples drawn for each step.
+        network: a network that has memorised.
+        epsilon: the allowed increase of its training loss, nats per example.
+        steps: the number of steps of straight-through training.
+        seed: draws the examples of each step.
     """
     (measured,) = measure_network(network, [epsilon])
     before = measured.scores
@@ -63,7 +64,7 @@ def trajectory(network: LoadedNetwork, epsilon: float, steps: int, seed: int) ->
 
 
 def draw(points: list[Point], picture: Path) -> None:
-    """Bytes and validation accuracy against steps, above each other."""
+    """Plot bytes above validation accuracy, both against steps."""
     figure = new_figure(7, 4.5)
     upper, lower = figure.subplots(2, 1, sharex=True)
     steps = [point.step for point in points]

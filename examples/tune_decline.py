@@ -24,8 +24,8 @@ def main(
     Args:
         steps: budget of a trial, optimiser updates.
         samples: trials to draw.
-        modulus: of the addition to learn.
-        width: of the transformer.
+        modulus: the modulus of the addition to learn.
+        width: the width of the transformer.
         results: folder for Tune's own files.
     """
     stopper = DeclineStopper(budget_steps=steps, parameters=DeclineParameters(patience=20))

@@ -6,7 +6,7 @@
     sweep.run(config)                                 # or: sweep.load_specification("quickstart")
     sweep.run_here(module=lambda: ConvNet(), inputs=images, targets=labels)     # in this process, your own network
 
-`TrialTrainable` and `DeclineStopper` are for Ray Tune scripts of your own. Importing this package costs nothing;
+`TrialTrainable` and `DeclineStopper` are for your own Ray Tune scripts. Importing this package costs nothing;
 each name is imported when it is first used.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-#: Public name -> the module it lives in.
+#: Public name -> the module that defines it.
 _LAZY = {
     "DeclineStopper": "sweep.trial_trainable",
     "SpecificationError": "sweep.errors",

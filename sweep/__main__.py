@@ -1,4 +1,4 @@
-"""`python -m sweep` is `sweep`."""
+"""Runs the command `sweep` as `python -m sweep`."""
 
 from sweep.cli import main
 

@@ -1,4 +1,4 @@
-"""An axis of a sweep: one value, or a list of different values that the sweep goes through."""
+"""An axis of a sweep: one value, or a list of different values that are swept over."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _T = TypeVar("_T")
 
 
 def values_of(axis: Axis[_T]) -> tuple[_T, ...]:
-    """The values of an axis; a fixed value is an axis of one."""
+    """Return the values of an axis; a fixed value is an axis of one."""
     return axis if isinstance(axis, tuple) else (axis,)
 
 
 def _whole(value: Any) -> Any:
-    """1e4 is written for a whole number of steps; as a float it is accepted only if it is whole."""
+    """Accept a float such as 1e4 as a whole number, if it is whole."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _plain(value: Any) -> Any:
-    """Arrays and ranges, from Python, are lists."""
+    """Turn arrays and ranges, from Python, into lists."""
     if hasattr(value, "tolist"):
         return value.tolist()
     return list(value) if isinstance(value, range) else value
@@ -34,7 +34,7 @@ def not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
     """Refuse an empty list.
 
     Raises:
-        ValueError: there is nothing in it.
+        ValueError: the list is empty.
     """
     if not values:
         raise ValueError("needs at least one value, got an empty list")
@@ -42,10 +42,10 @@ def not_empty(values: tuple[_T, ...]) -> tuple[_T, ...]:
 
 
 def all_different(values: tuple[_T, ...]) -> tuple[_T, ...]:
-    """Refuse a list that says a value twice.
+    """Refuse a list that contains a value twice.
 
     Raises:
-        ValueError: names the repeated value.
+        ValueError: a value is repeated; the message names it.
     """
     repeated = [value for index, value in enumerate(values) if value in values[:index]]
     if repeated:
@@ -63,4 +63,4 @@ Axis = Annotated[
     Discriminator(_one_or_many),
     BeforeValidator(_plain),
 ]
-"""One value, or a list of different values that the sweep goes through."""
+"""One value, or a list of different values that are swept over."""

@@ -1,7 +1,7 @@
 """Cases: settings that go together, such as an operation with its data fraction.
 
-The trials of a specification with cases are the union over them: for each mapping of each chosen case, every
-combination of what the mapping says and of what stands outside of `cases`.
+The trials of a specification with cases are the union over the cases: for each mapping of each chosen case, every
+combination of the settings in the mapping with those outside of `cases`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from trainables.config import ModelConfig, TaskConfig, TrialConfig
 if TYPE_CHECKING:
     from sweep.config import SweepConfig
 
-#: Fields of a trial that a specification says in another way.
+#: Fields of a trial that are not axes under their own names in a specification.
 _NOT_AXES = frozenset({"task", "model", "seed"})
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A full product of axes: one mapping of a case with what stands outside laid under it, or all there is."""
+    """A full product of axes: one mapping of a case merged with the settings outside, or all settings."""
 
     axes: TrialAxes
     place: Path = ()
-    """Where the mapping stands: ("cases", "addition", 0); () without cases."""
+    """The place of the mapping in the specification: ("cases", "addition", 0); () without cases."""
     said: frozenset[Path] = frozenset()
-    """The settings that the mapping says; all others come from outside."""
+    """The settings that the mapping contains; all others come from outside."""
 
     @property
     def size(self) -> int:
@@ -43,23 +43,23 @@ class Product:
         return math.prod(len(axis) for axis in [*inner, *self.trial_axes().values()])
 
     def tasks(self) -> Iterator[dict[str, Any]]:
-        """Every combination of a task's axes, the last running fastest."""
+        """Yield every combination of a task's axes; the last axis changes fastest."""
         return _combinations(self.axes.task)
 
     def models(self) -> Iterator[dict[str, Any]]:
-        """Every combination of a model's axes, the last running fastest."""
+        """Yield every combination of a model's axes; the last axis changes fastest."""
         return _combinations(self.axes.model)
 
     def trial_axes(self) -> dict[str, tuple[Any, ...]]:
-        """The axes that are fields of a trial itself: name -> values, in the trial's order."""
+        """Return the axes that are fields of a trial itself: name -> values, in the trial's order."""
         names = [name for name in TrialConfig.__dataclass_fields__ if name not in _NOT_AXES]
         return {name: values_of(getattr(self.axes, name)) for name in names}
 
     def trials(self, seed: int) -> Iterator[TrialConfig]:
-        """Every trial of one seed; some may be there twice, see `sweep.space.trials`.
+        """Yield every trial of one seed; some may occur twice, see `sweep.space.trials`.
 
         Raises:
-            ConfigError: a combination that cannot be trained.
+            ConfigError: a combination cannot be trained.
         """
         axes = self.trial_axes()
         tasks = [TaskConfig(**values) for values in self.tasks()]
@@ -67,17 +67,17 @@ class Product:
         for task, model, *values in itertools.product(tasks, models, *axes.values()):
             settings = dict(zip(axes, values, strict=True))
             if settings["spectral_entropy_weight"] == 0:
-                # Nothing starts: where starts are an axis, there is one trial without a penalty.
+                # Without a penalty nothing starts: if starts are an axis, there is one trial without a penalty.
                 settings["spectral_start"] = 0
             yield TrialConfig(task=task, model=model, seed=seed, **settings)
 
     def problem(self, path: Path, message: str, values: Mapping[str, Any] | None = None) -> Problem:
-        """A problem with a setting, placed where that was written.
+        """Describe a problem with a setting, at the place where the setting was written.
 
         Args:
-            path: The setting, as if there were no cases.
-            message: What is wrong with it; often begins with its dotted name.
-            values: What it is wrong for, to tell which value of an axis is meant.
+            path: Path of the setting as it would be without cases.
+            message: The problem; often begins with the setting's dotted name.
+            values: The combination with the problem, to find which value of an axis is meant.
         """
         axis: Any = self.axes
         for name in path:
@@ -92,7 +92,7 @@ class Product:
 
 
 def products(config: SweepConfig) -> list[Product]:
-    """The products of axes that the trials of a specification are: of the chosen cases, or the only one."""
+    """List the products of axes whose union are the trials: one per mapping of the chosen cases, or just one."""
     if not config.cases:
         return [Product(config)]
     return [
@@ -103,7 +103,7 @@ def products(config: SweepConfig) -> list[Product]:
 
 
 def wrong_cases(config: SweepConfig) -> list[Problem]:
-    """What is wrong with the choice of cases, and settings that stand both in them and outside."""
+    """List problems with the choice of cases, and settings that are both in cases and outside."""
     problems: list[Problem] = []
     for index, name in enumerate(values_of(config.case)):
         if name is None and not isinstance(config.case, tuple):
@@ -122,7 +122,7 @@ def wrong_cases(config: SweepConfig) -> list[Problem]:
     problems += [
         Problem(
             setting,
-            f"{dotted(setting)} stands in {dotted(inside[setting])}, too; say it in cases or outside, not both",
+            f"{dotted(setting)} is in {dotted(inside[setting])}, too; set it in cases or outside, not both",
         )
         for setting in config.said()
         if setting in inside
@@ -131,20 +131,20 @@ def wrong_cases(config: SweepConfig) -> list[Problem]:
 
 
 def repeated_trials(config: SweepConfig) -> list[Problem]:
-    """Mappings that share trials with an earlier one: the budgets of the two could differ."""
-    found: dict[str, Path] = {}
+    """List mappings that share trials with an earlier one: the two could have different budgets."""
+    place_of: dict[str, Path] = {}
     problems: list[Problem] = []
     for product in products(config) if config.cases else ():
         own = {trial.trial_id for trial in product.trials(seed=0)}
-        shared = [trial_id for trial_id in own if trial_id in found]
+        shared = [trial_id for trial_id in own if trial_id in place_of]
         if shared:
-            earlier = sorted({dotted(found[trial_id]) for trial_id in shared})
+            earlier = sorted({dotted(place_of[trial_id]) for trial_id in shared})
             count, them = ("a trial", "it") if len(shared) == 1 else (f"{len(shared):,} trials", "them")
             shares = f"{count} of each seed in common with {' and '.join(earlier)}"
             message = f"{dotted(product.place)} has {shares}; keep {them} in one of them"
             problems.append(Problem(product.place, message))
         for trial_id in own:
-            found.setdefault(trial_id, product.place)
+            place_of.setdefault(trial_id, product.place)
     return problems
 
 
@@ -155,7 +155,7 @@ def _combinations(part: Part) -> Iterator[dict[str, Any]]:
 
 
 def _laid_over(below: TrialAxes, above: TrialAxes) -> TrialAxes:
-    """All settings, each from `above` where that says it. Both have been checked."""
+    """Merge settings, each from `above` if it is set there. Both have been checked."""
     values: dict[str, Any] = {name: getattr(below, name) for name in TrialAxes.model_fields}
     for name, *inner in above.said():
         said = getattr(above, str(name))

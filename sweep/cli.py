@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_SPECIFICATION = 2
-"""What click itself exits with when the command line is wrong; so is one that names a useless file."""
+"""The exit code that click itself uses for a wrong command line; a command line that names a useless file is wrong,
+too."""
 EXIT_INTERRUPTED = 130
 
 NEXT_COMMANDS = """\
@@ -43,32 +44,32 @@ All commands: sweep --help"""
 
 EPILOG = """\b
 SPEC is the name of a preset (quickstart, tiny, paper, ...) or a YAML file;
-of one with cases, --set case=NAME runs only these.
+if it has cases, --set case=NAME runs only these.
 RESULTS is a local folder or an s3:// address.
 NETWORK is an .npz or .safetensors file.
 
 \b
 Exit codes: 0 done, 1 failed or incomplete, 2 wrong command line or
-specification, 130 interrupted (the same command goes on from there).
+specification, 130 interrupted (the same command resumes from there).
 
 \b
 Completion, for bash (zsh and fish alike):
   eval "$(_SWEEP_COMPLETE=bash_source sweep)"
 """
 
-#: What `sweep status` adds to the name of an ending, where that alone would mislead.
+#: Additions of `sweep status` to the name of an ending that alone would mislead.
 WAYS_TO_END = {
     "grokked": ", and followed through the tail",
     "budget": " ended",
     "stopped": " by the decline rule",
 }
 
-#: Base classes of the errors that say what to do; the modules are looked up, not imported, to stay light.
+#: Base classes of errors that say what to do; the modules are looked up, not imported, to keep the command light.
 _KNOWN_ERRORS = (("trainables.errors", "TrainablesError"), ("analysis.errors", "AnalysisError"))
 
 
 class _Commands(click.Group):
-    """Errors made to be read become messages and exit codes; all others keep their traces, to be reported."""
+    """Turns errors made for users into messages and exit codes; other errors keep their traces, to be reported."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -91,17 +92,17 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _complete_specification(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """A preset's name or a file."""
+    """Complete a preset's name or a file."""
     presets = sorted(path.stem for path in (Path(__file__).parent / "presets").glob("*.yaml"))
     matching = [CompletionItem(name) for name in presets if name.startswith(incomplete)]
     return [*matching, CompletionItem(incomplete, type="file")]
 
 
 def _specification(command: Callable[..., None]) -> Callable[..., None]:
-    """SPEC [--set KEY=VALUE]... [--import MODULE]... [--results PATH], as three commands have it."""
+    """Add SPEC [--set KEY=VALUE]... [--import MODULE]... [--results PATH] to a command."""
     for decorate in (
         _import,
-        click.option("--results", metavar="PATH", help="Where the results go: a folder or an s3:// address."),
+        click.option("--results", metavar="PATH", help="Folder or s3:// address for the results."),
         click.option(
             "--set", "overrides", metavar="KEY=VALUE", multiple=True, help="Change SPEC, e.g. --set model.width=64."
         ),
@@ -113,7 +114,9 @@ def _specification(command: Callable[..., None]) -> Callable[..., None]:
 
 _results = click.argument("results", type=click.Path(), metavar="RESULTS")
 _job = click.argument("job", metavar="RESULTS|JOB")
-_address = click.option("--address", metavar="URL", help="Of the cluster's job server; by default on this machine.")
+_address = click.option(
+    "--address", metavar="URL", help="Address of the cluster's job server; by default on this machine."
+)
 
 
 @click.group(
@@ -125,7 +128,7 @@ _address = click.option("--address", metavar="URL", help="Of the cluster's job s
 @click.version_option(__version__, prog_name="sweep")
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """Sweeps of small networks, watched while they grok."""
+    """Run sweeps of small networks, and watch them grok."""
     if ctx.invoked_subcommand is None:
         click.echo(NEXT_COMMANDS)
 
@@ -146,11 +149,11 @@ def plan(
     from sweep.store import Store
 
     store = Store(config.results_path)
-    found = estimate(plan_of(config, store), store, price_per_hour=config.price_per_hour)
+    estimated = estimate(plan_of(config, store), store, price_per_hour=config.price_per_hour)
     if as_json:
-        _print_json({"name": config.name, "results": config.results_path, **dataclasses.asdict(found)})
+        _print_json({"name": config.name, "results": config.results_path, **dataclasses.asdict(estimated)})
     else:
-        click.echo(_plan_text(config, found))
+        click.echo(_plan_text(config, estimated))
 
 
 @main.command()
@@ -167,7 +170,7 @@ def run(
     retry_failed: bool,
     as_json: bool,
 ) -> None:
-    """Run what is missing of a sweep.
+    """Run the missing trials of a sweep.
 
     Runs on Ray; ends with the map, the result in a sentence, and the report.
     """
@@ -189,7 +192,7 @@ def run(
 @_results
 @_json
 def status(results: str, as_json: bool) -> None:
-    """Say where the trials of a sweep stand."""
+    """Show the status of a sweep's trials."""
     from analysis.cells import counted
     from analysis.load import status as status_of
     from sweep.store import Store
@@ -260,9 +263,9 @@ def submit(
         return
     click.echo(f"{job.id} was sent to {job.address}; its results go to {job.results}")
     for command, meaning in (
-        (f"sweep status {job.results}", "where its trials stand"),
+        (f"sweep status {job.results}", "the status of its trials"),
         (f"sweep logs {job.id}", "what it prints"),
-        (f"sweep stop {job.id}", "save and end; the same submit goes on from there"),
+        (f"sweep stop {job.id}", "save and end; the same submit resumes from there"),
     ):
         click.echo(f"  {command}   {meaning}")
     for note in job.notes:
@@ -284,22 +287,22 @@ def logs(job: str, address: str | None) -> None:
 @_address
 @_json
 def stop(job: str, address: str | None, as_json: bool) -> None:
-    """Have a submitted sweep save and end.
+    """Make a submitted sweep save and end.
 
-    Sent again, it goes on from there.
+    Sent again, it resumes from there.
     """
     from sweep import jobs
 
-    found = jobs.find(job, address=address or jobs.DEFAULT_ADDRESS)
-    state = jobs.stop(found)
+    sent = jobs.find(job, address=address or jobs.DEFAULT_ADDRESS)
+    state = jobs.stop(sent)
     if as_json:
-        _print_json({**dataclasses.asdict(found), "status": state})
+        _print_json({**dataclasses.asdict(sent), "status": state})
     else:
-        click.echo(f"{found.id}: {state}")
+        click.echo(f"{sent.id}: {state}")
 
 
 def _load(spec: str, overrides: tuple[str, ...], results: str | None, imports: tuple[str, ...]) -> SweepConfig:
-    """The specification, checked once the modules that register its names are there."""
+    """Load the specification, after importing the modules that register its names."""
     from sweep.config import load_specification
     from sweep.imports import import_modules
 
@@ -308,7 +311,7 @@ def _load(spec: str, overrides: tuple[str, ...], results: str | None, imports: t
 
 
 def _existing(results: str) -> str:
-    """The results' address; one that is only nearly right is refused with the right one."""
+    """Return the address of existing results; refuse a wrong one, with the nearest right one."""
     if "://" in results or Path(results).expanduser().exists():
         return results
     there = [str(path) for path in Path("results").glob("*") if path.is_dir()]
@@ -318,7 +321,7 @@ def _existing(results: str) -> str:
 
 
 def _findings(results: str) -> dict[str, Any]:
-    """Writes the report; the map, the sentence, and where everything is."""
+    """Write the report; return the map, the sentence, and the places of all files."""
     import analysis
     from analysis.cells import sweep_map
     from analysis.report import write_report
@@ -326,11 +329,11 @@ def _findings(results: str) -> dict[str, Any]:
 
     files = write_report(results)
     events = analysis.events(analysis.load(results))
-    stands = analysis.status(results)
+    statuses = analysis.status(results)
     return {
         "results": results,
-        "map": text_map(sweep_map(events, stands)),
-        "sentence": result_sentence(events, planned=len(stands)),
+        "map": text_map(sweep_map(events, statuses)),
+        "sentence": result_sentence(events, planned=len(statuses)),
         "files": {name: place for name, place in dataclasses.asdict(files).items() if place is not None},
     }
 
@@ -343,27 +346,27 @@ def _findings_text(findings: dict[str, Any]) -> str:
     return "\n".join([*lines, f"report    {files['report']}"])
 
 
-def _plan_text(config: SweepConfig, found: Estimate) -> str:
+def _plan_text(config: SweepConfig, need: Estimate) -> str:
     from sweep.progress import duration
 
     lines = [
         f"{config.name} -> {config.results_path}",
-        f"trials    {found.trials:,} asked for, {found.satisfied:,} there already, {found.to_run:,} to run"
-        + (f" ({found.failed:,} of them failed before)" if found.failed else ""),
+        f"trials    {need.trials:,} asked for, {need.satisfied:,} there already, {need.to_run:,} to run"
+        + (f" ({need.failed:,} of them failed before)" if need.failed else ""),
     ]
-    if found.cohorts:
-        lanes = " or ".join(str(count) for count in found.lanes)
+    if need.cohorts:
+        lanes = " or ".join(str(count) for count in need.lanes)
         resumed = (
-            f", {found.resumed_cohorts:,} of them going on from where they are" if found.resumed_cohorts else ""
+            f", {need.resumed_cohorts:,} of them resuming from their last report" if need.resumed_cohorts else ""
         )
         lines += [
-            f"cohorts   {found.cohorts:,} of {lanes} lanes, {found.sharing}{resumed}",
-            f"time      at most {duration(found.wall_s)} here, {duration(found.process_s)} of all processes "
-            f"together; by {found.basis}",
+            f"cohorts   {need.cohorts:,} of {lanes} lanes, {need.sharing}{resumed}",
+            f"time      at most {duration(need.wall_s)} here, {duration(need.process_s)} of all processes "
+            f"together; by {need.basis}",
         ]
-        if found.cost is not None:
-            lines.append(f"cost      at most {found.cost:,.2f}, at {config.price_per_hour:g} an hour and process")
-    return "\n".join([*lines, *(f"note      {note}" for note in found.notes)])
+        if need.cost is not None:
+            lines.append(f"cost      at most {need.cost:,.2f}, at {config.price_per_hour:g} an hour and process")
+    return "\n".join([*lines, *(f"note      {note}" for note in need.notes)])
 
 
 for network_command in NETWORK_COMMANDS:

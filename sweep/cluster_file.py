@@ -1,4 +1,4 @@
-"""What `sweep` reads of `cluster.yaml`: the bucket for results, and whether any of it is still to be edited."""
+"""Reads `cluster.yaml`: the bucket for results, and whether the file still has to be edited."""
 
 from __future__ import annotations
 
@@ -8,39 +8,42 @@ from pathlib import Path
 
 from sweep.errors import PlaceholderLeft, SweepError
 
-#: The cluster file a submission looks for in the current folder.
+#: The cluster file that a submission looks for in the current folder.
 CLUSTER_FILE = Path("cluster.yaml")
 
 _PLACEHOLDER = re.compile(r"<YOUR-[A-Z-]+>")
 
 
 def check_no_placeholders(text: str, name: str) -> None:
-    """Refuse a text in which a placeholder such as `<YOUR-BUCKET>` was left; comments do not count.
+    """Refuse a text that still contains a placeholder such as `<YOUR-BUCKET>`; comments do not count.
 
     Args:
         text: Contents of a cluster file or a specification, or a results path.
-        name: What to call it in the message: the file's name, or the option it came from.
+        name: Its name in the message: the file's name, or the option it came from.
 
     Raises:
-        PlaceholderLeft: lists every placeholder with its line.
+        PlaceholderLeft: there are placeholders; the message lists each with its line.
     """
     lines = text.splitlines()
-    found = [
+    placeholders = [
         (f"{name}:{number}" if len(lines) > 1 else name, placeholder)
         for number, line in enumerate(lines, start=1)
         for placeholder in _placeholders(line)
     ]
-    if found:
+    if placeholders:
         raise PlaceholderLeft(
-            "\n".join(f"{where}: put a value of yours in place of {placeholder}" for where, placeholder in found)
+            "\n".join(
+                f"{where}: put your own value in place of {placeholder}" for where, placeholder in placeholders
+            )
         )
 
 
 def results_root(path: Path = CLUSTER_FILE) -> str:
-    """Where a cluster's results go: `metadata.results` of its file, once everything in the file is edited.
+    """Return where a cluster's results go: `metadata.results` of its file, once everything in the file is edited.
 
     Raises:
-        SweepError: no such file, a placeholder left in it, or no `metadata.results` that all nodes can reach.
+        SweepError: the file is missing, still has a placeholder, or has no `metadata.results` that all nodes can
+            reach.
     """
     from ruamel.yaml import YAML
 

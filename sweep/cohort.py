@@ -1,4 +1,4 @@
-"""A cohort as it is written down: which trials one process trains, and all it needs to know to do so."""
+"""The record of a cohort: the trials that one process trains, and all it needs to know to do so."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class Cohort:
 
     cohort_id: str
     index: int
-    """Counts up within a results folder: of two cohorts that hold a trial, the larger is the newer attempt."""
+    """Number within a results folder: if two cohorts have the same trial, the larger one is the newer attempt."""
     trials: tuple[TrialConfig, ...]
     lanes: int
     measuring: MeasuringConfig
     stop_rule: str
     """Name, version and parameters of the rule, or `none`."""
     decline: DeclineParameters | None
-    """None: no trial is stopped by us."""
+    """None if we stop no trials."""
     audit_share: float
     keep_networks: KeepNetworks
     device: str
     reproducible: Reproducible = HERE
     """What its bits promise; cohorts written before this was recorded promise no more."""
     imports: tuple[str, ...]
-    """Modules that register the trials' tasks and networks, to be imported by whoever trains them."""
+    """Modules that register the trials' tasks and networks, to be imported by the process that trains them."""
     created: str
-    """When, UTC, ISO 8601."""
+    """Time of creation, UTC, ISO 8601."""
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ class Cohort:
         return tuple(trial.trial_id for trial in self.trials)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, the inverse of `cohort_from_dict`."""
+        """Return plain values, the inverse of `cohort_from_dict`."""
         return {
             **{entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)},
             "trials": [{"trial_id": trial.trial_id, "config": trial.as_dict()} for trial in self.trials],
@@ -54,7 +54,7 @@ class Cohort:
 
 
 def cohort_from_dict(values: dict[str, Any]) -> Cohort:
-    """Build a cohort from what `Cohort.as_dict` gave, or what JSON made of it."""
+    """Build a cohort from the result of `Cohort.as_dict`, also after a round trip through JSON."""
     decline = values["decline"]
     return Cohort(
         **{

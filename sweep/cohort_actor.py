@@ -17,7 +17,7 @@ from sweep.imports import import_modules
 
 
 class CohortTrainable(tune.Trainable):  # type: ignore[misc]
-    """Trains one cohort; its `config` is `{"cohort": cohort_id}` and nothing else. See `CohortTraining`."""
+    """Trains one cohort; its `config` is only `{"cohort": cohort_id}`. See `CohortTraining`."""
 
     def setup(
         self,
@@ -28,14 +28,14 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         result_every_s: float,
         import_folders: Sequence[str] = (),
     ) -> None:
-        """Take up a cohort.
+        """Begin or resume a cohort.
 
         Args:
             config: names the cohort.
             results: the results folder; a local path is absolute.
-            report_blocks: as for `CohortTraining`.
-            result_every_s: likewise.
-            import_folders: where the modules that cohorts name lie on the machine of the driver.
+            report_blocks: see `CohortTraining`.
+            result_every_s: see `CohortTraining`.
+            import_folders: folders of the modules that cohorts name, on the driver's machine.
         """
 
         def prepare(cohort: Cohort) -> None:
@@ -47,20 +47,20 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up another cohort in the same process (`reuse_actors=True`)."""
+        """Begin or resume another cohort in the same process (`reuse_actors=True`)."""
         self._training.take_up(new_config["cohort"])
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train some blocks, and report where a report is due."""
+        """Train some blocks, and write a report if one is due."""
         return self._training.step()
 
     def cleanup(self) -> None:
-        """Stopped in good order, or after an error; not called where a process dies, nor of one thought dead."""
+        """Close the training after a clean stop or an error; not called if the process dies or seems dead."""
         self._training.close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: checkpoints are in the results folder."""
+        """Do nothing: checkpoints are in the results folder."""
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: `setup` has found the checkpoint."""
+        """Do nothing: `setup` has found the checkpoint."""

@@ -1,4 +1,4 @@
-"""What Tune tells the driver of the cohorts, on its way to the tally and the display."""
+"""Passes what Tune tells the driver about cohorts to the tally and the display."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from sweep.progress import Progress, Tally
 
 
 class CohortFeed(tune.Callback):  # type: ignore[misc]
-    """Counts results and faults, and says what goes wrong.
+    """Counts results and faults, and reports problems.
 
     Args:
         tally: counts trials.
-        progress: shows.
+        progress: the display.
     """
 
     def __init__(self, tally: Tally, progress: Progress) -> None:
         self.faults: Counter[str] = Counter()
-        """Cohort id -> how often its process has died or raised."""
+        """Cohort id -> number of times that its process has died or raised."""
         self.given_up: dict[str, str] = {}
-        """Cohort id -> why Tune does not start it again."""
+        """Cohort id -> why Tune does not restart it."""
         self.incurable: dict[str, str] = {}
-        """Cohort id -> why starting it again would not help."""
+        """Cohort id -> why restarting it would not help."""
         self._tally = tally
         self._progress = progress
         self._trains: set[str] = set()
         self._warnings: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune saves its callbacks for a `Tuner.restore`, which is not used."""
+        """Save nothing: Tune saves its callbacks for `Tuner.restore`, which is not used."""
         return {}
 
     def on_trial_start(self, *, trial: Any, **_: Any) -> None:
-        """A cohort has a process."""
+        """Note that a cohort has a process."""
         self._trains.add(trial.config["cohort"])
 
     def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:
-        """A few blocks have been trained."""
+        """Take in a result: a few blocks have been trained."""
         cohort_id = trial.config["cohort"]
         self._tally.result(cohort_id, result)
         if result["note"] is not None:
@@ -55,21 +55,21 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
             self.incurable[cohort_id] = result["failure"]
 
     def on_trial_recover(self, *, trial: Any, **_: Any) -> None:
-        """A cohort's process is gone, and another takes over."""
+        """Count a fault: a cohort's process is gone, and another one takes over."""
         self._fault(trial.config["cohort"], _error_of(trial))
 
     def on_trial_error(self, *, trial: Any, **_: Any) -> None:
-        """Tune gives a cohort up: after its last fault, but also if one death is told to it twice."""
+        """Note that Tune gives a cohort up: after its last fault, but also if Tune hears of one death twice."""
         cohort_id, reason = trial.config["cohort"], _error_of(trial)
         self._fault(cohort_id, reason)
         self.given_up[cohort_id] = reason
 
     def on_step_end(self, **_: Any) -> None:
-        """Once a round of Tune's loop."""
+        """Update the display, once a round of Tune's loop."""
         self._progress.show(self._tally.snapshot())
 
     def _fault(self, cohort_id: str, reason: str) -> None:
-        """One fault, once: after it the cohort trains no more until it is started again."""
+        """Count one fault once: after it the cohort trains no more until it is restarted."""
         if cohort_id in self._trains or cohort_id not in self.faults:
             self.faults[cohort_id] += 1
             self._tally.stands_still(cohort_id)
@@ -78,7 +78,7 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
 
 
 def one_line(error: BaseException) -> str:
-    """An error as Ray hands it over, in one line: what was raised, not where."""
+    """Summarise an error from Ray in one line: what was raised, not where."""
     if isinstance(error, RayActorError):
         return "its process died: it was killed, crashed or lost its machine"
     cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
@@ -87,7 +87,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _error_of(trial: Any) -> str:
-    """Tune hands callbacks no exception; it writes the latest one into its folder of the trial."""
+    """Read the latest error from Tune's folder of the trial, because Tune gives callbacks no exception."""
     with contextlib.suppress(OSError, TypeError):
         return one_line(pickle.loads(Path(trial.pickled_error_file).read_bytes()))
     return "reason unknown"

@@ -1,7 +1,7 @@
-"""Training cohorts in this process: queues of trials of one shape, several at a time, and what is written of them.
+"""Training cohorts in this process: queues of trials of one shape, several trials at a time, and their results.
 
-Results and checkpoints go to the results folder, by the cohort's id: whichever process gets the cohort next, after
-a fault or in a later run, finds its place there. Knows nothing of Ray.
+Results and checkpoints go to the results folder, under the cohort's id. So whichever process gets the cohort next,
+after a fault or in a later run, can resume it from there. This module does not use Ray.
 """
 
 from __future__ import annotations
@@ -27,33 +27,34 @@ from trainables.numerics.reference import reproducible_here, require_across_mach
 from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
 
 THREADS = 1
-"""CPU threads of a cohort. Small matrices gain nothing from more, and other threads may take other roundings."""
+"""CPU threads of a cohort. Small matrices gain nothing from more, and more threads may round differently."""
 
 STEP_BLOCKS = 2
-"""Blocks trained between two looks at the clock, and at whether a report is due."""
+"""Blocks trained between two checks of the clock and of whether a report is due."""
 
 RESULT_EVERY_S = 1.0
-"""A result for the driver, which feeds the progress display, comes after so many seconds at the soonest: each one
+"""The least number of seconds between two results for the driver, which feeds the progress display: each result
 costs the driver 3 ms, and tiny trials would send dozens a second."""
 
 REPORT_BLOCKS = 64
-"""Blocks trained between two reports: what a fault costs at most. Counted from where the attempt began and never
-timed, so that a process thought dead and its successor report at the same places. A multiple of `STEP_BLOCKS`."""
+"""Blocks trained between two reports, which is the most that a fault costs. They are counted from the start of the
+attempt, not timed, so that a process thought dead and its successor report at the same places. A multiple of
+`STEP_BLOCKS`."""
 
 NOT_CURED_BY_A_RETRY = (TrainablesError, SweepError, AnalysisError)
 
 
 class CohortTraining:
-    """Trains one cohort after the other, and writes down what comes of it.
+    """Trains one cohort after the other, and writes their results.
 
-    Where memory runs out, a cohort goes on from its last report with half the lanes. That is a new attempt: what
-    the old one has trained since is trained again, and counts once.
+    If memory runs out, a cohort resumes from its last report with half the lanes. That is a new attempt: what the
+    old one has trained since then is trained again, and counts once.
 
     Args:
         results: the results folder; a local path is absolute.
         report_blocks: blocks trained between two reports, a multiple of `STEP_BLOCKS`.
         result_every_s: seconds between two results, at least; 0 for one each `STEP_BLOCKS` blocks.
-        prepare: called with a cohort before it is taken up.
+        prepare: called with each cohort before it begins or resumes.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class CohortTraining:
         self._store = Store(results)
 
     def take_up(self, cohort_id: str) -> None:
-        """Begin a cohort, or go on from its last report. What goes wrong and no retry cures, `step` says."""
+        """Begin a cohort, or resume it from its last report; `step` reports failures that no retry can cure."""
         self._failure: str | None = None
         self._note: str | None = None
         self._warning: str | None = None
@@ -89,17 +90,17 @@ class CohortTraining:
         self._go_on_with_fewer_lanes()
 
     def step(self) -> dict[str, Any]:
-        """Train some blocks, and report where a report is due.
+        """Train some blocks, and write a report if one is due.
 
         Returns:
-            ended: trial id -> (why, at which step), of the trials that ended since the last result.
+            ended: trial id -> (ending, step), for the trials that ended since the last result.
             grokked: ids of the trials that have grokked so far in this attempt, whether or not they have ended.
             running: trials that have begun and not ended.
             trained_steps: optimiser updates since the last result, summed over trials.
-            remaining_steps: budgets of the cohort's trials, less what is done, less those that have ended.
-            note: in one sentence, what people should know of this cohort; else None.
-            warning: in one or two sentences, what people should know of this machine, at every step; else None.
-            failure: in one sentence, where trying again would not help; else None.
+            remaining_steps: budgets of the cohort's unfinished trials, minus the steps already done.
+            note: one sentence about this cohort for people, or None.
+            warning: one or two sentences about this machine for people, the same at every step, or None.
+            failure: one sentence about a failure that no retry can cure, or None.
             done: whether the cohort has ended or failed.
         """
         if self._failure is None:
@@ -122,37 +123,37 @@ class CohortTraining:
         }
 
     def close(self) -> None:
-        """Stopped in good order, by Ctrl-C say: report what is not reported yet, so that nothing is trained twice.
+        """Write what is not reported yet, so that nothing is trained twice; for a clean stop, by Ctrl-C say.
 
-        Not called where a process dies, nor of one thought dead; but after an error as well. If that came in the
-        middle of training, measurements are lost that the lanes believe were taken: nothing may go on from there.
+        It is not called if the process dies or seems dead, but is called after an error. If the error came in the
+        middle of training, measurements are lost that the lanes count as taken: nothing may resume from that state.
         """
         if self._failure is None and self._whole and self._unreported_blocks and not self._run.finished:
             self._write_report()
 
     def _judge(self, error: Exception) -> None:
-        """Keep a failure that no retry cures, let it be if memory ran out, and raise any other."""
+        """Keep a failure that no retry can cure, pass if memory ran out, and raise any other error."""
         if isinstance(error, NOT_CURED_BY_A_RETRY):
             self._failure = f"{type(error).__name__}: {error}"
         elif not is_out_of_memory(error):
             raise error
 
     def _go_on_with_fewer_lanes(self) -> None:
-        """Unless it failed for good. To be called where the error is gone, and what its traceback held."""
+        """Resume with half the lanes, or fail for good; call it once the error's traceback has been released."""
         while self._failure is None:
             lanes = self._lanes
             try:
                 self._take_up(self._cohort, fewer_lanes(lanes))
                 self._note = (
-                    f"memory ran out with {lanes} lanes; it goes on from its last report with {self._lanes}"
+                    f"memory ran out with {lanes} lanes; it resumes from its last report with {self._lanes}"
                 )
                 return
             except Exception as error:
                 self._judge(error)
 
     def _take_up(self, cohort: Cohort, lanes: int | None = None) -> None:
-        """Begin a cohort, or go on from its last report; with so many lanes, or those it had or should have."""
-        self.__dict__.pop("_run", None)  # its memory may be needed
+        """Begin a cohort, or resume it from its last report; `lanes` defaults to the recorded or planned number."""
+        self.__dict__.pop("_run", None)  # free its memory first
         give_memory_back()
         self._cohort = cohort
         self._lanes = lanes or cohort.lanes
@@ -198,31 +199,32 @@ class CohortTraining:
         }
 
     def _advance(self) -> None:
-        """Train a few blocks, and report where a report is due."""
+        """Train a few blocks, and write a report if one is due."""
         self._lanes = self._run.lanes
         self._whole = False
         measurements = self._run.advance(STEP_BLOCKS)
         self._whole = True
         self._ended |= {m.trial_id: (m.end.ending.because, m.step) for m in measurements if m.end is not None}
         self._unreported_blocks += STEP_BLOCKS
-        # Networks come with every measured step; those nobody keeps need not wait in memory for the report.
+        # Networks come with every measured step; drop those that are not kept instead of holding them until the
+        # report.
         keep = self._cohort.keep_networks
         self._unreported += [m if is_kept(keep, m) else dataclasses.replace(m, network=None) for m in measurements]
         if self._run.finished or self._unreported_blocks >= self._report_blocks:
             self._write_report()
 
     def _pop_ended(self) -> dict[str, tuple[str, int]]:
-        """Trials that have ended since this was asked last: trial id -> why, at which step."""
+        """Return the trials that have ended since the last call: trial id -> (ending, step)."""
         ended, self._ended = self._ended, {}
         return ended
 
     def _pop_note(self) -> str | None:
-        """What is to be said, once."""
+        """Return the note, once."""
         note, self._note = self._note, None
         return note
 
     def _write_report(self) -> None:
-        """The tables first, the checkpoint after: a checkpoint never knows of rows that are not there."""
+        """Write the tables first, then the checkpoint, so that a checkpoint never refers to missing rows."""
         if self._unreported or not self._run.finished:
             marks = {
                 m.trial_id: step

@@ -1,4 +1,4 @@
-"""Cohorts: which trials one process trains. Decided once, written down, never regrouped; and what is missing."""
+"""Cohorts: which trials one process trains, decided once and never regrouped; and which trials are missing."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ if TYPE_CHECKING:
     from sweep.store import Outcome, Store
 
 NO_RULE = "none"
-"""What `stop_rule` says where no trial is stopped by us."""
+"""The value of `stop_rule` if we stop no trials."""
 
 QUEUE_PER_LANE = 4
-"""A cohort holds at most this many trials a lane: a bound on what its end delays and on what one fault costs ..."""
+"""A cohort has at most this many trials a lane, which bounds what its end delays and what one fault costs ..."""
 
 SHORT_COHORT_FLOPS = 12e12
-"""... unless that makes less work than this (see `sweep.sizing`), about a minute of a core: each cohort costs Ray a
-twentieth of a second of a core, and readers a file in each table."""
+"""... unless that is less work than this (see `sweep.sizing`), about a minute of a core: each cohort costs
+Ray a twentieth of a second of a core, and readers a file in each table."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a request comes to, given the results there are."""
+    """The work of a request, given the existing results."""
 
     trials: list[TrialConfig]
     """All trials of the request."""
     resume: list[Cohort]
-    """Recorded cohorts with trials of the request that have not ended; a failed one goes on from its checkpoint."""
+    """Recorded cohorts with requested trials that have not ended; a failed one resumes from its checkpoint."""
     new: list[Cohort]
-    """Cohorts that are still to be recorded, see `record`."""
+    """Cohorts that are not recorded yet, see `record`."""
     satisfied: list[str]
-    """Ids of trials whose results are there already."""
+    """Ids of trials that already have the requested results."""
     failed: list[str]
     """Ids of trials that failed before and are tried again."""
     sharing: Sharing
     """How the cohorts share the machines."""
     notes: list[str] = field(default_factory=list)
-    """Sentences for people about what may surprise them."""
+    """Sentences for people about anything that may surprise them."""
 
     @property
     def cohorts(self) -> list[Cohort]:
@@ -66,24 +66,24 @@ class Plan:
 
 
 def stop_rule_of(config: SweepConfig) -> str:
-    """Name, version and parameters of the stopping rule of a specification, or `none`."""
+    """Return name, version and parameters of a specification's stopping rule, or `none`."""
     return rule_name(config.decline) if config.stop == "decline" else NO_RULE
 
 
 def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, parallel: int | None = None) -> Plan:
-    """Compare what is asked for with what there is. Writes nothing.
+    """Compare the request with the existing results. Writes nothing.
 
     A trial satisfies the request if it grokked (which it has done past its tail), diverged (it would again),
-    reached the requested budget, or was stopped under the same rule; where its penalty starts at the decline of
-    complexity, only if that was measured in the same way; where the same bits across machines are asked for, only
-    if it was trained so. One that has not ended continues in the cohort that holds it, if that one has the same
-    budget, rule, way of measuring and device, and promises the same bits. All others run anew.
+    reached the requested budget, or was stopped under the same rule. If its penalty starts at the decline of
+    complexity, it must also have been measured in the same way. If the same bits across machines are requested, it
+    must have been trained so. A trial that has not ended resumes in its cohort, if that has the same budget, rule,
+    way of measuring and device, and promises the same bits. All others run anew.
 
     Args:
-        config: What is asked for.
-        store: What there is.
-        retry_failed: Only trials that have failed.
-        parallel: Cohorts that run at once; by default what the specification says, see `sweep.sharing`.
+        config: The request.
+        store: The existing results.
+        retry_failed: Whether to plan only trials that have failed.
+        parallel: Cohorts that run at once; by default taken from the specification, see `sweep.sharing`.
 
     Raises:
         SpecificationError: the specification cannot be run.
@@ -101,7 +101,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
     promised = {cohort.cohort_id: cohort.reproducible for cohort in recorded}
 
     def same_start(trial: TrialConfig, cohort_id: str) -> bool:
-        """Whether a penalty that waited for a decline would start where it did: if that was measured likewise."""
+        """Check that a penalty waiting for a decline would start at the same step: it must be measured alike."""
         return trial.spectral_start != AT_DECLINE or ways[cohort_id] == config.measuring
 
     satisfied: list[str] = []
@@ -153,7 +153,7 @@ def _sharing(trials: Sequence[TrialConfig], config: SweepConfig, processes: int 
     from sweep.sharing import share, this_node
 
     def kind(trial: TrialConfig) -> tuple[object, ...]:
-        """Less than a shape, but quickly told."""
+        """Return a rough key for a shape that is quick to compute."""
         penalised, noisy = trial.spectral_entropy_weight > 0, trial.weight_noise > 0
         return trial.task, trial.model, trial.batch_size, trial.data_fraction, penalised, noisy
 
@@ -162,7 +162,7 @@ def _sharing(trials: Sequence[TrialConfig], config: SweepConfig, processes: int 
 
 
 def record(decided: Plan, config: SweepConfig, store: Store) -> None:
-    """Write a plan down: the request, the membership of its new cohorts, and that failed ones are tried again."""
+    """Record a plan: the request, the membership of new cohorts, and that failed ones are tried again."""
     store.write_request(config, [trial.trial_id for trial in decided.trials], imports_of(decided.trials))
     store.add_cohorts(decided.new)
     for cohort in decided.resume:
@@ -172,15 +172,15 @@ def record(decided: Plan, config: SweepConfig, store: Store) -> None:
 def group(
     trials: Sequence[TrialConfig], config: SweepConfig, *, sharing: Sharing, first_index: int = 0
 ) -> list[Cohort]:
-    """Put trials into cohorts: one shape each, so many that all processes are busy equally long.
+    """Put trials into cohorts of one shape each, as many as keep all processes busy equally long.
 
-    Which trials of a shape go together is decided by their ids, which are hashes: so every cohort has its share
-    of the settings that take long.
+    Which trials of a shape go together is decided by their ids, which are hashes. So every cohort gets its share of
+    the settings that take long.
 
     Args:
-        trials: What to train; each once.
-        config: How many lanes, how to measure and when to stop.
-        sharing: How many run at once, and what memory each may take.
+        trials: The trials to train, each once.
+        config: The number of lanes, the way of measuring and the stopping rule.
+        sharing: The number of cohorts at once, and the memory of each.
         first_index: Index of the first cohort.
 
     Returns:
@@ -232,12 +232,12 @@ def group(
 
 
 def satisfies(outcome: Outcome, steps: int, rule: str) -> bool:
-    """Whether what became of a trial is what is asked for, see `plan`.
+    """Check whether the outcome of a trial satisfies the request, see `plan`.
 
     Args:
-        outcome: What became of it.
-        steps: The budget asked for.
-        rule: The stopping rule asked for, see `stop_rule_of`.
+        outcome: The trial's outcome.
+        steps: The requested budget.
+        rule: The requested stopping rule, see `stop_rule_of`.
     """
     if outcome.ended_because in ("grokked", "diverged"):
         return True
@@ -248,7 +248,7 @@ def satisfies(outcome: Outcome, steps: int, rule: str) -> bool:
 
 
 def promises(trained: Reproducible, asked: Reproducible) -> bool:
-    """Whether bits trained under one promise keep another: those that hold across machines hold here, too."""
+    """Check that bits trained under one promise keep another: those that hold across machines hold here, too."""
     return trained in (asked, ACROSS_MACHINES)
 
 
@@ -262,16 +262,16 @@ def _notes(config: SweepConfig, satisfied: Iterable[str], outcomes: dict[str, Ou
     measured = ", ".join(f"{epsilon:g}" for epsilon in sorted(epsilon for epsilon in other if epsilon is not None))
     return [
         *notes,
-        f"some trials that are there were measured at epsilon {measured}, not {config.epsilon:g}, and do not run "
+        f"some existing trials were measured at epsilon {measured}, not {config.epsilon:g}, and do not run "
         "again; use another results folder to have both",
     ]
 
 
 def _number_of_cohorts(members: int, lanes: int, cores: float, longest: int) -> int:
-    """How many cohorts for so many trials of a shape whose fair share of the machines is so many cores.
+    """Return the number of cohorts for `members` trials of a shape whose fair share of the machines is `cores`.
 
-    One for each of these cores, or two where the lanes are full even so, which evens out the ends; more where the
-    queues would be longer than `longest`; at most one for two trials, as a lane never trains alone.
+    One for each of these cores, or two if the lanes are full even so, which evens out the ends; more if the
+    queues would be longer than `longest`; at most one for two trials, because a lane never trains alone.
     """
     fewest = -(-members // longest)
     wanted = max(round(cores), min(round(2 * cores), members // lanes))
@@ -279,13 +279,13 @@ def _number_of_cohorts(members: int, lanes: int, cores: float, longest: int) -> 
 
 
 def _deal(members: Sequence[TrialConfig], count: int) -> list[list[TrialConfig]]:
-    """So many queues of nearly equal length; the order within a queue is that of the members."""
+    """Divide members into `count` queues of nearly equal length; a queue keeps their order."""
     by_hash = sorted(range(len(members)), key=lambda place: members[place].trial_id)
     return [[members[place] for place in sorted(by_hash[start::count])] for start in range(count)]
 
 
 def _even_lanes(queue: int, lanes: int) -> int:
-    """Near `lanes`, such that the queue goes through in full rounds: 9 trials in 9 lanes, not in 8 and then 1."""
+    """Return about `lanes`, such that the queue fills full rounds: 9 trials in 9 lanes, not in 8 and then 1."""
     rounds = max(1, round(queue / lanes))
     return -(-queue // rounds)
 

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what they print alike."""
+"""Options that several commands share, and output that they have in common."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 def print_json(values: dict[str, Any]) -> None:
-    """One JSON object on standard output."""
+    """Print one JSON object on standard output."""
     click.echo(json.dumps(values, indent=1, default=str))

@@ -48,18 +48,19 @@ def _some_place(value: str) -> str:
 
 
 class SweepConfig(TrialAxes):
-    """What to sweep over, how to measure, when to stop and where results go.
+    """What to sweep over, how to measure, when to stop, and where results go.
 
     Raises:
-        SpecificationError: lists every unknown key, wrong type and impossible value at once. What depends on
+        SpecificationError: lists every unknown key, wrong type and impossible value at once. Whatever depends on
             the data of a task (number of classes, size of the training set) is checked by `check_feasible`.
     """
 
     name: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "sweep"
     """Name of the sweep, and by default of its results folder."""
     cases: dict[str, Annotated[tuple[Case, ...], AfterValidator(not_empty)]] = Field(default_factory=dict)
-    """Settings that go together: name -> list of mappings of a trial's settings, each laid over the rest of the
-    specification. A setting stands in cases or outside of them, not both. Trials: the union over all mappings."""
+    """Settings that go together: name -> list of mappings of a trial's settings, each merged with the rest of the
+    specification. A setting is in cases or outside of them, not both. The trials are the union over all mappings.
+    """
     case: Axis[Text | None] = None
     """Names of the cases to run; empty: all."""
     seeds: Axis[Annotated[Whole, Field(ge=0)]] = 1
@@ -82,29 +83,29 @@ class SweepConfig(TrialAxes):
     """Validation accuracy that counts as grokked; empty: the task's own."""
 
     stop: Literal["decline", "none"] = "decline"
-    """Stop trials whose complexity will not decline, or none."""
+    """decline: stop trials whose complexity will not decline; none: stop no trials."""
     decline: DeclineParameters = DeclineParameters()
     """Parameters of the decline rule."""
     audit_share: Annotated[Number, Field(ge=0, le=1)] = 0.1
-    """Share of trials that the rule never stops, only marks: what makes estimates honest."""
+    """Share of trials that the rule never stops, only marks; they keep estimates honest."""
 
     lanes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
     """Networks that one process trains at once; auto: as many as fill a core or a GPU, and fit."""
     processes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
-    """Cohorts to train at once, never more: what the cluster's workers hold; auto: what suits this machine."""
+    """Largest number of cohorts trained at once; auto: what the cluster's workers or this machine can hold."""
     keep_networks: Literal["none", "final", "measured"] = "final"
     """Which weights to keep in the table `networks`."""
     results: Annotated[Text, AfterValidator(_some_place)] | None = None
     """Folder or s3:// address of the results; empty: results/<name>."""
     max_failures: Annotated[Whole, Field(ge=0)] = 3
-    """How often a cohort's process may die before its unfinished trials count as failed."""
+    """Number of times that a cohort's process may die before its unfinished trials count as failed."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where to train."""
+    """The device to train on."""
     reproducible: Reproducible = HERE
     """The same bits here: on one kind of processor, in any company; or across machines: on every x86-64 processor
     with AVX2."""
     price_per_hour: Annotated[Number, Field(ge=0)] | None = None
-    """Price of an hour of what one cohort occupies (one core, or one GPU), for estimates; any currency."""
+    """Price of an hour of what one cohort occupies (one core or one GPU), for estimates; any currency."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -121,7 +122,7 @@ class SweepConfig(TrialAxes):
 
     @model_serializer(mode="wrap")
     def _without_what_cases_say(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Whole, and yet a specification: where cases say a setting, its default does not stand outside of them."""
+        """Dump all fields, omitting defaults that cases define."""
         values: dict[str, Any] = handler(self)
         for setting in {path for mappings in self.cases.values() for case in mappings for path in case.said()}:
             remove(values, setting)
@@ -135,12 +136,12 @@ class SweepConfig(TrialAxes):
 
     @property
     def results_path(self) -> str:
-        """Where the results go, the default filled in."""
+        """Where the results go, with the default filled in."""
         return self.results if self.results is not None else f"results/{self.name}"
 
     @property
     def seed_list(self) -> tuple[int, ...]:
-        """The seeds, a count spelled out."""
+        """The seeds; a count becomes a list."""
         return self.seeds if isinstance(self.seeds, tuple) else tuple(range(self.seeds))
 
     @property
@@ -159,10 +160,11 @@ def load_specification(
     Args:
         name_or_path: Name of a preset, or path of a YAML 1.2 file.
         overrides: `KEY=VALUE` with a dotted key and a value in YAML, as in `--set`.
-        results: Where the results go instead of where the specification says.
+        results: A place for the results that replaces the specification's.
 
     Raises:
-        SpecificationError: all that is wrong, each with file:line and the nearest valid name.
+        SpecificationError: there are problems; the message lists all, each with file:line and the nearest valid
+            name.
     """
     file = find_file(name_or_path)
     if file is None:
@@ -209,7 +211,7 @@ def _checked(source: Source) -> SweepConfig:
 
 
 def _with_a_hint(problem: Problem, source: Source) -> Problem:
-    """Of a name that nobody registers, what the results were planned with."""
+    """Add to an unknown name which modules the results were planned with."""
     if IMPORT_IT not in problem.message:
         return problem
     results = source.values.get("results") or f"results/{source.values.get('name')}"
@@ -220,14 +222,14 @@ def _what_is_right(values: dict[str, Any], problems: Sequence[Problem]) -> Sweep
     try:
         return SweepConfig(**without(values, problems))
     except SpecificationError as error:
-        # What is left of a part may only have fitted what was wrong in it, such as heads and width.
+        # The rest of a part may be valid only together with the wrong value, such as heads and width.
         parts = [replace(problem, path=problem.path[:1]) for problem in error.problems]
         parts += [replace(part, path=("case",)) for part in parts if part.path == ("cases",)]
         return SweepConfig(**without(without(values, problems), parts))
 
 
 def _problems_of_the_rest(values: dict[str, Any], known: Sequence[Problem]) -> Sequence[Problem]:
-    """What else is wrong in the values that no known problem is about."""
+    """List further problems, in values that no known problem is about."""
     rest = without(values, known)
     if rest == values:
         return []

@@ -1,4 +1,4 @@
-"""Environment variables for a while."""
+"""Temporary environment variables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 @contextlib.contextmanager
 def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, and put back at the end what was there before."""
+    """Set environment variables, and restore the previous values at the end."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

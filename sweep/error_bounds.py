@@ -1,4 +1,4 @@
-"""Bounds on the error of one network on examples it was not trained on, as the commands answer them."""
+"""Bounds on the error of one network on unseen examples, as printed by the commands."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 def error_bounds(
     loaded: LoadedNetwork, stream_bytes: int, decoded: Scores, delta: float = DELTA
 ) -> dict[str, float]:
-    """What `analysis.network_bounds` says of a stream.
+    """Compute `analysis.network_bounds` for a stream.
 
     Args:
-        loaded: the network whose examples were trained on, drawn evenly from all it has.
+        loaded: the network with its training examples, drawn evenly from all its examples.
         stream_bytes: length of the stream.
-        decoded: what the network it decodes to gets right.
+        decoded: losses and accuracies of the decoded network.
         delta: probability that the bounds do not hold.
 
     Raises:
-        AnalysisError: delta is no probability.
+        AnalysisError: delta is not a probability.
     """
     model = loaded.model
-    found = network_bounds(
+    bounds = network_bounds(
         complexity_bytes=stream_bytes,
         train_accuracy=decoded.train_accuracy,
         val_accuracy=decoded.val_accuracy,
@@ -40,11 +40,11 @@ def error_bounds(
         ),
         delta=delta,
     )
-    return {name: float(value) for name, value in found.items()}
+    return {name: float(value) for name, value in bounds.items()}
 
 
 def sentence(bounds: dict[str, float], delta: float) -> str:
-    """What the bound says, beside chance and a look-up table."""
+    """Say what the bound means, next to chance and a look-up table."""
     bound, chance = bounds["unseen_error_bound"], bounds["chance_error"]
     says = "below chance" if bound < chance else "which says nothing: guessing does as well"
     return (

@@ -1,7 +1,7 @@
-"""What `sweep` raises when the caller can put it right; the command shows each as one message, without a trace.
+"""The exceptions of `sweep` that the caller can put right; the command shows each as a message, without a trace.
 
 SweepError(RuntimeError)
-├── SpecificationError     a specification that cannot be run as it stands; lists all that is wrong with it
+├── SpecificationError     a specification that cannot be run as it is; lists all its problems
 ├── StoreError             a results folder that cannot be read, written or trusted
 ├── RayUnusable            Ray did not start, cannot be reached, or would be open to others
 ├── JobServerUnusable      a job server that cannot be reached, refuses the token or does not know the job
@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Path = tuple[str | int, ...]
-"""Where a value stands in a specification: ("weight_decay", 2) is the third value of `weight_decay`."""
+"""The place of a value in a specification: ("weight_decay", 2) is the third value of `weight_decay`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a specification."""
+    """One problem of a specification."""
 
     path: Path
     message: str
@@ -33,14 +33,14 @@ class Problem:
 
 
 class SweepError(RuntimeError):
-    """Base of every error raised on purpose by this package; the message says what to do."""
+    """Base of every error that this package raises on purpose; the message says what to do."""
 
 
 class SpecificationError(SweepError):
     """A specification that cannot be run. Its text has one line for each problem.
 
     Attributes:
-        problems: All that was found wrong, in the order of the specification.
+        problems: All problems, in the order of the specification.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -60,7 +60,7 @@ class RayUnusable(SweepError):
 
 
 class JobServerUnusable(SweepError):
-    """A job server that cannot be reached, refuses the token, or does not know the job asked for."""
+    """A job server that cannot be reached, refuses the token, or does not know the requested job."""
 
 
 class PlaceholderLeft(SweepError):
@@ -68,7 +68,7 @@ class PlaceholderLeft(SweepError):
 
 
 class ImportFailed(SweepError):
-    """A module that registers tasks or networks, and cannot be imported."""
+    """A module that registers tasks or networks, but cannot be imported."""
 
 
 class UnusableNetwork(SweepError):

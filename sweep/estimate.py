@@ -1,4 +1,4 @@
-"""What a sweep will take: floating-point operations, memory, hours, cost. Estimates, before anything is run."""
+"""The cost of a sweep, estimated before anything is run: floating-point operations, memory, hours, money."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ _RATE_SIDE = 256
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a plan will take if every trial uses its whole budget; most end before."""
+    """The cost of a plan if every trial uses its whole budget; most trials end earlier."""
 
     trials: int
     satisfied: int
-    """Trials whose results are there already."""
+    """Trials that already have the requested results."""
     to_run: int
     failed: int
-    """Of these: failed before, and are tried again."""
+    """Trials of these that failed before and are tried again."""
     cohorts: int
     resumed_cohorts: int
     lanes: tuple[int, ...]
-    """Different numbers of lanes that the cohorts have."""
+    """The different numbers of lanes of the cohorts."""
     parallel: int
-    """Cohorts at once."""
+    """Number of cohorts at once."""
     sharing: str
-    """How they share the machines, in words."""
+    """How the cohorts share the machines, in words."""
     wall_s: float
-    """Until the last cohort ends, s."""
+    """Seconds until the last cohort ends."""
     process_s: float
-    """Of all cohorts together, s."""
+    """Seconds of all cohorts together."""
     cost: float | None
-    """None: no price is known."""
+    """None if no price is known."""
     basis: str
-    """What the seconds rest on."""
+    """The basis of the seconds."""
     notes: tuple[str, ...]
 
 
@@ -52,8 +52,8 @@ def estimate(plan: Plan, store: Store, *, price_per_hour: float | None) -> Estim
 
     Args:
         plan: What is to be run.
-        store: Where it goes; the seconds that trials took there are used if there are any.
-        price_per_hour: Of what one cohort occupies.
+        store: The results folder; recorded seconds of its trials are used if there are any.
+        price_per_hour: Price of an hour of what one cohort occupies.
     """
     outcomes = store.outcomes()
 
@@ -101,14 +101,14 @@ def estimate(plan: Plan, store: Store, *, price_per_hour: float | None) -> Estim
 
 
 def matrix_product_rate() -> float:
-    """Floating-point operations in a second of one core in large matrix products, measured for 0.2 s."""
+    """Measure, for 0.2 s, the floating-point operations per second of one core in large matrix products."""
     import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         matrix = torch.full((_RATE_SIDE, _RATE_SIDE), 1 / _RATE_SIDE)
-        result = matrix @ matrix  # the first one sets things up
+        result = matrix @ matrix  # the first product is not timed: it sets things up
         products = 0
         start = time.process_time()
         while (elapsed := time.process_time() - start) < _RATE_SECONDS:
@@ -120,7 +120,7 @@ def matrix_product_rate() -> float:
 
 
 def _recorded_seconds_per_flop(store: Store) -> float | None:
-    """What the trials that ended here took, for what they were; None if none has."""
+    """Return the seconds per operation of the trials that ended here; None if none has."""
     configs = {trial.trial_id: (trial, cohort) for cohort in store.cohorts() for trial in cohort.trials}
     seconds = flops = 0.0
     for trial_id, (steps, taken_s) in store.seconds_taken().items():
@@ -128,14 +128,14 @@ def _recorded_seconds_per_flop(store: Store) -> float | None:
             trial, cohort = configs[trial_id]
             try:
                 flops += trial_flops(dataclasses.replace(trial, steps=steps), cohort.measuring)
-            except ConfigError:  # of a task or network that is not registered here, or no longer as it was
+            except ConfigError:  # the task or network is not registered here, or has changed
                 continue
             seconds += taken_s
     return seconds / flops if flops else None
 
 
 def _makespan(durations_s: Sequence[float], parallel: int) -> float:
-    """When the last of these ends, each started where one is free first, in this order."""
+    """Return when the last of these ends, if each starts, in order, as soon as one of `parallel` places is free."""
     free_at = [0.0] * parallel
     for duration_s in durations_s:
         heapq.heappush(free_at, heapq.heappop(free_at) + duration_s)

@@ -1,4 +1,4 @@
-"""What types cannot say: values out of range, combinations that cannot be trained, all of them at once."""
+"""Checks beyond types: values out of range and combinations that cannot be trained, all reported at once."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
     from trainables.tasks import Task
 
 LARGEST = {"modulus": 4096, "degree": 6, "bits": 1_000, "examples": 100_000}
-"""Settings of a task whose table would not fit much beyond: half a gigabyte of pairs, or of examples of bits. There
-are 25 million pairs of permutations of seven things."""
+"""Upper limits of a task's settings; beyond them the table would not fit. It takes half a gigabyte of pairs or of
+examples of bits, and there are 25 million pairs of permutations of seven things."""
 
 LARGEST_SWEEP = 100_000
-"""Trials. Planning so many takes some ten seconds, and nobody asks for more on purpose in one specification."""
+"""Largest number of trials in one specification. Planning this many takes some ten seconds, and more are hardly
+meant."""
 
 
 def impossible_values(config: SweepConfig) -> list[Problem]:
-    """What a trial's own checks refuse, without looking at the task's data."""
-    found = dict.fromkeys(wrong_cases(config))
+    """List what a trial's own checks refuse, without looking at the task's data."""
+    problems = dict.fromkeys(wrong_cases(config))
     for product in products(config):
-        found.update(dict.fromkeys(_impossible_in(product)))
-    return [*found, *_impossible_outside(config)]
+        problems.update(dict.fromkeys(_impossible_in(product)))
+    return [*problems, *_impossible_outside(config)]
 
 
 def _impossible_in(product: Product) -> Iterator[Problem]:
@@ -49,14 +50,14 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
     for name, axis in product.trial_axes().items():
         for value in axis if name not in ("spectral_start", "drift") else ():
             yield from refused("", TrialConfig, {name: value})
-    # A start needs a penalty, of whichever weight, and must come before the end of each budget.
+    # A start needs a penalty of any weight, and must come before the end of each budget.
     axes = product.axes
     weight = max(values_of(axes.spectral_entropy_weight))
     for start, steps in itertools.product(values_of(axes.spectral_start), values_of(axes.steps)):
         yield from refused(
             "", TrialConfig, {"spectral_start": start, "steps": steps, "spectral_entropy_weight": weight}
         )
-    # An exchange must change something, of whichever family, and come before the end of each budget.
+    # An exchange must change something for each family, and come before the end of each budget.
     for task, drift, steps in itertools.product(
         _one_of_each_family(product), values_of(axes.drift), values_of(axes.steps)
     ):
@@ -64,53 +65,53 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
 
 
 def _one_of_each_family(product: Product) -> list[TaskConfig]:
-    """Of each family a task that can be, if there is one; what is wrong with the others is told elsewhere."""
-    found: dict[str, TaskConfig] = {}
+    """Return a valid task for each family that has one; problems with the others are reported elsewhere."""
+    task_of: dict[str, TaskConfig] = {}
     for values in product.tasks():
         with contextlib.suppress(ConfigError):
-            found.setdefault(values["family"], TaskConfig(**values))
-    return list(found.values())
+            task_of.setdefault(values["family"], TaskConfig(**values))
+    return list(task_of.values())
 
 
 def _impossible_outside(config: SweepConfig) -> list[Problem]:
-    """What is wrong with the keys that are no settings of a trial."""
-    found: dict[tuple[Path, str], None] = {}
+    """List problems with the keys that are not settings of a trial."""
+    problems: dict[tuple[Path, str], None] = {}
     if (trials := _count(config)) > LARGEST_SWEEP:
         message = f"a sweep may have at most {LARGEST_SWEEP:,} trials, got {trials:,}; use fewer values or seeds"
-        found[("seeds",), message] = None
+        problems[("seeds",), message] = None
     if config.seeds == 0:
-        found[("seeds",), "seeds must be at least 1 or a list of seeds, got 0"] = None
+        problems[("seeds",), "seeds must be at least 1 or a list of seeds, got 0"] = None
     for index, seed in enumerate(config.seeds if isinstance(config.seeds, tuple) else ()):
         for _, message in _refusals(TrialConfig, {"seed": seed}, ""):
-            found[("seeds", index), f"seeds: {message}"] = None
+            problems[("seeds", index), f"seeds: {message}"] = None
     if config.epsilon in config.extra_epsilons:
-        found[("extra_epsilons",), f"extra_epsilons repeats epsilon, {config.epsilon:g}; leave it out"] = None
+        problems[("extra_epsilons",), f"extra_epsilons repeats epsilon, {config.epsilon:g}; leave it out"] = None
     if config.reproducible == ACROSS_MACHINES and config.device != "cpu":
         message = f"reproducible: {ACROSS_MACHINES} needs device: cpu, got {config.device}; leave one of them out"
-        found[("reproducible",), message] = None
-    return [Problem(path, message) for path, message in found]
+        problems[("reproducible",), message] = None
+    return [Problem(path, message) for path, message in problems]
 
 
 def _count(config: SweepConfig) -> int:
-    """Trials of a specification, those that are there twice counted twice."""
+    """Count the trials of a specification; trials that occur twice count twice."""
     seeds = len(config.seeds) if isinstance(config.seeds, tuple) else config.seeds
     return seeds * sum(product.size for product in products(config))
 
 
 def infeasible_values(config: SweepConfig, unknown: Collection[Path] = ()) -> list[Problem]:
-    """What the data of the tasks refuse, and trials that cases share; imports torch.
+    """List what the tasks' data refuse, and trials that cases share; imports torch.
 
     Args:
         config: The specification.
-        unknown: Settings that have a problem already, so that what depends on them cannot be judged.
+        unknown: Settings that already have a problem, so that nothing depending on them can be judged.
     """
-    found: dict[Problem, None] = {}
+    problems: dict[Problem, None] = {}
     for product in products(config):
         depth = len(product.place)
         names = {str(path[0]) for path in unknown if path}
         names |= {str(path[depth]) for path in unknown if depth < len(path) and path[:depth] == product.place}
-        found.update(dict.fromkeys(_infeasible_in(product, config.measuring.epsilons, frozenset(names))))
-    return list(found) if found or unknown else repeated_trials(config)
+        problems.update(dict.fromkeys(_infeasible_in(product, config.measuring.epsilons, frozenset(names))))
+    return list(problems) if problems or unknown else repeated_trials(config)
 
 
 def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozenset[str]) -> Iterator[Problem]:
@@ -145,7 +146,7 @@ def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozens
 
 
 def _too_large_epsilons(epsilons: Sequence[float], task: Task) -> Iterator[Problem]:
-    """The first of these is `epsilon`, the others are `extra_epsilons`."""
+    """Yield problems with epsilons; the first one is `epsilon`, the others are `extra_epsilons`."""
     for index, epsilon in enumerate(epsilons):
         try:
             MeasuringConfig(epsilon=epsilon).check_classes(task.classes)
@@ -154,7 +155,7 @@ def _too_large_epsilons(epsilons: Sequence[float], task: Task) -> Iterator[Probl
 
 
 def _unfit_networks(product: Product, task: Task) -> Iterator[Problem]:
-    """Networks that cannot be trained on this task, or not with a penalty; registered ones are built and tried."""
+    """Yield networks that do not fit this task, or a penalty; registered networks are built and tried."""
     from trainables.architecture import architecture_of
     from trainables.spectral import matrix_sides
 
@@ -194,7 +195,7 @@ def _impossible_batches(product: Product, task: Task, *, judge_batch: bool) -> I
 
 
 def _refusals(build: Callable[..., object], values: Mapping[str, Any], prefix: str) -> Iterator[tuple[Path, str]]:
-    """All that the checks of `build` say to these values: a refused value is left out to hear of the next."""
+    """Yield all problems that the checks of `build` find: a refused value is left out to find the next one."""
     rest = dict(values)
     refused: list[Path] = []
     while True:

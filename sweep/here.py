@@ -1,4 +1,4 @@
-"""A sweep in this process, without Ray: one call in a notebook, with the same tables as `sweep.run` writes."""
+"""A sweep in this process, without Ray: one call in a notebook, with the same tables as `sweep.run`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 GIVEN = "a call of sweep.run_here"
-"""Where names are registered that only this process knows."""
+"""The pseudo-module that registers names known only in this process."""
 
 
 def run_here(
@@ -48,38 +48,39 @@ def run_here(
     progress: Progress | None = None,
     **settings: Any,
 ) -> RunSummary:
-    """Train what a specification asks for, or a network and data of your own, in this process and on one core.
+    """Train a specification, or your own network and data, in this process and on one core.
 
-    Results are those of `sweep.run`, and so is going on: called again, it trains what is missing. What is trained
-    is named after a hash of the tensors and of the source of `module`, so that another network is another trial.
+    Results are those of `sweep.run`, and it resumes in the same way: called again, it trains what is missing.
+    Networks and data are named after a hash of the tensors and of the source of `module`, so another network is
+    another trial.
 
-        found = sweep.run_here(module=ConvNet, inputs=images, targets=labels, weight_decay=[0, 1], seeds=2)
-        rows = analysis.load(found.results)
+        summary = sweep.run_here(module=ConvNet, inputs=images, targets=labels, weight_decay=[0, 1], seeds=2)
+        rows = analysis.load(summary.results)
 
     Args:
-        config: a whole specification, instead of all that follows but the last two.
-        module: makes a fresh network, called without arguments: a class or a function. It maps [n, ...] inputs to
-            logits [n, classes]; what it must be like is in `trainables.own_module_checks`.
+        config: a whole specification; then leave out all that follows but the last two.
+        module: a class or function that makes a fresh network without arguments. The network maps [n, ...] inputs
+            to logits [n, classes]; its requirements are in `trainables.own_module_checks`.
         inputs: [N, ...] numbers; with a vocabulary, [N, T] tokens.
         targets: [N] whole numbers, the right classes.
-        classes: how many there are; by default one more than the largest target.
-        vocabulary: how many tokens there are; None where inputs are features.
-        settings: as for `SweepConfig`: `data_fraction`, `weight_decay`, `steps`, `seeds`, `epsilon`, `stop`,
+        classes: the number of classes; by default one more than the largest target.
+        vocabulary: the number of tokens; None if inputs are features.
+        settings: fields of `SweepConfig`: `data_fraction`, `weight_decay`, `steps`, `seeds`, `epsilon`, `stop`,
             `results`, ...; without `module` or `inputs`, also `model` or `task`.
         retry_failed: run only trials that have failed before.
-        progress: where to show how far it is; by default one line on standard error.
+        progress: the progress display; by default one line on standard error.
 
     Raises:
-        ConfigError: a network or data that cannot be trained; the message says what to change.
-        SpecificationError: settings that cannot be run.
+        ConfigError: the network or data cannot be trained; the message says what to change.
+        SpecificationError: the settings cannot be run.
         StoreError: the results cannot be read or written.
-        KeyboardInterrupt: after what has been trained is saved.
+        KeyboardInterrupt: on Ctrl-C, after saving what has been trained.
     """
     began = time.monotonic()
     if config is None:
         config = _config_of(module, inputs, targets, classes, vocabulary, settings)
     elif settings or any(given is not None for given in (module, inputs, targets)):
-        raise SweepError("a whole specification is given, so leave out all but it; or give settings by themselves")
+        raise SweepError("a whole specification is given, so leave out everything else, or give settings only")
     store = Store(config.results_path)
     if config.reproducible == ACROSS_MACHINES:
         require_across_machines()  # before the plan, which tries user-supplied networks
@@ -94,7 +95,7 @@ def run_here(
 
 
 def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress) -> dict[str, str]:
-    """Train cohorts one after the other; those that failed, and why."""
+    """Train cohorts one after the other; return cohort id -> reason for those that failed."""
     failed: dict[str, str] = {}
     warned: set[str] = set()
     threads = torch.get_num_threads()
@@ -124,7 +125,7 @@ def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress
                         store.mark_failed(cohort_id, result["failure"])
                         tally.failed(cohort_id)
                         progress.note(f"Cohort {cohort_id} failed: {result['failure']}.")
-            except BaseException:  # an interruption, too
+            except BaseException:  # also an interruption
                 training.close()
                 raise
     finally:
@@ -135,7 +136,7 @@ def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress
 
 @contextlib.contextmanager
 def _held_back() -> Iterator[None]:
-    """Let Ctrl-C wait for the end of a step, a second say, where training can be saved; the next one does not."""
+    """Delay a first Ctrl-C to the end of a step (about a second), where training can be saved; not a second one."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -164,7 +165,7 @@ def _config_of(
     vocabulary: int | None,
     settings: dict[str, Any],
 ) -> SweepConfig:
-    """The specification of what is given, its network and data registered under names of their own."""
+    """Build the specification of the given network and data, registered under names of their own."""
     if inputs is None or targets is None:
         if not (inputs is None and targets is None and classes is None and vocabulary is None):
             raise SweepError("inputs and targets must be given together, and classes and vocabulary with them")

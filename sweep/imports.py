@@ -1,7 +1,7 @@
-"""Modules of the user's that register tasks and networks: imported by name, here and on the workers.
+"""User-supplied modules that register tasks and networks: imported by name, here and on the workers.
 
-Names come from the command line, or from the registry where a script has imported a module by itself; never from
-YAML. Results record them, so that every process knows what it needs. Imports nothing heavy by itself.
+Names come from the command line, or from the registry if a script has imported a module by itself; never from
+YAML. Results record them, so that every process knows what it needs. This module imports nothing heavy by itself.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
 def import_modules(names: Iterable[str], folders: Sequence[str] = (), *, where: str = "") -> None:
-    """Import modules by name, from the current folder and these others too, as `python -m` would.
+    """Import modules by name, from the current folder and from `folders`, as `python -m` would.
 
     Args:
         names: dotted, as in an import statement.
-        folders: places that hold them, of which some may not be there; they stay importable.
-        where: for messages: ` on worker-3`.
+        folders: folders of modules, some of which may be missing; they stay importable.
+        where: added to messages, such as ` on worker-3`.
 
     Raises:
-        ImportFailed: names the module and what it raised.
+        ImportFailed: a module cannot be imported; the message names it and what it raised.
     """
     wanted = list(names)
     if not wanted:
@@ -47,7 +47,7 @@ def import_modules(names: Iterable[str], folders: Sequence[str] = (), *, where: 
 
 
 def imports_of(trials: Iterable[TrialConfig]) -> tuple[str, ...]:
-    """Modules that have registered the tasks and networks of these trials, in alphabetical order."""
+    """Return the modules that registered the tasks and networks of these trials, in alphabetical order."""
     from trainables.registry import MODELS, TASKS, Names
 
     names: set[tuple[Names, str]] = set()
@@ -55,40 +55,40 @@ def imports_of(trials: Iterable[TrialConfig]) -> tuple[str, ...]:
         exchanged = (training_set.family for _, training_set in trial.drift.exchanges)
         names |= {(TASKS, family) for family in (trial.task.family, *exchanged) if family is not None}
         names.add((MODELS, trial.model.kind))
-    found = (registered.get(name) for registered, name in names)
-    return tuple(sorted({own.module for own in found if own is not None}))
+    registrations = (registered.get(name) for registered, name in names)
+    return tuple(sorted({own.module for own in registrations if own is not None}))
 
 
 def require_importable(modules: Iterable[str]) -> None:
     """Check that other processes can import what is registered here.
 
     Raises:
-        SweepError: it is in a script or notebook.
+        SweepError: a task or network is registered in a script or notebook.
     """
     for module in modules:
         if module == "__main__" or not _DOTTED.fullmatch(module):
             place = "this script or notebook" if module == "__main__" else module
             raise SweepError(
-                f"tasks and networks of a sweep must be registered by a module that workers can import, and some "
-                f"are by {place}; put them into a file, such as my_lab/tasks.py, and import that, or call "
-                "sweep.run_here, which trains in this process"
+                f"tasks and networks of a sweep must be registered by a module that workers can import, but some "
+                f"are registered by {place}; put them into a file, such as my_lab/tasks.py, and import that, or "
+                "call sweep.run_here, which trains in this process"
             )
 
 
 def place_of(module: str) -> Path:
-    """Folder of the top-level package of an imported module, or its file if it is no package."""
+    """Return the folder of the top-level package of an imported module, or its file if it is not a package."""
     top = sys.modules[module.partition(".")[0]]
     paths = list(getattr(top, "__path__", []))
     return Path(paths[0] if paths else str(top.__file__)).absolute()
 
 
 def folders_of(modules: Iterable[str]) -> tuple[str, ...]:
-    """Folders in which other processes of this machine find imported modules."""
+    """Return the folders in which other processes of this machine find imported modules."""
     return tuple(sorted({str(place_of(module).parent) for module in modules}))
 
 
 def recorded_imports(results: str) -> tuple[str, ...]:
-    """What the sweep of a results folder was planned with; nothing where there is none that can be read."""
+    """Return the modules that the sweep of a results folder was planned with; none if it cannot be read."""
     from analysis.results_folder import open_filesystem
 
     try:
@@ -100,7 +100,7 @@ def recorded_imports(results: str) -> tuple[str, ...]:
 
 
 def planned_with(results: str) -> str:
-    """What to say where a name is not known that results were planned with: ` (... --import ...)`, or nothing."""
+    """Return an addition to a message about an unknown name: ` (... --import ...)`, or nothing."""
     modules = recorded_imports(results)
     if not modules:
         return ""
@@ -116,7 +116,7 @@ def _import(name: str, where: str) -> None:
         importlib.import_module(name)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # whatever a module does, even ending the process
+    except BaseException as error:  # an import may raise anything, even SystemExit
         raise ImportFailed(f"--import {name} cannot be imported{where}: {_what(error, name)}") from error
 
 
@@ -125,10 +125,10 @@ def _what(error: BaseException, name: str) -> str:
     raised = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is not None and missing == name.partition(".")[0]:
-        return f"{raised}; run this in the folder that {missing} lies in, not {Path.cwd()}, or install it"
+        return f"{raised}; run this in the folder that contains {missing}, not {Path.cwd()}, or install it"
     if missing is not None and name.startswith(missing):
         package = sys.modules.get(missing.rpartition(".")[0])
-        inside = [found.name for found in pkgutil.iter_modules(getattr(package, "__path__", None) or [])]
+        inside = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", None) or [])]
         return f"{raised}{_nearest(missing, inside)}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     theirs = [frame for frame in frames if frame.filename != __file__]

@@ -1,8 +1,8 @@
-"""A sweep on a cluster: sent through Ray's job server, then looked after by the address of its results.
+"""A sweep on a cluster: sent through Ray's job server, then followed by the address of its results.
 
-The job carries the three packages, the resolved specification, and the user's modules that register what it names;
-the cluster needs their dependencies only. Its
-driver runs `python -m sweep run` on the head, so all that `sweep run` promises holds there too.
+The job carries the three packages, the resolved specification, and the user-supplied modules that register its
+names; the cluster needs only their dependencies. The job's driver runs `python -m sweep run` on the head, so all
+that `sweep run` promises holds there too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sweep.space import trials as trials_of
 if TYPE_CHECKING:
     from sweep.config import SweepConfig
 
-#: Where `ray dashboard cluster.yaml` makes a cluster's job server appear.
+#: The address at which `ray dashboard cluster.yaml` provides a cluster's job server.
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 
 _ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
@@ -48,11 +48,11 @@ class Job:
     id: str
     """Ray's submission id, `sweep-<name>-<time>-<random>`."""
     address: str
-    """The job server's."""
+    """The address of the job server."""
     results: str
-    """Folder or bucket the results go to; `sweep status` and `sweep report` read it."""
+    """Folder or bucket of the results; `sweep status` and `sweep report` read it."""
     notes: tuple[str, ...] = field(default=(), compare=False)
-    """What people should know of what was sent, and what was not."""
+    """Information for people about what was sent and what was not."""
 
 
 def submit(config: SweepConfig, *, address: str = DEFAULT_ADDRESS, results: str | None = None) -> Job:
@@ -60,16 +60,16 @@ def submit(config: SweepConfig, *, address: str = DEFAULT_ADDRESS, results: str 
 
     Args:
         config: the sweep.
-        address: of the cluster's job server.
-        results: where the results go. By default where the specification says, and else in a folder of the sweep's
-            name: in this machine's `results/` if the job server is this machine, in the bucket of `cluster.yaml`
-            otherwise.
+        address: the address of the cluster's job server.
+        results: the place for the results. By default the specification's; without one, a folder with the sweep's
+            name: in this machine's `results/` if the job server is this machine, otherwise in the bucket of
+            `cluster.yaml`.
 
     Raises:
-        JobServerUnusable: nobody answers, or not to us, or the same results are being worked on.
-        PlaceholderLeft: the results path, or the cluster file that names the bucket, is still to be edited.
-        SweepError: results on this machine's disk, for a cluster of other machines; or a task or network that is
-            registered where the cluster cannot import it, or beside too much data.
+        JobServerUnusable: the server does not answer or refuses, or another job writes the same results.
+        PlaceholderLeft: the results path, or the cluster file that names the bucket, still has to be edited.
+        SweepError: results would be on this machine's disk, for a cluster of other machines; or a task or network
+            is registered where the cluster cannot import it, or next to too much data.
     """
     wanted = results if results is not None else config.results
     if wanted is not None:
@@ -92,10 +92,10 @@ def submit(config: SweepConfig, *, address: str = DEFAULT_ADDRESS, results: str 
 
 
 def find(results_or_id: str, *, address: str = DEFAULT_ADDRESS) -> Job:
-    """The job of that id, or the newest job that writes to these results.
+    """Return the job with this id, or the newest job that writes to these results.
 
     Raises:
-        JobServerUnusable: there is none; lists those there are.
+        JobServerUnusable: there is no such job; the message lists the existing ones.
     """
     with _client(address) as client:
         jobs = _sweeps(client)
@@ -108,19 +108,19 @@ def find(results_or_id: str, *, address: str = DEFAULT_ADDRESS) -> Job:
 
 
 def status(job: Job) -> str:
-    """Ray's word for it: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED. What the trials do is in the results."""
+    """Return Ray's status: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED. The trials' status is in the results."""
     with _client(job.address) as client:
         return str(client.get_job_status(job.id).value)
 
 
 def logs(job: Job) -> str:
-    """What the job's driver has printed so far."""
+    """Return what the job's driver has printed so far."""
     with _client(job.address) as client:
         return str(client.get_job_logs(job.id))
 
 
 def stop(job: Job) -> str:
-    """Have the job save and end, wait, and return its status. The same sweep, sent again, goes on from there."""
+    """Make the job save and end, wait, and return its status. The same sweep, sent again, resumes from there."""
     with _client(job.address) as client:
         client.stop_job(job.id)
         give_up = time.monotonic() + _STOP_WAIT_S
@@ -131,13 +131,13 @@ def stop(job: Job) -> str:
 
 @contextlib.contextmanager
 def _client(address: str) -> Iterator[Any]:
-    """Ray's own client, with the token; its errors become ones that say what to do."""
+    """Connect Ray's own client, with the token; turn its errors into ones that say what to do."""
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     token = _token()
     try:
-        # Ray's client prefers RAY_API_SERVER_ADDRESS, and then RAY_ADDRESS, to the address it is told.
+        # Ray's client prefers RAY_API_SERVER_ADDRESS, and then RAY_ADDRESS, to the address that it is given.
         with environment({"RAY_API_SERVER_ADDRESS": address}):
             client = JobSubmissionClient(address, headers={"Authorization": f"Bearer {token}"} if token else {})
         yield client
@@ -150,7 +150,7 @@ def _client(address: str) -> Iterator[Any]:
     except ConnectionError as error:
         raise JobServerUnusable(
             f"no job server answers at {address}; for a cluster started with `ray up cluster.yaml`, keep "
-            "`ray dashboard cluster.yaml` running beside this"
+            "`ray dashboard cluster.yaml` running meanwhile"
         ) from error
     except SweepError:
         raise
@@ -159,7 +159,7 @@ def _client(address: str) -> Iterator[Any]:
 
 
 def _token() -> str | None:
-    """The cluster's token, from where Ray itself looks for it."""
+    """Return the cluster's token, from the places where Ray itself looks for it."""
     if token := os.environ.get("RAY_AUTH_TOKEN"):
         return token.strip()
     with contextlib.suppress(OSError):
@@ -181,7 +181,7 @@ def _results_place(client: Any, wanted: str | None, config: SweepConfig) -> str:
 
 
 def _is_this_machine(client: Any) -> bool:
-    """Whether all the cluster there is runs on this machine."""
+    """Check whether the whole cluster runs on this machine."""
     give_up = time.monotonic() + _NODES_WAIT_S
     hosts: set[str] = set()
     while not hosts and time.monotonic() < give_up:
@@ -200,7 +200,7 @@ def _require_idle(client: Any, place: str, address: str) -> None:
 
 
 def _sweeps(client: Any) -> list[Any]:
-    """Jobs of ours that the server knows, newest first."""
+    """Return our jobs that the server knows, newest first."""
     jobs = [job for job in client.list_jobs() if "sweep_results" in (job.metadata or {})]
     return sorted(jobs, key=lambda job: job.start_time or 0, reverse=True)
 

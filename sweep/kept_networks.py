@@ -1,4 +1,4 @@
-"""Networks that a sweep has kept, with the examples their trials were trained on."""
+"""Networks that a sweep has kept, with the examples that their trials were trained on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def kept_network(results: str, trial_id: str) -> LoadedNetwork:
-    """The last network that was kept of a trial.
+    """Load the last network that was kept of a trial.
 
     Args:
         results: the results folder, local or `s3://...`.
-        trial_id: the trial's id, or as much of its beginning as no other trial shares.
+        trial_id: the trial's id, or a prefix that no other trial shares.
 
     Raises:
-        UnusableNetwork: no such trial, it has kept no network (`keep_networks: none`, or it has not ended), or its
-            task or network is registered by a module that is not imported.
+        UnusableNetwork: there is no such trial, it has kept no network (`keep_networks: none`, or it has not
+            ended), or its task or network is registered by a module that is not imported.
     """
     from analysis.load import networks
     from trainables.architecture import architecture_of
@@ -40,7 +40,7 @@ def kept_network(results: str, trial_id: str) -> LoadedNetwork:
     kept = networks(results, meant)
     if kept.empty:
         raise UnusableNetwork(
-            f"trial {meant[0]} must have kept a network, and has none: it has not ended, or keep_networks was none"
+            f"trial {meant[0]} must have kept a network, but has none: it has not ended, or keep_networks was none"
         )
     last = kept.iloc[-1]
     try:

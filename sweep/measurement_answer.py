@@ -1,4 +1,4 @@
-"""What `sweep measure` answers, as JSON and as a table."""
+"""The answer of `sweep measure`, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from trainables.network_measurement import DecodedNetwork, scores
 from trainables.networks import LoadedNetwork
 from trainables.sizes import bzip2_bytes
 
-#: A training loss above this share of that of guessing says that the network was run as another one.
+#: A training loss above this share of the loss of guessing suggests that the network was run as another one.
 NEARLY_GUESSING = 0.8
 
 
 def answer(
     name: str, loaded: LoadedNetwork, decoded: Sequence[DecodedNetwork], files: Sequence[str | None]
 ) -> dict[str, Any]:
-    """All that is known of a network and its streams; `files` says where each stream was written, if it was."""
+    """Collect all facts about a network and its streams; `files` are the paths of the streams, if written."""
     own = scores(loaded, loaded.parameters)
     return {
         "network": name,
@@ -41,7 +41,7 @@ def answer(
 
 
 def doubt(loaded: LoadedNetwork, train_loss: float) -> str | None:
-    """Why the numbers may be those of another function than the one that was trained, if they may."""
+    """Say why the numbers may belong to another function than the trained one, or return None."""
     classes = loaded.classes
     if loaded.model.kind != "transformer" or train_loss <= NEARLY_GUESSING * math.log(classes):
         return None
@@ -52,24 +52,24 @@ def doubt(loaded: LoadedNetwork, train_loss: float) -> str | None:
     )
 
 
-def table(found: dict[str, Any]) -> str:
-    """The answer for people."""
+def table(known: dict[str, Any]) -> str:
+    """Write the answer as a table for people."""
     lines = [
-        f"{found['network']}: {found['parameters']:,} weights, {found['naive_bzip2_bytes']:,} bytes under bzip2",
-        f"training loss {found['train_loss']:.4g} nats; accuracy {found['train_accuracy']:.4f} in training, "
-        f"{found['val_accuracy']:.4f} in validation",
+        f"{known['network']}: {known['parameters']:,} weights, {known['naive_bzip2_bytes']:,} bytes under bzip2",
+        f"training loss {known['train_loss']:.4g} nats; accuracy {known['train_accuracy']:.4f} in training, "
+        f"{known['val_accuracy']:.4f} in validation",
         "",
         " epsilon  complexity  bzip2 over      loss   training  validation  unseen error",
         "    nats       bytes        ours  increase   accuracy    accuracy       at most   seconds",
     ]
-    for entry in found["measurements"]:
+    for entry in known["measurements"]:
         size = entry["complexity_bytes"]
         lines.append(
-            f"{entry['epsilon']:>8g}{size:>12,}{found['naive_bzip2_bytes'] / size:>12.1f}"
+            f"{entry['epsilon']:>8g}{size:>12,}{known['naive_bzip2_bytes'] / size:>12.1f}"
             f"{entry['loss_increase']:>10.4f}{entry['train_accuracy']:>11.4f}{entry['val_accuracy']:>12.4f}"
             f"{entry['unseen_error_bound']:>14.4f}{entry['wall_s']:>10.2f}"
         )
-    files = [entry["bitstream"] for entry in found["measurements"] if entry["bitstream"] is not None]
+    files = [entry["bitstream"] for entry in known["measurements"] if entry["bitstream"] is not None]
     return "\n".join([*lines, *(["", *files] if files else [])])
 
 

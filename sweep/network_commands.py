@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def _refusing(command: Callable[..., None]) -> Callable[..., None]:
-    """What cannot be read, measured or decoded is the command line's fault: one line, exit code 2."""
+    """Report unreadable input as a fault of the command line: one line, exit code 2."""
 
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
@@ -39,20 +39,16 @@ def _refusing(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _network(command: Callable[..., None]) -> Callable[..., None]:
-    """NETWORK [--trial ID] [--attention KIND] [--import MODULE]... [--budget NAME], as two commands have it."""
+    """Add NETWORK [--trial ID] [--attention KIND] [--import MODULE]... [--budget NAME] to a command."""
     for decorate in (
         import_option,
-        click.option(
-            "--budget", metavar="NAME", help="How much to search: fast (by default) or one that takes longer."
-        ),
+        click.option("--budget", metavar="NAME", help="Search budget: fast (default) or a longer one."),
         click.option(
             "--attention",
             type=click.Choice(["sum", "softmax"]),
-            help="What attention computes; an .npz does not say, and gets what fits its training sequences.",
+            help="Kind of attention; an .npz does not say it and gets the kind that fits its training sequences.",
         ),
-        click.option(
-            "--trial", metavar="ID", help="Where NETWORK is the RESULTS of a sweep: which trial's network."
-        ),
+        click.option("--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep."),
         click.argument("network", metavar="NETWORK"),
     ):
         command = decorate(command)
@@ -93,14 +89,14 @@ def measure(
     loaded = _load(network, trial, attention, imports)
     decoded = measure_network(loaded, tuple(dict.fromkeys(epsilons)) or (MeasuringConfig().epsilon,), budget)
     files = [None if output is None else _write(output, entry) for entry in decoded]
-    found = answer(network, loaded, decoded, files)
-    note = doubt(loaded, found["train_loss"])
+    measured = answer(network, loaded, decoded, files)
+    note = doubt(loaded, measured["train_loss"])
     if note is not None:
         click.echo(f"note: {note}", err=True)
     if as_json:
-        print_json(found)
+        print_json(measured)
     else:
-        click.echo(table(found))
+        click.echo(table(measured))
 
 
 @click.command()
@@ -144,15 +140,15 @@ def compress(
         print_json(answer)
         return
     click.echo(
-        f"{output}: {len(data):,} bytes, {len(data) - decoded.result.complexity_bytes:,} of them to say what the "
-        f"network is; its training loss is {decoded.result.loss_increase:.4g} nats above the original's"
+        f"{output}: {len(data):,} bytes, {len(data) - decoded.result.complexity_bytes:,} of them to describe the "
+        f"network; its training loss is {decoded.result.loss_increase:.4g} nats above the original's"
     )
 
 
 @click.command()
 @click.argument("bitstream", metavar="BITSTREAM")
 @click.option(
-    "--like", metavar="NETWORK", help="The network it was made from, or one of the same names, shapes and dtypes."
+    "--like", metavar="NETWORK", help="The network it was made from, or one with the same names, shapes and dtypes."
 )
 @click.option("--output", metavar="FILE", required=True, help="The .safetensors file to write.")
 @json_option
@@ -160,8 +156,8 @@ def compress(
 def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> None:
     """Turn a bitstream back into a network.
 
-    BITSTREAM is what `sweep measure` wrote, with --like, or a file of `sweep compress`, which needs none.
-    Parameters have the names of NETWORK.
+    BITSTREAM is a file of `sweep measure`, together with --like, or a file of `sweep compress`, without it.
+    Parameters have the names in NETWORK.
     """
     from trainables.complexity import decode, is_self_contained, unpack
     from trainables.networks import read_parameters, to_safetensors
@@ -191,8 +187,8 @@ def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> 
 @click.command()
 @click.argument("bitstream", metavar="BITSTREAM")
 @click.option("--like", metavar="NETWORK", required=True, help="The network it was made from, with its sequences.")
-@click.option("--trial", metavar="ID", help="Where NETWORK is the RESULTS of a sweep: which trial's network.")
-@click.option("--attention", type=click.Choice(["sum", "softmax"]), help="What attention computes, as for measure.")
+@click.option("--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep.")
+@click.option("--attention", type=click.Choice(["sum", "softmax"]), help="Kind of attention, see `sweep measure`.")
 @import_option
 @click.option(
     "--delta", type=float, metavar="SHARE", help="Probability that the bound does not hold; 0.05 by default."
@@ -210,8 +206,8 @@ def bound(
 ) -> None:
     """Bound the error of a bitstream's network on unseen examples.
 
-    BITSTREAM is decoded, its network run on the training sequences of NETWORK, and the length of the code and the
-    errors there say how many of the other answers can be wrong. Nothing is used of the weights of NETWORK.
+    BITSTREAM is decoded and its network is run on the training sequences of NETWORK. The length of the code and the
+    errors there bound how many of the other answers can be wrong. The weights of NETWORK are not used.
     """
     from analysis.bounds import DELTA
     from sweep.error_bounds import error_bounds, sentence
@@ -222,11 +218,11 @@ def bound(
     data = Path(bitstream).read_bytes()
     stream = unpack(data).bitstream if is_self_contained(data) else data
     chosen = DELTA if delta is None else delta
-    found = error_bounds(loaded, len(stream), scores(loaded, decoded_network(loaded, stream)), chosen)
+    bounds = error_bounds(loaded, len(stream), scores(loaded, decoded_network(loaded, stream)), chosen)
     if as_json:
-        print_json({"bitstream": bitstream, "stream_bytes": len(stream), "delta": chosen, **found})
+        print_json({"bitstream": bitstream, "stream_bytes": len(stream), "delta": chosen, **bounds})
     else:
-        click.echo(f"{bitstream}: {len(stream):,} bytes. {sentence(found, chosen)}")
+        click.echo(f"{bitstream}: {len(stream):,} bytes. {sentence(bounds, chosen)}")
 
 
 COMMANDS = (measure, bound, compress, decompress)

@@ -14,12 +14,12 @@ from pydantic_core import ErrorDetails
 
 from sweep.errors import Path, Problem
 
-#: Tags of the union in `sweep.axes`; they stand in pydantic's locations and mean nothing to a reader.
+#: Tags of the union in `sweep.axes`; they are in pydantic's locations, and mean nothing to a reader.
 _TAGS = frozenset({"value", "values"})
 #: Length of the path of a mapping: cases, its name, its place in the list.
 _CASE_DEPTH = 3
 _VALUE_CUTOFF = 0.7
-"""Nearer than for names, which are longer: `gpu` does not mean `cpu`."""
+"""Similarity required for values, stricter than for names, which are longer: `gpu` does not mean `cpu`."""
 _UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _WHAT_MUST_HOLD = {
     "float_type": "must be a number",
@@ -38,13 +38,13 @@ _WHAT_MUST_HOLD = {
 
 
 def nearest(word: str, choices: Iterable[str], cutoff: float = 0.6) -> str:
-    """`; did you mean 'x'?` for the choice nearest to the word, or nothing if none is nearer than the cutoff."""
+    """Return `; did you mean 'x'?` for the nearest choice, or nothing if none is similar enough."""
     match = difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def dotted(path: Path) -> str:
-    """`model.width`, `weight_decay[2]`."""
+    """Write a path as `model.width`, `weight_decay[2]`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
@@ -52,25 +52,25 @@ def dotted(path: Path) -> str:
 
 
 def mentions(message: str, paths: Iterable[Path]) -> bool:
-    """Whether a message is about, or rests on, the value at one of these paths."""
+    """Check whether a message is about, or depends on, the value at one of these paths."""
     return any(re.search(rf"(?<![\w.]){re.escape(dotted(path))}(?!\w)", message) for path in paths if path)
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], case: type[BaseModel]) -> list[Problem]:
-    """Every error of a validation as a problem, with the path as the specification's author knows it.
+    """Turn every error of a validation into a problem, with the path that the specification's author knows.
 
     Args:
         error: The errors.
-        model: What was validated.
-        case: What a mapping of one of its `cases` is.
+        model: The model that was validated.
+        case: The model of a mapping in its `cases`.
     """
     return [_problem(details, model, case) for details in error.errors(include_url=False)]
 
 
 def without(values: dict[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
-    """A copy of the values without those that the problems are about: of a list, without the wrong ones."""
+    """Copy the values without those that the problems are about; of a list, only the wrong elements go."""
     rest = copy.deepcopy(values)
-    # From the back, so that the places of a list's other values stay what they are until their turn.
+    # From the back, so that removing one element does not move the others that are still to be removed.
     for path in sorted({problem.path for problem in problems if problem.path}, key=_backwards):
         remove(rest, path)
     return rest
@@ -81,9 +81,10 @@ def _backwards(path: Path) -> tuple[int, tuple[int, ...]]:
 
 
 def remove(values: dict[str, Any], path: Path) -> None:
-    """Take a value out; a list that is empty then goes, too, for that is not what is wrong with it.
+    """Remove a value; a list that becomes empty is removed, too, because its emptiness is not the author's mistake.
 
-    A case and a mapping of a case leave an empty mapping in their place: other messages count on their places.
+    A case and a mapping of a case leave an empty mapping in their place, because other messages count on their
+    places.
     """
     containers: list[Any] = [values]
     for part in path[:-1]:
@@ -109,7 +110,7 @@ def _inside(container: Any, part: str | int) -> Any:
 
 
 def place_before(path: Path, removed: Sequence[Problem]) -> Path:
-    """Where a value stood before `without` took the values of the removed problems away."""
+    """Return where a value was before `without` removed the values of these problems."""
     before: Path = ()
     for part in path:
         place = part
@@ -122,7 +123,7 @@ def place_before(path: Path, removed: Sequence[Problem]) -> Path:
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel], case: type[BaseModel]) -> Problem:
-    name_place = 1 if details["loc"][0] == "cases" else None  # a case may have the name of a tag
+    name_place = 1 if details["loc"][0] == "cases" else None  # a case may be called like a tag
     path = tuple(p for place, p in enumerate(details["loc"]) if p not in _TAGS or place == name_place)
     name, kind, given = dotted(path), details["type"], details["input"]
     if kind in _UNKNOWN_KEY:
@@ -143,12 +144,12 @@ def _problem(details: ErrorDetails, model: type[BaseModel], case: type[BaseModel
 
 
 def _meant(path: Path, model: type[BaseModel], case: type[BaseModel]) -> str:
-    """The nearest valid name: among the siblings, or the same name elsewhere in the specification."""
+    """Find the nearest valid name: among the siblings, or the same name elsewhere in the specification."""
     names = _names(model)
     if path[0] == "cases":
         mapping, inner = path[:_CASE_DEPTH], path[_CASE_DEPTH:]
         if len(inner) == 1 and inner[0] in names:
-            return f"; {inner[0]} is the same for all cases, say it outside of them"
+            return f"; {inner[0]} is the same for all cases, set it outside of them"
         names = [f"{dotted(mapping)}.{name}" for name in _names(case)]
     parent, key = dotted(path[:-1]), str(path[-1])
     siblings = [name.rpartition(".")[2] for name in names if name.rpartition(".")[0] == parent]

@@ -1,4 +1,4 @@
-"""How far a sweep is: counting, the time that is left, and showing both without getting in the way."""
+"""The progress of a sweep: counting, estimating the time left, and displaying both unobtrusively."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sweep.cohort import Cohort
 
 WINDOW_S = 60.0
-"""Rates are those of this last stretch of time."""
+"""Rates are averages over this most recent stretch of time."""
 
 LIVE_EVERY_S = 0.25
 PLAIN_EVERY_S = 10.0
@@ -26,19 +26,19 @@ PLAIN_EVERY_S = 10.0
 LONGEST_BAR = 80
 
 FULL_BUDGET_PRIOR = 4
-"""The time left counts on this many more trials, run to their full budget, than have ended: those that end first
-are those that end early."""
+"""The estimate of the time left adds this many trials that run to their full budget to those that have ended,
+because trials that end early are the first to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where a sweep stands. Trials that earlier runs have done are counted."""
+    """The state of a sweep. Trials from earlier runs are counted."""
 
     trials: int
     done: int
     running: int
     grokked: int
-    """Trials whose grok step has been seen, running ones too."""
+    """Trials whose grok step has been seen, including running ones."""
     stopped: int
     failed_cohorts: int
     trials_per_minute: float | None
@@ -70,11 +70,11 @@ class Tally:
     """Counts trials from the results of their cohorts.
 
     Args:
-        requested: ids of all trials asked for.
-        ended: trial id -> why, of those that have ended before.
-        grokked: ids of those that have grokked before.
-        cohorts: what is going to run.
-        clock: seconds, for rates.
+        requested: ids of all requested trials.
+        ended: trial id -> ending, for trials that have ended before.
+        grokked: ids of trials that have grokked before.
+        cohorts: the cohorts to run.
+        clock: returns seconds, for rates.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class Tally:
         self._trained_steps = 0
         self._ended_here: set[str] = set()
         self._used = 0
-        """Steps that the trials ended here have trained; and of these trials"""
+        """Steps trained by the trials that ended here."""
         self._budget = 0
-        """the budgets."""
+        """Budgets of the trials that ended here, in steps."""
         self._past = deque([(clock(), 0, 0)])
 
     def result(self, cohort_id: str, result: Mapping[str, Any]) -> None:
@@ -126,16 +126,16 @@ class Tally:
             self._past.popleft()
 
     def stands_still(self, cohort_id: str) -> None:
-        """A cohort's process is gone; another may take over."""
+        """Note that a cohort's process is gone; another one may take over."""
         self._running[cohort_id] = 0
 
     def failed(self, cohort_id: str) -> None:
-        """A cohort has failed for good: nothing more is to come from it."""
+        """Note that a cohort has failed for good: no more results will come from it."""
         self._running[cohort_id] = self._remaining[cohort_id] = 0
         self._failed.add(cohort_id)
 
     def snapshot(self) -> Snapshot:
-        """Where the sweep stands now. Asked for ten times a second: it takes no longer if there are more trials."""
+        """Return the current state. Called ten times a second; its cost does not grow with the number of trials."""
         (then, steps_then, ended_then), now = self._past[0], self._clock()
         elapsed_s = now - then
         steps = self._trained_steps - steps_then
@@ -154,19 +154,19 @@ class Tally:
         )
 
     def _expected_steps(self) -> float:
-        """Remaining budget, times the share of theirs that trials have used so far."""
+        """Return the remaining budget, times the share of their budgets that ended trials have used."""
         prior = FULL_BUDGET_PRIOR * self._mean_budget
         return sum(self._remaining.values()) * (self._used + prior) / max(self._budget + prior, 1)
 
 
 class Progress(Protocol):
-    """Somewhere to show how far a sweep is."""
+    """A display for the progress of a sweep."""
 
     def show(self, snapshot: Snapshot) -> None:
         """Take in the newest snapshot; called often."""
 
     def note(self, text: str) -> None:
-        """Say something in passing."""
+        """Show a message without interrupting the display."""
 
     def close(self) -> None:
         """Show the last snapshot and release the terminal."""
@@ -176,17 +176,17 @@ class NoProgress:
     """Shows nothing."""
 
     def show(self, snapshot: Snapshot) -> None:
-        """Nothing."""
+        """Ignore the snapshot."""
 
     def note(self, text: str) -> None:
-        """Nothing."""
+        """Ignore the text."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class OneLine:
-    """One line on standard error, written over and over: for a call in a notebook."""
+    """One line on standard error that is overwritten again and again, for a call in a notebook."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -195,25 +195,25 @@ class OneLine:
         self._width = 0
 
     def show(self, snapshot: Snapshot) -> None:
-        """Take in the newest snapshot; shown when it is time."""
+        """Take in the newest snapshot, and show it when it is time."""
         self._text = str(snapshot)
         if self._clock() >= self._next:
             self._next = self._clock() + LIVE_EVERY_S
             self._write(self._text)
 
     def note(self, text: str) -> None:
-        """A line of its own, above."""
+        """Print a line of its own above."""
         self._write(text.ljust(self._width) + "\n")
         self._width = 0
         self._write(self._text)
 
     def close(self) -> None:
-        """Leave the last snapshot."""
+        """Leave the last snapshot visible."""
         if self._text:
             self._write(self._text.ljust(self._width) + "\n")
 
     def _write(self, text: str) -> None:
-        """Over what was there, however long that was."""
+        """Overwrite the previous text, whatever its length."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write("\r" + text.ljust(self._width))
             sys.stderr.flush()
@@ -221,10 +221,10 @@ class OneLine:
 
 
 class SteadyConsole(Console):
-    """A console whose reader may go away: rich itself would then end the process and silence standard output."""
+    """A console that survives a broken pipe: rich would end the process and silence standard output."""
 
     def on_broken_pipe(self) -> None:
-        """Say nothing more."""
+        """Stop printing."""
         self.quiet = True
 
 
@@ -234,8 +234,8 @@ class TerminalProgress:
     Trouble with the terminal ends the display, never the sweep.
 
     Args:
-        console: where to; standard error by default, so that results on standard output stay clean.
-        clock: seconds.
+        console: the console to write to; standard error by default, so that results on standard output stay clean.
+        clock: returns seconds.
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -248,7 +248,7 @@ class TerminalProgress:
         self._next = clock() if self._live else clock() + PLAIN_EVERY_S
 
     def show(self, snapshot: Snapshot) -> None:
-        """Take in the newest snapshot; shown when it is time."""
+        """Take in the newest snapshot, and show it when it is time."""
         self._last = snapshot
         now = self._clock()
         if now < self._next:
@@ -262,7 +262,7 @@ class TerminalProgress:
                 self._live.update(_two_lines(snapshot, self._console.width), refresh=True)
 
     def note(self, text: str) -> None:
-        """A line of its own, above the display."""
+        """Print a line of its own above the display."""
         with self._at_your_own_risk():
             self._say(text)
 
@@ -284,7 +284,7 @@ class TerminalProgress:
 
 
 def duration(seconds: float) -> str:
-    """A time for people: `less than a minute`, `7 min`, `2 h 10 min`, `3 d 4 h`."""
+    """Write a duration for people: `less than a minute`, `7 min`, `2 h 10 min`, `3 d 4 h`."""
     minutes = round(seconds / 60)
     if minutes < 1:
         return "less than a minute"

@@ -1,7 +1,7 @@
-"""The Ray a sweep runs on: one started here and ended without a trace, or the cluster a job was sent to.
+"""The Ray that a sweep runs on: one started here and removed afterwards, or the cluster that a job was sent to.
 
-A Ray of ours listens on the loopback interface only, asks every client for a token that lives in this
-process's environment alone, and leaves neither processes nor files behind, whatever ends the work.
+A Ray started here listens on the loopback interface only, asks every client for a token that exists only in this
+process's environment, and leaves neither processes nor files behind, however the work ends.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from sweep.ray_processes import end_guard, is_loopback, open_ports, processes_of
 #: Ray appends up to 62 characters to its folder, and a Unix socket's path may have 107.
 LONGEST_FOLDER_CHARACTERS = 40
 
-#: Cohorts pass nothing but small dictionaries through Ray; this is close to the least Ray accepts.
+#: Cohorts pass only small dictionaries through Ray; this is close to the least that Ray accepts.
 OBJECT_STORE_BYTES = 80 * 2**20
 
-#: A cluster that does not answer within this time is not there. Ray itself would try for minutes.
+#: A cluster that does not answer within this time counts as missing. Ray itself would try for minutes.
 REACHABLE_WITHIN_S = 10.0
 
 _PREFIX = "sweep-"
@@ -39,30 +39,30 @@ _RAY_FOLDER = "ray"
 
 @dataclass(frozen=True, slots=True)
 class RaySession:
-    """What there is to run on, once Ray is connected."""
+    """The resources to run on, once Ray is connected."""
 
     cpus: float
     gpus: float
     nodes: int
     started_here: bool
-    """False when the sweep joined a cluster that goes on without it."""
+    """False if the sweep joined a cluster that outlives it."""
     folder: Path
-    """A private folder of this machine for files nobody needs afterwards; removed at the end of the session."""
+    """A private folder on this machine for temporary files; removed at the end of the session."""
 
 
 @contextlib.contextmanager
 def local_ray(cpus: int | None = None) -> Iterator[RaySession]:
-    """Connect to the cluster named by `RAY_ADDRESS`, or start a Ray on this machine for the time being.
+    """Connect to the cluster named by `RAY_ADDRESS`, or start a temporary Ray on this machine.
 
-    Where this process is connected to a Ray already, that one is used and left as it is.
+    If this process is connected to a Ray already, that one is used and left as it is.
 
-    A Ray started here is new: it never joins one that runs already, listens on loopback only, with token
-    authentication on, without dashboard, metrics, usage statistics and memory monitor (which would end a whole
-    sweep to free one process's memory). At the end its processes are gone and so is its folder, even if this
-    process is killed. A cluster that was joined is only disconnected from.
+    A Ray started here is new: it never joins one that runs already. It listens on loopback only, with token
+    authentication, and without dashboard, metrics, usage statistics and memory monitor (which would end a whole
+    sweep to free one process's memory). At the end its processes and its folder are gone, even if this process is
+    killed. From a cluster that was joined, the process only disconnects.
 
     Args:
-        cpus: CPUs the started Ray offers, by default all of this machine's. Not used with `RAY_ADDRESS`.
+        cpus: the number of CPUs that the started Ray offers, by default all. Not used with `RAY_ADDRESS`.
 
     Raises:
         RayUnusable: Ray did not start, cannot be reached, or listens on more than loopback.
@@ -107,7 +107,7 @@ def _started(folder: Path, cpus: int | None) -> Iterator[RaySession]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_memory_monitor_refresh_ms": "0",
-        # Nobody asks this Ray for metrics, and what the agent finds out every few seconds costs more than Tune.
+        # No one reads this Ray's metrics, and collecting them every few seconds costs more than Tune.
         "RAY_enable_metrics_collection": "0",
         "RAY_task_events_report_interval_ms": "0",
         "REPORTER_UPDATE_INTERVAL_MS": "3600000",
@@ -145,7 +145,7 @@ def _started(folder: Path, cpus: int | None) -> Iterator[RaySession]:
 
 
 def _require_answer(address: str) -> None:
-    """Raise OSError if nobody listens at HOST:PORT; other forms of address are left to Ray."""
+    """Raise OSError if nothing listens at HOST:PORT; other forms of address are left to Ray."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACHABLE_WITHIN_S).close()
@@ -177,7 +177,8 @@ def _session(folder: Path, *, started_here: bool) -> RaySession:
 
 @contextlib.contextmanager
 def _guarded_folder() -> Iterator[Path]:
-    """A new folder with a short path that others cannot read; it and all that works in it end with this context."""
+    """Create a private folder with a short path; it and all processes that work in it end with this context."""
+    # Ray puts Unix sockets deep below its folder, and their paths are limited.
     place = Path(tempfile.gettempdir())
     if len(str(place / f"{_PREFIX}12345678" / _RAY_FOLDER)) > LONGEST_FOLDER_CHARACTERS:
         place = Path("/tmp")
@@ -199,7 +200,7 @@ def _reread_at_the_end() -> Iterator[None]:
 
 
 def _reread_environment() -> None:
-    """Make a Ray that was imported earlier see the environment as it is now: it reads it once, at import."""
+    """Make a Ray that was imported earlier see the current environment, which it reads only once, at import."""
     from ray._private import ray_constants
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
@@ -212,7 +213,7 @@ def _reread_environment() -> None:
 
 @contextlib.contextmanager
 def _sigterm_handler_kept() -> Iterator[None]:
-    """Undo `ray.init`'s own handler, which it never takes back."""
+    """Restore the SIGTERM handler that `ray.init` replaces and never restores."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -223,10 +224,10 @@ def _sigterm_handler_kept() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_idle_processes() -> Iterator[None]:
-    """Leave out what a Ray without cluster, dashboard and printed logs has no use for.
+    """Leave out processes that a Ray without cluster, dashboard and printed logs does not need.
 
     The autoscaler's monitor, the log monitor and the rest of the dashboard take 2 CPU seconds and 280 MB to start,
-    and go on looking around several times a second. `ray.init` has no arguments that leave them out.
+    and continue polling several times a second. `ray.init` has no arguments that leave them out.
     """
     from ray._private import parameter, services
 
@@ -243,7 +244,7 @@ def _no_idle_processes() -> Iterator[None]:
 def _session_of_its_own() -> Iterator[None]:
     """Keep Ray's processes out of this one's process group.
 
-    `timeout` and batch systems send SIGTERM to the whole group; a Ray that dies of it before we have stopped takes
+    `timeout` and batch systems send SIGTERM to the whole group. If Ray dies of it before we have stopped, it takes
     the driver with it, a minute later. Ray itself guards its processes against SIGINT only.
     """
     from ray._private import services
@@ -258,7 +259,8 @@ def _session_of_its_own() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C for the few seconds of tidying up, so that nothing stays behind."""
+    """Hold back Ctrl-C for the few seconds of cleaning up, so that nothing stays behind."""
+    # Only the main thread may set signal handlers.
     if threading.current_thread() is not threading.main_thread():
         yield
         return

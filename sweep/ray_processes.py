@@ -1,8 +1,8 @@
 """The processes and ports of one Ray, and the guard that removes what is left of it.
 
-Run as a script it is the guard: a process of its own that waits until its standard input is closed, by the driver
-or by the driver's death, and then ends every process of that Ray and removes its folder. Ray by itself leaves
-agents behind for a minute when its driver is killed, and its folder for ever.
+Run as a script, this module is the guard: a separate process that waits until its standard input is closed, by the
+driver or by the driver's death. Then it ends every process of that Ray and removes its folder. Without it, Ray
+leaves agents behind for a minute when its driver is killed, and its folder for ever.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ GRACE_S = 4.0
 
 
 def processes_of(folder: Path, driver: int | None = None) -> list[psutil.Process]:
-    """Every process that works in this folder, also those whose parent is gone; never this one nor the driver.
+    """Return every process that works in this folder, also orphans, except this process and the driver.
 
-    Ray's processes name the folder in their command line or keep a log open in it. Both are looked at since
-    titles set at run time overwrite the command line. So does the driver, even when it is done with Ray.
+    Ray's processes name the folder in their command line or keep a log open in it. Both are checked, because titles
+    set at run time overwrite the command line. The driver keeps a log open, too, even when it is done with Ray.
 
     Args:
         folder: the folder given to Ray.
@@ -49,31 +49,31 @@ def _works_in(process: psutil.Process, folder: str) -> bool:
 
 
 def open_ports(processes: list[psutil.Process]) -> list[tuple[str, int]]:
-    """Addresses and ports on which these processes accept TCP connections."""
-    found: set[tuple[str, int]] = set()
+    """Return the addresses and ports on which these processes accept TCP connections."""
+    listening: set[tuple[str, int]] = set()
     for process in processes:
         with contextlib.suppress(psutil.Error):
-            found.update(
+            listening.update(
                 (str(connection.laddr.ip), int(connection.laddr.port))
                 for connection in process.net_connections(kind="tcp")
                 if connection.status == psutil.CONN_LISTEN
             )
-    return sorted(found)
+    return sorted(listening)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address is reachable from this machine only; `::ffff:127.0.0.1` is."""
+    """Check whether an address is reachable from this machine only; `::ffff:127.0.0.1` is."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None)
     return bool((mapped or parsed).is_loopback)
 
 
 def start_guard(folder: Path) -> subprocess.Popen[bytes]:
-    """Start the guard of a folder; `end_guard`, or this process's end in any manner, makes it act."""
+    """Start the guard of a folder; it acts on `end_guard`, or when this process ends in any way."""
     return subprocess.Popen(
         [sys.executable, "-P", str(Path(__file__).resolve()), str(folder), str(os.getpid())],
         stdin=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C in the terminal is not for the guard
+        start_new_session=True,  # a Ctrl-C in the terminal must not end the guard
     )
 
 
@@ -87,7 +87,7 @@ def end_guard(guard: subprocess.Popen[bytes]) -> None:
 def _guard(folder: Path, driver: int) -> None:
     sys.stdin.buffer.read()
     psutil.wait_procs(processes_of(folder, driver), timeout=GRACE_S)
-    # A process may have been started while others ended.
+    # Look again after each round: a process may have been started while others ended.
     while remaining := processes_of(folder, driver):
         for process in remaining:
             with contextlib.suppress(psutil.Error):
@@ -97,6 +97,6 @@ def _guard(folder: Path, driver: int) -> None:
 
 
 if __name__ == "__main__":
-    # Stopping a Ray job sends this to every process below the job's, the guard included.
+    # Stopping a Ray job sends SIGTERM to every process below the job's, including the guard.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _guard(Path(sys.argv[1]), driver=int(sys.argv[2]))

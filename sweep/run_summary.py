@@ -1,4 +1,4 @@
-"""What a run has come to, in numbers and in words."""
+"""The result of a run, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ ENDED = {
     "stopped": "stopped by the rule",
     "diverged": "diverged",
 }
-"""Why a trial ended, in words for a count of them."""
+"""The endings of trials, in words for a count of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """What a run has come to."""
+    """The result of a run."""
 
     results: str
     """The results folder."""
     trials: int
-    """Trials asked for."""
+    """Number of requested trials."""
     ended: dict[str, int]
-    """Why -> how many of them, over all runs; without failed ones."""
+    """Ending -> number of requested trials, over all runs; without failed ones."""
     grokked: int
-    """Trials asked for whose grok step has been seen."""
+    """Number of requested trials whose grok step has been seen."""
     ended_here: int
-    """Trials that this run has ended."""
+    """Number of trials that ended in this run."""
     failed: dict[str, str] = field(default_factory=dict)
     """Cohort id -> why it failed for good in this run."""
     failed_trials: int = 0
-    """Trials asked for that have failed, over all runs."""
+    """Number of requested trials that have failed, over all runs."""
     stopped_by: signal.Signals | None = None
     """The signal that ended this run early."""
     problem: str | None = None
     """What ended this run early, if no signal did."""
     notes: tuple[str, ...] = ()
-    """What may surprise."""
+    """Information that may surprise."""
     wall_s: float = 0.0
 
     @property
     def done(self) -> int:
-        """Trials asked for that have ended."""
+        """Number of requested trials that have ended."""
         return sum(self.ended.values())
 
     @property
     def missing(self) -> int:
-        """Trials asked for that have neither ended nor failed."""
+        """Number of requested trials that have neither ended nor failed."""
         return self.trials - self.done - self.failed_trials
 
     @property
@@ -75,7 +75,7 @@ class RunSummary:
         if self.ended_here:
             lines.append(f"This run took {duration(self.wall_s)} for {self.ended_here} of them.")
         elif self.done == self.trials:
-            lines.append("All of them were there already; nothing was run.")
+            lines.append("All of them had results already; nothing was run.")
         lines += [f"Note: {note}." for note in self.notes]
         lines += [f"Cohort {cohort_id} failed: {reason}" for cohort_id, reason in self.failed.items()]
         if self.failed_trials:
@@ -85,12 +85,12 @@ class RunSummary:
         if self.stopped_by is not None:
             lines.append(f"Interrupted ({self.stopped_by.name}).")
         if self.missing:
-            lines.append(f"{self.missing} trials are left; the same command goes on from here. Nothing is lost.")
+            lines.append(f"{self.missing} trials are left; the same command resumes from here. Nothing is lost.")
         return "\n".join(lines)
 
 
 def summary_of(config: SweepConfig, store: Store, decided: Plan) -> RunSummary:
-    """What there is now of what was asked for, and how much of it was not there when it was planned."""
+    """Summarise what now exists of the request, and how much of it did not exist when it was planned."""
     outcomes = store.outcomes()
     ended = ended_of(outcomes, decided.trials, stop_rule_of(config))
     requested = [trial.trial_id for trial in decided.trials]
@@ -106,12 +106,12 @@ def summary_of(config: SweepConfig, store: Store, decided: Plan) -> RunSummary:
 
 
 def ended_of(outcomes: Mapping[str, Outcome], trials: Sequence[TrialConfig], rule: str) -> dict[str, str]:
-    """Trial id -> why, of those that have ended as asked for; a shorter attempt before is no end of a longer one.
+    """Return trial id -> ending, for trials that have ended as requested; a shorter earlier attempt does not count.
 
     Args:
-        outcomes: What became of trials.
-        trials: What is asked for.
-        rule: Name of the stopping rule asked for.
+        outcomes: Outcomes of trials.
+        trials: The requested trials.
+        rule: Name of the requested stopping rule.
     """
     there = ((trial, outcomes[trial.trial_id]) for trial in trials if trial.trial_id in outcomes)
     return {o.trial_id: o.ended_because for trial, o in there if satisfies(o, trial.steps, rule)}

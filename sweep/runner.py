@@ -1,7 +1,8 @@
 """One sweep from its specification to its summary, through Ray Tune.
 
-Ray Tune schedules cohorts and starts them again when their process dies. What has been done is asked of our own
-tables, before and after: Tune counts a trial that Ctrl-C cut short as finished, and its state is not looked at.
+Ray Tune schedules cohorts and restarts them when their process dies. What has been done is read from our own
+tables,
+before and after: Tune counts a trial that Ctrl-C cut short as finished, so its state is not used.
 """
 
 from __future__ import annotations
@@ -36,31 +37,31 @@ if TYPE_CHECKING:
     from sweep.cohort_feed import CohortFeed
 
 TUNE_ENVIRONMENT = {
-    # Tune's own files and tables; ours are the results.
+    # Tune's own files and tables are not needed; our tables are the results.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
-    # Its state, rewritten whole every ten seconds, is not looked at. Once, at the end, it writes it all the same.
+    # Tune's state, rewritten as a whole every ten seconds, is not used. Tune still writes it once, at the end.
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
-    # Ctrl-C and SIGTERM are handled here, alike.
+    # Ctrl-C and SIGTERM are handled here, in the same way.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 
 
 def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress | None = None) -> RunSummary:
-    """Run what a specification asks for and the results folder does not have yet.
+    """Run what a specification requests and the results folder does not have yet.
 
-    Runs on the Ray cluster that `RAY_ADDRESS` names, or else on a Ray of its own on this machine. Ctrl-C and
-    SIGTERM end it cleanly; calling it again goes on from the checkpoints.
+    Runs on the Ray cluster that `RAY_ADDRESS` names, otherwise on a temporary Ray on this machine. Ctrl-C and
+    SIGTERM end it cleanly; calling it again resumes from the checkpoints.
 
     Args:
         config: the specification.
         retry_failed: run only trials that have failed before.
-        progress: where to show how far it is; standard error by default.
+        progress: the progress display; standard error by default.
 
     Raises:
         SpecificationError: the specification cannot be run.
         StoreError: the results cannot be read or written.
-        RayUnusable: Ray did not start or cannot be reached, or there is no GPU where one is asked for.
+        RayUnusable: Ray did not start or cannot be reached, or there is no GPU although one is requested.
         SweepError: a task or network is registered where no worker can import it.
     """
     began = time.monotonic()
@@ -79,7 +80,7 @@ def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress |
 
 
 class _Run:
-    """One run: what happened in it."""
+    """One run and its events."""
 
     def __init__(self, config: SweepConfig, store: Store, decided: Plan, progress: Progress) -> None:
         self._config = config
@@ -96,10 +97,10 @@ class _Run:
         self._interruption = _Interruption()
 
     def on_ray(self) -> None:
-        # Ray prints about dead processes on standard output, which is for results.
+        # Ray prints about dead processes on standard output, which is reserved for results.
         with contextlib.redirect_stdout(sys.stderr):
             try:
-                # Something to look at while Ray starts.
+                # Show something while Ray starts.
                 self._progress.show(self._tally().snapshot())
                 with self._interruption, local_ray() as session:
                     self._interruption.listen()
@@ -124,7 +125,7 @@ class _Run:
         self._store.check_usable(session.nodes)
 
     def _train(self, session: RaySession) -> None:
-        """Let Tune run the cohorts; again those that it gives up, until they have failed too often."""
+        """Let Tune run the cohorts, and rerun those that it gives up, until they have failed too often."""
         from sweep.cohort_feed import CohortFeed
 
         tally = self._tally()
@@ -147,7 +148,7 @@ class _Run:
             if rounds_lost > self._tries:
                 self._problem = problem
                 return
-            self._progress.note(f"{problem}. It is started again.")
+            self._progress.note(f"{problem}. It is restarted.")
             self._check(session)
             waiting = self._unfinished()
 
@@ -155,7 +156,7 @@ class _Run:
         return Tally(self._requested, self._ended_before, self._grokked_before, self._plan.cohorts)
 
     def _fit(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> str | None:
-        """One experiment of Tune; what it could not pin on one cohort, e.g. a node out of memory or a full disk."""
+        """Run one experiment of Tune; return an error that Tune cannot attribute to a cohort, e.g. a full disk."""
         from sweep.cohort_feed import one_line
 
         with environment(TUNE_ENVIRONMENT), _silent("ray.tune", "ray.train", "ray.air"):
@@ -203,18 +204,19 @@ class _Run:
             # A grid, not a searcher: Tune then asks for all resources at once, which an autoscaler needs to see.
             param_space={"cohort": tune.grid_search(list(cohort_ids))},
             tune_config=tune.TuneConfig(
-                # Ray itself goes by free cores: on a machine with more of them it would start more.
+                # By itself Ray goes by free cores, and would start more cohorts on a machine with more cores.
                 max_concurrent_trials=None if self._config.processes == "auto" else self._config.processes,
-                # A new process for each cohort would cost 1.6 CPU seconds; a reused one hardly anything.
+                # A new process for each cohort would cost 1.6 CPU seconds; reusing one costs hardly anything.
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=tune.RunConfig(
-                # A second experiment of one name would write into the first one's folder.
+                # A second experiment with the same name would write into the first one's folder.
                 name=f"{self._config.name}-{secrets.token_hex(4)}",
                 storage_path=str(session.folder / "tune"),
                 verbose=0,
-                # A cohort's last checkpoint would go to this storage too, which other nodes cannot reach.
+                # Otherwise a cohort's last checkpoint would go to this storage, too, which other nodes cannot
+                # reach.
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=self._tries),
                 callbacks=[feed],
@@ -223,7 +225,7 @@ class _Run:
 
 
 def _require_gpu() -> None:
-    """On this machine, before Ray is started."""
+    """Require a GPU on this machine, before Ray is started."""
     from sweep.sharing import there_is_a_gpu
 
     if not there_is_a_gpu():
@@ -231,7 +233,7 @@ def _require_gpu() -> None:
 
 
 class _Interruption:
-    """Ctrl-C and SIGTERM: the first stops Tune in good order, the next one at once."""
+    """Handles Ctrl-C and SIGTERM: the first stops Tune cleanly, the next one immediately."""
 
     def __init__(self) -> None:
         self.number: signal.Signals | None = None
@@ -249,7 +251,7 @@ class _Interruption:
             signal.signal(number, handler)
 
     def listen(self) -> None:
-        """Take the signals; again after `ray.init`, which takes SIGTERM."""
+        """Take over the signals; repeated after `ray.init`, which takes over SIGTERM."""
         for number in self._before:
             signal.signal(number, self._handle)
 
@@ -264,7 +266,7 @@ class _Interruption:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         first = self.number is None
         self.number = signal.Signals(number)
-        # While it runs, Tune takes SIGUSR1 as "save and stop".
+        # While it runs, Tune handles SIGUSR1 as "save and stop".
         stop_tune = signal.getsignal(signal.SIGUSR1)
         if first and self._tune_runs and callable(stop_tune):
             stop_tune(signal.SIGUSR1, frame)
@@ -274,8 +276,11 @@ class _Interruption:
 
 @contextlib.contextmanager
 def _silent(*names: str) -> Iterator[None]:
-    """Nothing from these loggers: Tune would print a line per cohort about files it was told not to write, and a
-    trace per fault where `CohortFeed` says it in a line."""
+    """Silence these loggers.
+
+    Tune would print a line per cohort about files that it was told not to write, and a trace per fault, which
+    `CohortFeed` reports in one line.
+    """
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

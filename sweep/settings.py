@@ -1,4 +1,4 @@
-"""What makes a trial, as axes of a specification: one model for the whole of it and for each of its cases.
+"""The settings of a trial as axes of a specification: one model for the specification and for each of its cases.
 
 The defaults are those of `trainables.TrialConfig`.
 """
@@ -28,7 +28,7 @@ from trainables.errors import ConfigError
 
 
 def default_of(config: type[Any], name: str) -> Any:
-    """The default of a field of a dataclass."""
+    """Return the default of a field of a dataclass."""
     return next(field.default for field in dataclasses.fields(config) if field.name == name)
 
 
@@ -67,36 +67,36 @@ Exchanges = Annotated[
         }
     ),
 ]
-"""Step -> what differs in the training set from then on."""
+"""Step -> differences of the training set from that step on."""
 
 
 class Part(BaseModel):
-    """A mapping of a specification: no unknown keys, no infinite numbers, and it never changes."""
+    """A mapping of a specification: no unknown keys, no infinite numbers, and immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TaskAxes(Part):
-    """Which data set; see `trainables.config.TaskConfig`."""
+    """The data set; see `trainables.config.TaskConfig`."""
 
     family: Axis[Text] = default_of(TaskConfig, "family")
-    """Name of a task family, see `trainables.families.FAMILIES`, or of one that an imported module registers."""
+    """Name of a task family from `trainables.FAMILIES`, or of one that an imported module registers."""
     modulus: Axis[Whole] = default_of(TaskConfig, "modulus")
     """Modulus of the arithmetic."""
     degree: Axis[Whole] = default_of(TaskConfig, "degree")
-    """Permutations of so many things are composed."""
+    """Number of things whose permutations are composed."""
     bits: Axis[Whole] = default_of(TaskConfig, "bits")
     """Bits of an example of sparse_parity."""
     relevant_bits: Axis[Whole] = default_of(TaskConfig, "relevant_bits")
-    """So many of the bits make the parity."""
+    """Number of bits that make the parity."""
     examples: Axis[Whole | None] = default_of(TaskConfig, "examples")
-    """At most so many examples, of families whose table is a draw; empty: the family's own default."""
+    """Largest number of examples, for families whose table is a draw; empty: the family's own default."""
     data: Axis[Text | None] = default_of(TaskConfig, "data")
-    """Of the family mnist: a folder with its idx files, or an .npz file; an id holds a hash of them."""
+    """For the family mnist: a folder with its idx files, or an .npz file; an id contains a hash of them."""
 
 
 class ModelAxes(Part):
-    """Which network; see `trainables.config.ModelConfig`."""
+    """The network; see `trainables.config.ModelConfig`."""
 
     kind: Axis[Text] = default_of(ModelConfig, "kind")
     """transformer, mlp, or the name of a network that an imported module registers."""
@@ -111,7 +111,7 @@ class ModelAxes(Part):
     attention: Axis[Literal["softmax", "sum"]] = default_of(ModelConfig, "attention")
     """`sum` is the attention of the paper's public code."""
     initial_scale: Axis[Number] = default_of(ModelConfig, "initial_scale")
-    """What the initial weights are multiplied by."""
+    """Factor on the initial weights."""
 
 
 class TrialAxes(Part):
@@ -130,13 +130,13 @@ class TrialAxes(Part):
     spectral_floor: Axis[Number] = default_of(TrialConfig, "spectral_floor")
     """Floor on singular values in the penalty's gradient, as a share of the largest."""
     spectral_every: Axis[Whole] = default_of(TrialConfig, "spectral_every")
-    """The penalty acts at every so manyth step, so many times as strong; a divisor of 32."""
+    """Apply the penalty every N steps, scaled by N; N is a divisor of 32."""
     spectral_start: Axis[Annotated[Literal["at_decline"] | int, BeforeValidator(_step_or_decline)]] = default_of(
         TrialConfig, "spectral_start"
     )
     """Steps before the penalty acts, rounded up to blocks of 32; at_decline: until complexity has declined."""
     weight_noise: Axis[Number] = default_of(TrialConfig, "weight_noise")
-    """Standard deviation of the Gaussian noise at which the gradient is taken."""
+    """Standard deviation of the Gaussian noise under which the gradient is taken."""
     learning_rate: Axis[Number] = default_of(TrialConfig, "learning_rate")
     adam_beta1: Axis[Number] = default_of(TrialConfig, "adam_beta1")
     adam_beta2: Axis[Number] = default_of(TrialConfig, "adam_beta2")
@@ -144,13 +144,13 @@ class TrialAxes(Part):
     batch_size: Axis[Whole | None] = default_of(TrialConfig, "batch_size")
     """Examples per step; empty: min(512, half the training set); 0: the full batch."""
     drift: Axis[Exchanges] = default_of(TrialConfig, "drift")
-    """Exchanges of the training set: step -> what differs from its beginning, of split (the k-th other one), family
-    (of the same table shape) and shift (of the inputs). Steps are rounded up to blocks of 32."""
+    """Exchanges of the training set: step -> differences from the initial one, in split (the k-th other one),
+    family (with the same table shape) and shift (of the inputs). Steps are rounded up to blocks of 32."""
     steps: Axis[Whole] = default_of(TrialConfig, "steps")
     """Budget of a trial in optimiser updates."""
 
     def said(self) -> list[Path]:
-        """The settings that are written down here, as paths, whatever else has a default."""
+        """Return the paths of the settings that are written here, whatever defaults the others have."""
         names = [name for name in TrialAxes.model_fields if name in self.model_fields_set]
         paths: list[Path] = []
         for name in names:
@@ -163,16 +163,16 @@ class TrialAxes(Part):
 
 
 class Case(TrialAxes):
-    """Settings that belong together. They are laid over the rest of the specification; lists are axes here, too."""
+    """Settings that belong together, merged with the rest of the specification; lists are axes here, too."""
 
     @model_serializer(mode="wrap")
     def _as_said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without defaults: a case is only what it says."""
+        """Dump without defaults: a case is only what it says."""
         return only(handler(self), self.said())
 
 
 def only(values: dict[str, Any], paths: list[Path]) -> dict[str, Any]:
-    """Of nested values those at these paths, which are one or two names long."""
+    """Pick the values at these paths, which are one or two names long, from nested values."""
     kept: dict[str, Any] = {}
     for name, *inner in paths:
         if inner:

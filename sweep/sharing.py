@@ -14,45 +14,45 @@ if TYPE_CHECKING:
     from trainables.measuring import MeasuringConfig
 
 MEMORY_SHARE = 0.5
-"""Of the memory, for the lanes; the rest is for Ray, the driver and whatever else runs there."""
+"""Share of the memory for the lanes; the rest is for Ray, the driver and whatever else runs there."""
 
 GPU_BYTES = 16 * 2**30
-"""Assumed where the GPU is not on this machine."""
+"""Assumed memory of a GPU that is not on this machine."""
 
 NO_GPU_HERE = (
     f"torch sees no GPU on this machine, which cannot run this sweep itself; planned for nodes with one GPU of "
     f"{GPU_BYTES / 2**30:.0f} GiB"
 )
-"""What a plan for GPUs says that is made elsewhere."""
+"""The note in a plan for GPUs that is made on another machine."""
 
 GPU_CORES = 100
-"""Cores that train as fast as a GPU: what is aimed at. Measuring is left to the cores."""
+"""Number of cores that train as fast as a GPU: the target. Measuring is left to the cores."""
 
 MOST_ON_A_GPU = 4
-"""Cohorts; each needs a share of the memory, and they take turns."""
+"""Largest number of cohorts on a GPU; each needs a share of the memory, and they take turns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A machine that trains; others of a cluster are taken to be like it."""
+    """A machine that trains; the other nodes of a cluster are assumed to be like it."""
 
     cores: int
     memory_bytes: int
     gpus: int
     gpu_bytes: int
-    """Of one GPU."""
+    """Memory of one GPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """Who gets what. A cohort has one core and trains with one thread: small matrices gain nothing from more."""
+    """The share of each cohort. It has one core and trains with one thread: more do not speed up small matrices."""
 
     at_once: int
-    """Cohorts that train at once, on all nodes together."""
+    """Number of cohorts that train at once, on all nodes together."""
     on_a_gpu: int
-    """Cohorts on one GPU; 0 where cohorts train on cores."""
+    """Number of cohorts on one GPU; 0 if cohorts train on cores."""
     memory_bytes: float
-    """What the lanes of one cohort may take."""
+    """Memory for the lanes of one cohort."""
 
     def __str__(self) -> str:
         where = "one thread each"
@@ -64,14 +64,14 @@ class Sharing:
 
 
 def there_is_a_gpu() -> bool:
-    """Whether torch can use a GPU on this machine."""
+    """Check whether torch can use a GPU on this machine."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def this_node() -> Node:
-    """This machine; one GPU is assumed where there is none, for a plan made elsewhere."""
+    """Describe this machine; without a GPU one is assumed, for a plan made on another machine."""
     import psutil
     import torch
 
@@ -95,15 +95,15 @@ def share(
 ) -> Sharing:
     """Decide how cohorts share the nodes.
 
-    On cores there is a cohort on each, fewer where memory would not do for one lane in each. A GPU has one cohort;
-    left to itself also several, where measuring, for which the GPU waits, takes longer than training.
+    On cores there is a cohort on each, or fewer if memory does not suffice for one lane in each. A GPU has one
+    cohort; with `auto` it has several if measuring, for which the GPU waits, takes longer than training.
 
     Args:
-        trials: One of each shape.
-        measuring: When they are measured.
+        trials: One trial of each shape.
+        measuring: How the trials are measured.
         device: `cpu` or `cuda`.
-        processes: Cohorts at once, on all nodes together, or `auto`.
-        node: What each node is like.
+        processes: Number of cohorts at once, on all nodes together, or `auto`.
+        node: A description of each node.
     """
     from trainables.memory import PROCESS_BYTES, run_bytes
 

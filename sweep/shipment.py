@@ -1,4 +1,4 @@
-"""What a job carries: our packages, the specification, the user's modules that register tasks and networks."""
+"""The content of a job: our packages, the specification, and user-supplied modules of tasks and networks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SPECIFICATION_FILE = "specification.json"
 
 LARGEST_SHIPMENT_BYTES = 50 * 2**20
-"""Of the user's modules; Ray keeps what a job carries in the head's memory, and sends it to every machine."""
+"""Limit for user-supplied modules: Ray keeps what a job carries in the head's memory and sends it to every machine.
+"""
 
 _SITE = Path(__file__).parents[1]
 _PACKAGES = ("analysis", "sweep", "trainables")
@@ -27,20 +28,21 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "*.pyc", "*.egg-info")
 
 
 def pack(config: SweepConfig, imports: Sequence[str], folder: Path) -> tuple[str, ...]:
-    """Fill a folder with what the driver needs and nothing else, so that the upload is small.
+    """Fill a folder with exactly what the driver needs, so that the upload is small.
 
-    Of the user's own it holds what has been imported from where the named modules lie; hidden files stay here.
+    User-supplied files are those that have been imported from the folders of the named modules; hidden files stay
+    here.
 
     Args:
         config: the sweep.
         imports: modules to import before its specification is read.
-        folder: an empty one.
+        folder: an empty folder.
 
     Returns:
         Sentences about what is not sent.
 
     Raises:
-        SweepError: the user's modules are too large.
+        SweepError: the user-supplied modules are too large.
     """
     for package in _PACKAGES:
         shutil.copytree(_SITE / package, folder / package, ignore=_LEFT_OUT)
@@ -65,7 +67,7 @@ def _is_installed(place: Path) -> bool:
 
 
 def _loaded_from(roots: Iterable[Path]) -> set[Path]:
-    """Folders and files of the top-level modules that this process has imported from these folders."""
+    """Return folders and files of the top-level modules that this process has imported from these folders."""
     wanted = set(roots)
     places = {
         place_of(name)
@@ -80,7 +82,7 @@ def _has_place(module: object) -> bool:
 
 
 def _check_size(name: str, folder: Path) -> None:
-    """Of all that was copied beside our packages, after `name`."""
+    """Check the total size of user-supplied files, after `name` has been copied."""
     own = [
         path
         for path in folder.rglob("*")
@@ -90,7 +92,7 @@ def _check_size(name: str, folder: Path) -> None:
     if total > LARGEST_SHIPMENT_BYTES:
         largest = max(own, key=lambda path: path.stat().st_size)
         raise SweepError(
-            f"what a job carries of your own must be at most {LARGEST_SHIPMENT_BYTES / 2**20:.0f} MiB, got "
+            f"your own files in a job must be at most {LARGEST_SHIPMENT_BYTES / 2**20:.0f} MiB, got "
             f"{total / 2**20:.0f} with {name}, {largest.stat().st_size / 2**20:.0f} of them in "
             f"{largest.relative_to(folder)}; keep data elsewhere, where the cluster's machines can read it"
         )

@@ -1,4 +1,4 @@
-"""How large a trial is: its arithmetic, and how many lanes of it fit a device."""
+"""The size of a trial: its arithmetic, and how many lanes of it fit a device."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ from trainables.measuring import MeasuringConfig, evaluated_steps, measured_step
 if TYPE_CHECKING:
     from trainables.architecture import Architecture
 
-# What things cost in the operations that one CPU core does meanwhile in a large matrix product, fitted to what
-# benchmarks/estimates.py takes, so that a trial's operations over that rate are its seconds.
+# All costs are in operations that one CPU core does in the same time in a large matrix product, fitted to the times
+# that benchmarks/estimates.py measures. So a trial's operations divided by that rate are its seconds.
 
 PRODUCTS = 0.5
-"""An operation of the step's products, since embeddings and the tables of a first layer take none."""
+"""Cost of one operation in a step's products; below 1, because embeddings and the tables of a first layer take
+none."""
 VALUE_FLOPS = 940
-"""All that is done with one value between two matrices, forwards and backwards, except products."""
+"""Cost of all work on one value between two matrices, forwards and backwards, except products."""
 LAYER_FLOPS = {"transformer": 40e6, "mlp": 6e6}
-"""What a layer's step costs beside its arithmetic: calling its operations, with 8 lanes in company."""
+"""Cost of a layer's step besides its arithmetic: calling its operations, with 8 lanes together."""
 OWN_LAYER_FLOPS = 6e6
-"""The same of a module of a registered network."""
+"""The same cost for a module of a registered network."""
 DECOMPOSITION_FLOPS = 7_500
-"""Decomposing a matrix of sides k <= m, in units of k m, ..."""
+"""Cost of decomposing a matrix with sides k <= m, in units of k m, ..."""
 LARGE_DECOMPOSITION_FLOPS = 40
 """... or of k^2 m, whichever is more."""
 
 EVALUATION_PASSES = 2
-"""Passes over all examples, at the rate of large products, that one evaluation costs, ..."""
+"""Cost of one evaluation: passes over all examples, at the rate of large products, ..."""
 EVALUATION_FLOPS = 0.2e9
-"""... what it costs beside, ..."""
+"""... plus a fixed cost ..."""
 EVALUATION_FLOPS_A_WEIGHT = 14e3
-"""... and what for each weight."""
+"""... plus a cost per weight."""
 MEASUREMENT_PASSES = 30
-"""The same of one measurement of complexity, but over the training set, ..."""
+"""Likewise for one measurement of complexity, with passes over the training set, ..."""
 MEASUREMENT_FLOPS = 10e9
 MEASUREMENT_FLOPS_A_WEIGHT = 0.8e6
 MEASUREMENT_FLOPS_A_VALUE = 0.1e9
-"""... and what it costs for each row and column, which are rounded one after the other."""
+"""... plus a cost for each row and column, which are rounded one after the other."""
 
 LANES_ON_A_GPU = 256
-"""More lanes than this no longer fill a GPU better."""
+"""Number of lanes beyond which a GPU is not used any better."""
 
 
 def trial_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
-    """What a trial that uses its whole budget costs: training, evaluating, measuring.
+    """Estimate the cost of a trial that uses its whole budget: training, evaluating, measuring.
 
-    In floating-point operations of large matrix products on one CPU core. A pass forward is 2 operations a weight
-    and example, one backward twice that.
+    In floating-point operations of large matrix products on one CPU core. A forward pass is 2 operations per weight
+    and example, a backward pass twice that.
     """
     from trainables.lanes import effective_batch_size
 
@@ -67,7 +68,7 @@ def trial_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
 
 
 def watching_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
-    """The part of `trial_flops` that is not training: evaluating and measuring."""
+    """Estimate the part of `trial_flops` that is not training: evaluating and measuring."""
     from trainables.tasks import build_task
     from trainables.tasks.split import training_size
 
@@ -90,7 +91,7 @@ def watching_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
 
 
 def _network(trial: TrialConfig) -> tuple[Architecture, list[tuple[int, int]]]:
-    """A trial's network, and the rows and columns of its matrices."""
+    """Return a trial's network, and the rows and columns of its matrices."""
     from trainables.architecture import architecture_of
     from trainables.spectral import matrix_sides
     from trainables.tasks import build_task
@@ -100,16 +101,16 @@ def _network(trial: TrialConfig) -> tuple[Architecture, list[tuple[int, int]]]:
 
 
 def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, memory_bytes: float) -> int:
-    """Lanes for cohorts of this trial's shape; Ray watches over none of the memory.
+    """Choose the lanes for cohorts of this trial's shape; Ray does not manage this memory.
 
     Args:
-        trial: One of the shape.
-        wanted: So many, or `auto`: as many as fill the device and fit.
+        trial: A trial of the shape.
+        wanted: The number of lanes, or `auto`: as many as fill the device and fit.
         device: `cpu` or `cuda`.
-        memory_bytes: What a cohort may take.
+        memory_bytes: The memory of a cohort.
 
     Raises:
-        SweepError: so many do not fit.
+        SweepError: the lanes do not fit.
     """
     from trainables.lanes import DEFAULT_LANES
     from trainables.memory import lanes_within, run_bytes

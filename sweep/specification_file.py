@@ -18,7 +18,7 @@ _SUFFIXES = (".yaml", ".yml")
 
 @dataclass
 class Source:
-    """Values of a specification as written, and where each was written."""
+    """Values of a specification as written, and the place of each."""
 
     name: str
     values: dict[str, Any] = field(default_factory=dict)
@@ -26,22 +26,22 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
 
     def locate(self, path: Path) -> str | None:
-        """`file:line` of a value, or of the nearest thing around it that has one."""
+        """Return `file:line` of a value, or of the nearest enclosing value that has one."""
         return next((self.where[path[:end]] for end in range(len(path), -1, -1) if path[:end] in self.where), None)
 
     def order(self, path: Path) -> int:
-        """Place of a value among all that was written; -1 for what was not."""
+        """Return the position of a value among all that were written; -1 for one that was not."""
         written = list(self.where)
         return next((written.index(path[:end]) for end in range(len(path), 0, -1) if path[:end] in self.where), -1)
 
 
 def preset_names() -> list[str]:
-    """Names of the specifications that come with the package."""
+    """List the names of the specifications that come with the package."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
 def find_file(name_or_path: str) -> FilePath | None:
-    """File of a specification: a preset's name, or else a path. None if there is neither."""
+    """Return the file of a specification: by a preset's name, else by path. None if there is neither."""
     preset = PRESETS / f"{name_or_path}.yaml"
     if name_or_path in preset_names():
         return preset
@@ -50,7 +50,7 @@ def find_file(name_or_path: str) -> FilePath | None:
 
 
 def read_file(path: FilePath) -> Source:
-    """Read a specification file; what is wrong with its YAML is in `problems`."""
+    """Read a specification file; problems with its YAML are in `problems`."""
     source = Source(path.stem)
     shown = _shown(path)
     source.where[()] = f"{shown}:1"
@@ -104,8 +104,8 @@ def _shown(path: FilePath) -> str:
 class _Reader:
     """YAML text -> plain values; the line of everything read goes to `source.where`.
 
-    Reads the parsed nodes itself instead of having objects constructed from them: only numbers, texts,
-    booleans, null, lists and mappings exist, and every duplicate key is found, not the first alone.
+    It reads the parsed nodes itself instead of constructing objects from them: only numbers, texts,
+    booleans, null, lists and mappings exist, and every duplicate key is found, not only the first.
     """
 
     source: Source

@@ -1,7 +1,7 @@
-"""The one writer of a results folder, local or in a bucket: tables, attempts, checkpoints, cohorts.
+"""The only writer of a results folder, local or in a bucket: tables, attempts, checkpoints, cohorts.
 
-Every file is written under a name of its own, complete or not at all: locally to a temporary name and moved, in
-a bucket by one upload that appears when it is complete. `analysis.results_folder` says which files count.
+Every file has a name of its own and is written completely or not at all: locally to a temporary name and then
+moved, in a bucket by one upload that appears when it is complete. `analysis.results_folder` says which files count.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ NEEDED_BYTES = 500 * 2**20
 """Free disk below which no sweep is started."""
 
 CHECKPOINTS_KEPT = 2
-"""The newest, and one more: the newest may be of a process thought dead, whose reports do not count."""
+"""The newest checkpoint and one more: the newest may be of a process thought dead, whose reports do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ class Attempt:
 
     number: int
     next_report: int
-    """Number of the first report it will write."""
+    """Number of the first report that it will write."""
     checkpoint: bytes | None
-    """Where it goes on; None: from the beginning."""
+    """The state to resume from; None: from the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where a trial stands that has rows, or has failed, in its newest attempt."""
+    """The state of a trial that has rows or has failed, in its newest attempt."""
 
     trial_id: str
     cohort_id: str
@@ -74,7 +74,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RunContext:
-    """What the row of an ended trial says beside its measurement."""
+    """Columns of an ended trial's row that do not come from its measurement."""
 
     cohort: Cohort
     device: str
@@ -82,7 +82,7 @@ class RunContext:
     reproducible: str
     """What the bits of its rows depend on: `across machines`, `here` or `no`, see `trainables.company`."""
     marked_at_step: Mapping[str, int] = field(default_factory=dict)
-    """Audited trials that the rule would have stopped: trial id -> at which step."""
+    """Audited trials that the rule would have stopped: trial id -> step."""
 
 
 class Store:
@@ -92,7 +92,7 @@ class Store:
         path: Local path, or a URI such as `s3://bucket/results/my-sweep`.
 
     Raises:
-        StoreError: there is no such kind of address.
+        StoreError: the kind of address is not supported.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -111,14 +111,14 @@ class Store:
         return "://" not in self.path
 
     def check_usable(self, nodes: int = 1, needed_bytes: int = NEEDED_BYTES) -> None:
-        """Refuse a place that could not take the results, before any work is done.
+        """Refuse a place that could not hold the results, before any work is done.
 
         Args:
-            nodes: Machines that will write.
-            needed_bytes: Free disk that there must be, for a local path.
+            nodes: Number of machines that will write.
+            needed_bytes: Required free disk, for a local path.
 
         Raises:
-            StoreError: cannot be written, is nearly full, or is local to one of several machines.
+            StoreError: the place cannot be written, is nearly full, or is local to one of several machines.
         """
         if self.is_local and nodes > 1:
             raise StoreError(
@@ -140,7 +140,7 @@ class Store:
     # --- the request and its cohorts -----------------------------------------------------------------------------
 
     def write_request(self, config: SweepConfig, trial_ids: Sequence[str], imports: Sequence[str] = ()) -> None:
-        """Write down what is asked for now: the specification as resolved, its trials, what to import, versions."""
+        """Record the current request: the resolved specification, its trials, modules to import, and versions."""
         self._write_json(
             "sweep.json",
             {
@@ -156,10 +156,10 @@ class Store:
         )
 
     def add_cohorts(self, cohorts: Sequence[Cohort]) -> None:
-        """Write down which trials belong together. A cohort that is there already is never changed.
+        """Record which trials belong together. An existing cohort is never changed.
 
         Raises:
-            StoreError: a cohort of that id is there.
+            StoreError: a cohort with that id exists.
         """
         there = set(self._names("cohorts"))
         for cohort in cohorts:
@@ -169,17 +169,17 @@ class Store:
             self._write_json(f"cohorts/{name}", cohort.as_dict())
 
     def cohorts(self) -> list[Cohort]:
-        """All cohorts, oldest first."""
+        """Load all cohorts, oldest first."""
         names = (name for name in self._names("cohorts") if name.endswith(".json"))
         ids = (name.removesuffix(".json") for name in names if not name.startswith("."))
-        found = [self.cohort(cohort_id) for cohort_id in ids if not cohort_id.endswith(".failed")]
-        return sorted(found, key=lambda cohort: cohort.index)
+        loaded = [self.cohort(cohort_id) for cohort_id in ids if not cohort_id.endswith(".failed")]
+        return sorted(loaded, key=lambda cohort: cohort.index)
 
     def cohort(self, cohort_id: str) -> Cohort:
-        """The cohort of that id.
+        """Load the cohort with this id.
 
         Raises:
-            StoreError: there is none, or what it says is not for this version.
+            StoreError: there is none, or this version cannot read it.
         """
         try:
             return cohort_from_dict(json.loads(self._read(f"cohorts/{cohort_id}.json")))
@@ -190,19 +190,19 @@ class Store:
             ) from None
 
     def mark_failed(self, cohort_id: str, reason: str) -> None:
-        """Note that a cohort has failed for good: its unfinished trials count as failed."""
+        """Record that a cohort has failed for good: its unfinished trials count as failed."""
         self._write_json(f"cohorts/{cohort_id}.failed.json", {"reason": reason})
 
     def clear_failed(self, cohort_id: str) -> None:
-        """Take that note away; nothing happens if there is none."""
+        """Remove the record of a failure; do nothing if there is none."""
         self._delete(f"cohorts/{cohort_id}.failed.json")
 
     # --- attempts, reports, checkpoints --------------------------------------------------------------------------
 
     def claim_attempt(self, cohort_id: str) -> Attempt:
-        """Begin a new attempt at a cohort, from its newest checkpoint whose report counts, and so all before it."""
+        """Begin a new attempt at a cohort, from its newest checkpoint whose report, like all before it, counts."""
         reports = {table: self._reports(table, cohort_id) for table in TABLES}
-        newest = max((report.attempt for found in reports.values() for report in found), default=0)
+        newest = max((report.attempt for numbered in reports.values() for report in numbered), default=0)
         number = self._begin_attempt(cohort_id, newest + 1)
         counted = counted_reports(reports["rows"])
         usable = [place for place in self._checkpoints(cohort_id) if Report(cohort_id, *place) in counted]
@@ -212,10 +212,10 @@ class Store:
         return Attempt(number, report + 1, self._read(_checkpoint_name(cohort_id, attempt, report)))
 
     def _begin_attempt(self, cohort_id: str, at_least: int) -> int:
-        """Number of an attempt that no other process has, with a mark that it is taken.
+        """Return the number of an attempt that no other process has, and mark it as taken.
 
-        Two processes that have not reported yet would else share a number, and overwrite each other's reports. In a
-        bucket they still may, should they begin within the same instant.
+        Otherwise two processes that have not reported yet would share a number and overwrite each other's reports.
+        In a bucket this may still happen if they begin at the same instant.
         """
         pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)\.begun")
         begun = (pattern.fullmatch(name) for name in self._names("checkpoints"))
@@ -245,11 +245,11 @@ class Store:
         """Write one report: a file in each table that has rows, and always one in `rows`, written last.
 
         Args:
-            cohort_id: Whose report.
-            attempt: As `claim_attempt` gave it.
-            report: Counts up from `Attempt.next_report`.
-            measurements: All since the last report.
-            context: What ended trials' rows say beside their measurements.
+            cohort_id: The cohort of the report.
+            attempt: The number from `claim_attempt`.
+            report: The report's number, counted from `Attempt.next_report`.
+            measurements: All measurements since the last report.
+            context: Columns of ended trials' rows that do not come from measurements.
         """
         rows = _table_rows(measurements, context)
         for table in sorted(TABLES, key=lambda name: name == "rows"):
@@ -258,9 +258,9 @@ class Store:
                 self._write(name, _parquet(table, rows[table]))
 
     def write_checkpoint(self, cohort_id: str, attempt: int, report: int, data: bytes) -> None:
-        """Write the state after a report, once that is written, and delete checkpoints no longer needed.
+        """Write the state after a report, once that is written, and delete checkpoints that are no longer needed.
 
-        Those of a newer attempt are left alone: this process may be thought dead.
+        Checkpoints of a newer attempt are left alone, because this process may be one thought dead.
         """
         self._write(_checkpoint_name(cohort_id, attempt, report), data)
         older = [place for place in self._checkpoints(cohort_id) if place < (attempt, report)]
@@ -270,7 +270,7 @@ class Store:
     # --- outcomes ------------------------------------------------------------------------------------------------
 
     def outcomes(self) -> dict[str, Outcome]:
-        """Where every trial stands that has rows or has failed: trial id -> outcome of its newest attempt.
+        """Return trial id -> outcome of its newest attempt, for every trial that has rows or has failed.
 
         Raises:
             StoreError: the folder cannot be read or its files contradict each other.
@@ -281,13 +281,13 @@ class Store:
         names = ["trial_id", "ended_because", "ended_at_step", "stop_rule", "epsilon", "complexity_method"]
         ended = {row["trial_id"]: row for row in folder.table("trials", names).to_pylist()}
         begun = set(folder.table("rows", ["trial_id"])["trial_id"].unique().to_pylist())
-        found: dict[str, Outcome] = {}
+        outcome_of: dict[str, Outcome] = {}
         for trial_id, cohort in folder.cohort_of_trials().items():
             row = ended.get(trial_id)
             if row is None and trial_id not in begun and cohort.failed is None:
                 continue
             row = row or {"ended_because": "interrupted" if cohort.failed is None else "failed"}
-            found[trial_id] = Outcome(
+            outcome_of[trial_id] = Outcome(
                 trial_id=trial_id,
                 cohort_id=cohort.cohort_id,
                 ended_because=row["ended_because"],
@@ -297,23 +297,23 @@ class Store:
                 epsilon=row.get("epsilon"),
                 complexity_method=row.get("complexity_method"),
             )
-        return found
+        return outcome_of
 
     def grokked(self) -> set[str]:
-        """Ids of all trials whose grok step has been seen, ended or not."""
+        """Return the ids of all trials whose grok step has been seen, ended or not."""
         from analysis.events import events
         from analysis.load import load
 
         columns = ["train_accuracy", "val_accuracy", "complexity_bytes", "memorised_at", "grokked_at"]
         columns += ["phase_start_step"]
         try:
-            found = events(load(self.path, columns, mix_methods=True))
+            trials = events(load(self.path, columns, mix_methods=True))
         except ResultsNotFound:
             return set()
-        return set(found.loc[~found["censored"], "trial_id"].astype(str))
+        return set(trials.loc[~trials["censored"], "trial_id"].astype(str))
 
     def seconds_taken(self) -> dict[str, tuple[int, float]]:
-        """Trial id -> last step and seconds of training and measuring, for the trials that have ended."""
+        """Return trial id -> last step and seconds of training and measuring, for the trials that have ended."""
         folder = self._folder()
         if folder is None:
             return {}
@@ -323,7 +323,7 @@ class Store:
         }
 
     def _folder(self) -> ResultsFolder | None:
-        """The results as `analysis` reads them now; None where there are none yet."""
+        """Return the results as `analysis` reads them now; None if there are none yet."""
         try:
             return ResultsFolder(self.path)
         except ResultsNotFound:
@@ -370,14 +370,14 @@ class Store:
         return [info.base_name for info in self._filesystem.get_file_info(selector) if info.is_file]
 
     def _reports(self, table: str, cohort_id: str) -> list[Report]:
-        found = (parse_report(name) for name in self._names(f"tables/{table}"))
-        return [report for report in found if report is not None and report.cohort_id == cohort_id]
+        reports = (parse_report(name) for name in self._names(f"tables/{table}"))
+        return [report for report in reports if report is not None and report.cohort_id == cohort_id]
 
     def _checkpoints(self, cohort_id: str) -> list[tuple[int, int]]:
-        """Attempts and reports after which there is a checkpoint, ascending."""
+        """Return the attempts and reports after which there is a checkpoint, ascending."""
         pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)-(\d+)\.safetensors")
-        found = (pattern.fullmatch(name) for name in self._names("checkpoints"))
-        return sorted((int(match[1]), int(match[2])) for match in found if match is not None)
+        matches = (pattern.fullmatch(name) for name in self._names("checkpoints"))
+        return sorted((int(match[1]), int(match[2])) for match in matches if match is not None)
 
 
 def _report_name(cohort_id: str, attempt: int, report: int) -> str:
@@ -404,7 +404,7 @@ def _parquet(table: str, rows: list[dict[str, Any]]) -> bytes:
 
 
 def _table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict[str, list[dict[str, Any]]]:
-    """Rows of all five tables, sorted by trial and step."""
+    """Return the rows of all five tables, sorted by trial and step."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     trials = {trial.trial_id: trial for trial in context.cohort.trials}
     for measurement in sorted(measurements, key=lambda entry: (entry.trial_id, entry.step)):
@@ -423,13 +423,13 @@ def _table_rows(measurements: Iterable[Measurement], context: RunContext) -> dic
 
 
 def _fields(record: object, table: str) -> dict[str, Any]:
-    """The fields of a record that are columns of a table."""
+    """Return the fields of a record that are columns of a table."""
     names = (column.name for column in TABLES[table])
     return {name: getattr(record, name) for name in names if hasattr(record, name)}
 
 
 def is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
-    """Whether the network of a measurement goes into the table `networks`."""
+    """Check whether the network of a measurement goes into the table `networks`."""
     return keep == "measured" or (keep == "final" and measurement.end is not None)
 
 

@@ -1,6 +1,6 @@
 """One trial as an ordinary Ray Tune trainable, and the decline rule as an ordinary Tune stopper.
 
-For scripts of your own, with any searcher, scheduler, stopper and logger:
+For your own scripts, with any searcher, scheduler, stopper and logger:
 
     tuner = tune.Tuner(
         TrialTrainable,
@@ -41,7 +41,7 @@ from trainables.measuring import MeasuringConfig
 _NETWORK_FILE = "trial.safetensors"
 _WAITING_FILE = "waiting.json"
 
-#: Fields of a `Measurement` that are no result of their own; Tune has a `trial_id` itself.
+#: Fields of a `Measurement` that are not results of their own; Tune has a `trial_id` itself.
 _NOT_REPORTED = frozenset({"trial_id", "complexities", "matrices", "network", "end"})
 
 
@@ -50,12 +50,12 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
 
     `param_space` holds settings of the trial (`weight_decay`, `data_fraction`, `steps`, `seed`, ...), of its task
     and model (`modulus`, `task.modulus` or `{"task": {"modulus": ...}}`) and of measuring (`epsilon`,
-    `evaluate_ratio`, ...), named as in a specification. What is left out has the same default as there.
+    `evaluate_ratio`, ...), named as in a specification. Fields that are left out have the same default as there.
 
     A result has all scalar fields of `trainables.Measurement`: `step`, `train_loss`, `val_accuracy`, `l2_norm`, ...
     `complexity_bytes` and `description_length_bits` are NaN at steps where complexity was not measured.
-    `sweep_trial_id` is the trial's id in results of `sweep`. The last result has `done` and, in `ended_because` and
-    `ended_reason`, why.
+    `sweep_trial_id` is the trial's id in results of `sweep`. The last result also has `done`, `ended_because` and
+    `ended_reason`.
 
     Raises:
         SpecificationError: unknown keys and impossible values, all at once, before any training; in the driver if
@@ -64,7 +64,7 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> None:
-        """Tune's default resources; asked for before a trial's process starts, so mistakes are found here."""
+        """Return Tune's default resources, after checking `config`: Tune asks before a trial's process starts."""
         trial_of(config)
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -90,13 +90,13 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         return self._waiting.popleft()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save the training state and the measurements that Tune has not asked for yet."""
+        """Save the training state and the measurements that Tune has not received yet."""
         folder = Path(checkpoint_dir)
         (folder / _NETWORK_FILE).write_bytes(self._run.save())
         (folder / _WAITING_FILE).write_text(json.dumps(list(self._waiting)), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Go on from a checkpoint, bit for bit as if the trial had not been interrupted (on a CPU)."""
+        """Resume from a checkpoint, bit for bit as if the trial had not been interrupted (on a CPU)."""
         folder = Path(checkpoint_dir)
         self._run = LaneRun.restore(
             (folder / _NETWORK_FILE).read_bytes(),
@@ -114,22 +114,22 @@ class Stop:
 
     step: int
     reason: str
-    """One sentence for people."""
+    """One sentence to show to people."""
     probability: float
     """The rule's probability that the trial would still have shown the decline within its budget."""
     audited: bool
-    """In the audit share: the trial was not stopped, only marked."""
+    """Whether the trial is in the audit share: it was not stopped, only marked."""
 
 
 class DeclineStopper(tune.Stopper):  # type: ignore[misc]
     """Stops trials whose complexity will not decline within their budget, by `analysis.decline.decide`.
 
     Works with every trainable that reports `step`, `train_accuracy`, `val_accuracy` and `complexity_bytes` (None or
-    NaN where complexity was not measured). One whose training set is exchanged reports `phase_start_step` and
-    `phase_end_step`, too, and is judged by its present phase.
+    NaN where complexity was not measured). A trial with drift reports `phase_start_step` and
+    `phase_end_step`, too, and is judged by its current phase.
 
     Attributes:
-        stops: Tune's trial id -> where and why, of stopped and of marked trials.
+        stops: Tune's trial id -> `Stop`, for stopped and for marked trials.
     """
 
     def __init__(
@@ -144,10 +144,10 @@ class DeclineStopper(tune.Stopper):  # type: ignore[misc]
 
         Args:
             budget_steps: optimiser updates a trial is allowed.
-            parameters: of the decline rule.
+            parameters: parameters of the decline rule.
             audit_share: share of trials that are never stopped, only marked: they show how often the rule is wrong.
-                Which, depends on `sweep_trial_id` where it is reported and on Tune's trial id elsewhere.
-            thresholds: what counts as memorised, grokked, declined.
+                They are chosen by `sweep_trial_id` if it is reported, otherwise by Tune's trial id.
+            thresholds: the thresholds for memorised, grokked and declined.
         """
         if not 0 <= audit_share <= 1:
             raise ValueError(f"audit_share must lie in [0, 1], got {audit_share}")
@@ -159,15 +159,15 @@ class DeclineStopper(tune.Stopper):  # type: ignore[misc]
         self._rows: dict[str, list[tuple[int, float, float, float]]] = {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether to stop the trial after this result."""
+        """Decide whether to stop the trial after this result."""
         rows = self._rows.setdefault(trial_id, [])
         row = _row(result)
-        while rows and rows[-1][0] >= row[0]:  # the trial went back to a checkpoint
+        while rows and rows[-1][0] >= row[0]:  # the trial resumed from a checkpoint
             rows.pop()
         rows.append(row)
         if trial_id in self.stops:
             return not self.stops[trial_id].audited
-        # Where the training set is exchanged, what was on another one says nothing about the present one.
+        # Use the current phase only: earlier training sets say nothing about this one.
         began = int(result.get("phase_start_step", 0))
         ends = min(self._budget_steps, int(result.get("phase_end_step", self._budget_steps)))
         in_phase = [(step - began, *values) for step, *values in rows if step > began or not began]
@@ -180,18 +180,19 @@ class DeclineStopper(tune.Stopper):  # type: ignore[misc]
         return not audited
 
     def stop_all(self) -> bool:
-        """Never: each trial is judged by itself."""
+        """Return False: each trial is judged by itself."""
         return False
 
 
 def trial_of(space: Mapping[str, Any]) -> tuple[TrialConfig, MeasuringConfig]:
-    """The trial and the way it is measured, from a sampled `param_space`.
+    """Build the trial, and how it is measured, from a sampled `param_space`.
 
     Args:
         space: keys as in a specification: nested, dotted, or the last part of a dotted key alone.
 
     Raises:
-        SpecificationError: lists every unknown key, wrong type and impossible value.
+        SpecificationError: there are problems; the message lists every unknown key, wrong type and impossible
+            value.
     """
     values: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -230,13 +231,13 @@ def _places() -> dict[str, tuple[str, ...]]:
     }
     for part, config in (("task", TaskConfig), ("model", ModelConfig)):
         for field in dataclasses.fields(config):
-            if field.name == "source":  # nobody says it: it is what the name stands for
+            if field.name == "source":  # not a setting: it follows from the registered name
                 continue
             places[f"{part}.{field.name}"] = places[field.name] = (part, field.name)
     return places
 
 
-#: Every key of a `param_space` -> where it stands in a specification.
+#: Every key of a `param_space` -> its place in a specification.
 _PLACES = _places()
 
 
@@ -245,7 +246,7 @@ def _flat(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
         if isinstance(value, Mapping) and f"{prefix}{key}" != "drift":
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            # Tune's samplers give numpy's numbers.
+            # Tune's samplers return numpy's numbers.
             yield f"{prefix}{key}", value.item() if hasattr(value, "item") else value
 
 

@@ -1,4 +1,4 @@
-"""What ends a trial besides its budget: the one place where the lane loop meets the definitions of `analysis`."""
+"""The endings of a trial besides its budget: the only place where the lane loop meets `analysis`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from trainables.tasks import build_task
 
 
 def thresholds_of(measuring: MeasuringConfig, task: TaskConfig) -> Thresholds:
-    """What counts as memorised and grokked: what the way of measuring says, or else the task."""
+    """Return the thresholds for memorised and grokked: those of the measuring, otherwise the task's."""
     memorised_at, grokked_at = measuring.thresholds(build_task(task))
     return Thresholds(memorised_at=memorised_at, grokked_at=grokked_at)
 
 
 def decline_seen(thresholds: Thresholds) -> Declined:
-    """What a lane run asks where a spectral penalty starts at the decline: whether its onset has been seen.
+    """Return a check for the onset of the decline, for a lane run whose spectral penalty starts there.
 
-    The onset is the first of two measurements that show the decline, so it is seen at the second of them. Where the
-    training set is exchanged, both are of the present one.
+    The onset is the first of two measurements that show the decline, so it is seen at the second of them. With
+    drift, both are in the current phase.
     """
 
     def declined(history: TrialHistory) -> bool:
@@ -33,18 +33,18 @@ def decline_seen(thresholds: Thresholds) -> Declined:
 
 
 class TrialWatch:
-    """What a lane run asks after each evaluated step.
+    """The watcher that a lane run calls after each evaluated step.
 
-    A trial ends as `grokked` once it is past the tail of its grok, and as `stopped` where the decline rule says
-    so; an audited trial is never stopped. The definitions are those the analysis uses afterwards.
+    A trial ends as `grokked` once it is past the tail of its grok, and as `stopped` if the decline rule says
+    so; an audited trial is never stopped. The analysis uses the same definitions afterwards.
 
-    Where the training set is exchanged, all of that is about the present one, whose budget are the steps until the
-    next exchange; a grok ends a trial in its last phase only.
+    With drift, all of this is about the current phase, whose budget is the steps until the next exchange; a grok
+    ends a trial in its last phase only.
 
     Args:
         decline: parameters of the decline rule; None never stops a trial.
         audit_share: share of trials, in [0, 1], that the rule never stops.
-        thresholds: what counts as memorised and grokked.
+        thresholds: the thresholds for memorised and grokked.
     """
 
     def __init__(self, decline: DeclineParameters | None, audit_share: float, thresholds: Thresholds) -> None:
@@ -56,7 +56,7 @@ class TrialWatch:
         """Ids of the trials whose grok step has been seen, whether or not they have ended."""
 
     def __call__(self, history: TrialHistory) -> Ending | None:
-        """The ending of a trial that ends at its last measurement, None of one that goes on."""
+        """Return the ending of a trial that ends at its last measurement, or None if it continues."""
         last = history.measurements[-1]
         trajectory = Trajectory.of_phase(history.of_phase)
         audited = self._decline is not None and is_audited(last.trial_id, self._audit_share)
@@ -80,9 +80,9 @@ class TrialWatch:
         return Ending(because="stopped", reason=reason, probability=decision.probability)
 
     def marked_at_step(self, trial_id: str) -> int | None:
-        """Where the rule would have stopped an audited trial that has ended; forgets the trial.
+        """Return where the rule would have stopped an audited trial that has ended, and forget the trial.
 
-        Replayed from the whole history, so a mark is not lost where a run went on from a checkpoint.
+        The rule is replayed over the whole history, so a mark is not lost when a run resumes from a checkpoint.
         """
         if self._decline is None or trial_id not in self._audited:
             return None
@@ -95,5 +95,5 @@ class TrialWatch:
 
 
 def _budget(last: Measurement) -> int:
-    """Steps of a measurement's phase: until the next exchange of the training set, or the end."""
+    """Return the steps of a measurement's phase: until the next exchange of the training set, or the end."""
     return last.phase_end_step - last.phase_start_step

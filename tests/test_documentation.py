@@ -53,7 +53,7 @@ def test_the_commands_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.M
         digits = re.compile(r"[\d,.]+")
         assert digits.sub("0", found.stdout.splitlines()[0]) == digits.sub("0", first_line)
     again, decoded = (Path(name).with_suffix(".safetensors").read_bytes() for name in ("again", "decoded"))
-    assert len(again) > len(decoded)  # it says what the network is, too
+    assert len(again) > len(decoded)  # it describes the network, too
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,18 @@ def test_the_tables_of_a_study_are_what_its_parquet_says(
     assert len(tables) == count
     for title, table in tables.items():
         assert f"<!-- {title} -->\n\n{table}\n\n" in page, f"write it again: python benchmarks/{study}.py --write"
+
+
+def test_every_page_is_in_the_index_and_every_link_leads_to_a_file() -> None:
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [page.name for page in pages if page.name != "index.md" and f"]({page.name})" not in index] == []
+    links = [
+        (page, link)
+        for page in (ROOT / "README.md", *pages)
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    ]
+    assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_arms_of_a_study_are_compared_as_the_page_says(

@@ -1,4 +1,4 @@
-"""What a lane run needs of a network: functions of a dictionary of parameters with a leading lane axis."""
+"""The interface between a lane run and a network: functions of a parameter dictionary with a leading lane axis."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from trainables.tasks import Task
 Shapes = dict[str, tuple[int, ...]]
 
 WriteGradient = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Tensor], None]
-"""Writes the gradient of one network's mean cross-entropy, in nats per unit of weight: takes its weights (name ->
-tensor, without lane axis), likewise where to write to, whatever that held, inputs [n, ...] and classes [n]."""
+"""Writes the gradient of one network's mean cross-entropy, in nats per unit of weight. Takes the weights (name ->
+tensor, without lane axis), the tensors to write to (likewise; they are overwritten), inputs [n, ...] and classes
+[n]."""
 
 
 class Architecture(Hashable, Protocol):
-    """A network for a task. Lanes are networks of their own that share only the arithmetic.
+    """A network for a task. Lanes are separate networks that share only the arithmetic.
 
-    On a CPU the bits of a lane depend neither on how many others there are (at least two in all) nor on its place.
+    On a CPU the bits of a lane depend neither on the number of lanes (at least two) nor on its place among them.
     """
 
     shapes: Shapes
     """Name -> shape of each parameter, without lane axis."""
     layers: int
-    """Calls of operations of some size in a pass forward, roughly: its cost beside its arithmetic."""
+    """Roughly the number of sizeable operations in a forward pass: its cost besides the arithmetic."""
 
     def initialise(self, seed: int) -> dict[str, Tensor]:
-        """Fresh float32 weights, without lane axis, that depend on the seed only."""
+        """Draw fresh float32 weights, without lane axis, that depend on the seed only."""
         ...
 
     def forward(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Logits [L, n, classes], differentiable in the parameters.
+        """Compute logits [L, n, classes], differentiable in the parameters.
 
         Args:
             parameters: name -> [L, ...].
@@ -45,30 +46,30 @@ class Architecture(Hashable, Protocol):
         ...
 
     def by_hand(self, batch_size: int, device: torch.device) -> WriteGradient | None:
-        """A gradient by hand where lanes are better trained one after the other, else None."""
+        """Return a gradient by hand if lanes train faster one after the other, else None."""
         ...
 
     def kept_floats(self) -> float:
-        """Floats for each example that a pass forward keeps for the one backward."""
+        """Return the floats per example that a forward pass keeps for the backward pass."""
         ...
 
     def products(self) -> float:
-        """Multiplications of a pass forward, an example."""
+        """Return the multiplications of a forward pass, per example."""
         ...
 
     def values(self) -> float:
-        """Values between matrices of a pass forward, an example: what is done apart from products."""
+        """Return the values between matrices in a forward pass, per example: the work besides products."""
         ...
 
 
 @lru_cache(maxsize=16)
 def architecture_of(task: Task, model: ModelConfig) -> Architecture:
-    """The network that a configuration means for a task.
+    """Return the network that a configuration describes for a task.
 
     Raises:
-        ConfigError: the two do not fit, or the kind of model is registered and cannot be trained in lanes.
+        ConfigError: task and model do not fit, or the kind of model is registered and cannot be trained in lanes.
     """
-    # Imported here, for both are architectures.
+    # Imported here because both modules import this one.
     from trainables.built_in import BuiltIn
 
     if model.kind in BUILT_IN_KINDS:
@@ -79,7 +80,7 @@ def architecture_of(task: Task, model: ModelConfig) -> Architecture:
 
 
 def initial_weights(architecture: Architecture, model: ModelConfig, seed: int) -> dict[str, Tensor]:
-    """Fresh weights as a trial begins with: those with two axes and more are `initial_scale` times as large."""
+    """Draw a trial's initial weights: those with two or more axes are multiplied by `initial_scale`."""
     weights = architecture.initialise(seed)
     if model.initial_scale == 1:
         return weights

@@ -20,11 +20,11 @@ class BuiltIn:
     """See `trainables.architecture.Architecture`.
 
     Args:
-        task: what it is for.
-        model: which network.
+        task: the task that the network is for.
+        model: the configuration of the network.
 
     Raises:
-        ConfigError: a transformer for a task whose inputs are no tokens.
+        ConfigError: the model is a transformer and the task's inputs are not tokens.
     """
 
     def __init__(self, task: Task, model: ModelConfig) -> None:
@@ -34,17 +34,17 @@ class BuiltIn:
         self._model = model
 
     def initialise(self, seed: int) -> dict[str, Tensor]:
-        """See `Architecture`."""
+        """Draw fresh weights, see `Architecture`."""
         return initialise(self._task, self._model, seed)
 
     def forward(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """See `Architecture`."""
+        """Compute logits, see `Architecture`."""
         return forward(self._model, parameters, self._flat(inputs), self._task.question)
 
     def by_hand(self, batch_size: int, device: torch.device) -> WriteGradient | None:
-        """See `Architecture`: on a CPU, where one network by itself keeps the core busy.
+        """Return a gradient by hand on a CPU, where a single network keeps the core busy; see `Architecture`.
 
-        What one operation writes the next one then finds in the cache, and a lone lane needs no company.
+        The output of one operation is then still in the cache for the next one, and a single lane needs no padding.
         """
         pays = device.type == "cpu" and batch_size * self._model.hidden >= CHUNK_ELEMENTS
         return self._write_gradient if pays else None
@@ -56,7 +56,7 @@ class BuiltIn:
         by_hand.write_gradient(network, self._flat(inputs), targets, self._task.fixed_tokens)
 
     def kept_floats(self) -> float:
-        """See `Architecture`."""
+        """Count the floats kept for the backward pass, see `Architecture`."""
         task, model = self._task, self._model
         positions, width, hidden = task.positions, model.width, model.hidden
         if model.kind == "mlp":
@@ -73,15 +73,15 @@ class BuiltIn:
         return floats
 
     def products(self) -> float:
-        """See `Architecture`. Only the last position of a sequence counts, except in the layers before the last."""
+        """Count products, see `Architecture`; before the last layer all positions count, then only the last one."""
         return self._often() * sum(rows * columns for rows, columns in self._matrices())
 
     def values(self) -> float:
-        """See `Architecture`: of each matrix the geometric mean of its sides, as often as an example passes it."""
+        """Sum the geometric means of each matrix's sides, as often as an example passes it; see `Architecture`."""
         return self._often() * sum(math.sqrt(rows * columns) for rows, columns in self._matrices())
 
     def _flat(self, inputs: Tensor) -> Tensor:
-        """The features of an example in one row; sequences are as they are."""
+        """Flatten the features of an example to one row; leave sequences as they are."""
         axes = self._task.inputs.ndim - 1
         return inputs.flatten(-axes) if axes > 1 else inputs
 

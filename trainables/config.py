@@ -1,7 +1,7 @@
-"""The configuration of one trial: all that determines its weights, and its budget.
+"""The configuration of one trial: everything that determines its weights, and its budget.
 
-A trial's id is a hash of what determines the weights and of nothing else, so the same setting asked for
-twice, in another sweep, with a longer budget or another stopping rule, is the same trial.
+A trial's id is a hash of what determines the weights and of nothing else. So the same setting is the same trial in
+another sweep, with a longer budget or under another stopping rule.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SpectralStart = int | Literal["at_decline"]
 
 TRIAL_ID_CHARACTERS = 16
 
-#: The spectral penalty starts once complexity has declined, `TrialConfig.spectral_start`.
+#: The value of `TrialConfig.spectral_start` that starts the spectral penalty once complexity has declined.
 AT_DECLINE: Final = "at_decline"
 
-#: What one row of `TrialConfig` may say without changing the weights at any step both runs reach. Where data lie is
-#: not part of the id, but what they are is, as `task.source`.
+#: Fields of `TrialConfig` that do not change the weights at any step that two runs share. The path of data is not
+#: part of the id, but their content is, as `task.source`.
 NOT_IN_THE_ID = frozenset({"steps", "task.data"})
 
 
@@ -42,26 +42,26 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TaskConfig:
-    """Which data set: a family of tasks and the family's own parameters."""
+    """The data set: a family of tasks and the family's own parameters."""
 
     family: str = "addition"
     """Name of a task family, see `trainables.tasks.FAMILIES`."""
     modulus: int = 113
     """Modulus p of the arithmetic; any integer >= 2 (division then uses invertible divisors only)."""
     degree: int = 5
-    """Permutations of so many things are composed: n of the symmetric group S_n."""
+    """The number of things whose permutations are composed: n of the symmetric group S_n."""
     bits: int = 40
     """Bits of an example of `sparse_parity`."""
     relevant_bits: int = 3
-    """So many of them make its parity."""
+    """The number of these bits that make the parity, in `sparse_parity`."""
     examples: int | None = None
-    """At most so many examples, drawn evenly by a fixed seed; None: the family's own default. Of families whose
-    table is a draw only."""
+    """The largest number of examples, drawn evenly by a fixed seed; None: the family's own default. Only for
+    families whose table is a draw."""
     data: str | None = None
-    """Files of the user's that hold the examples, of the family `mnist` only; see `trainables.digit_files`."""
+    """Path of user-supplied files with the examples, for `mnist` only; see `trainables.digit_files`."""
     source: str | None = None
-    """Of a registered family, the hash of its source, of one that is read from files, of what they hold; filled in
-    where the family is known, or the files are, here."""
+    """Hash of a registered family's source, or of the content of a family's files; filled in on the machine where
+    the family or the files are known."""
 
     def __post_init__(self) -> None:
         own = registry.TASKS.get(self.family) if self.source is None else None
@@ -81,7 +81,7 @@ class TaskConfig:
         )
 
     def _look_at_data(self) -> None:
-        """Fill in the hash of the files, unless it is known: then who builds the task compares it."""
+        """Fill in the hash of the files, unless it is known already: then building the task compares it."""
         wanted = self.family in FROM_FILES
         _require(
             (self.data is not None) == wanted,
@@ -98,26 +98,26 @@ class TaskConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """Which network; the defaults are the paper's (arXiv 2412.09810, section 4)."""
+    """The network; the defaults are the paper's (arXiv 2412.09810, section 4)."""
 
     kind: str = "transformer"
-    """`transformer`, `mlp`, or the name of a registered network, for which widths, layers and heads mean what it
-    makes of them."""
+    """`transformer`, `mlp`, or the name of a registered network, which interprets widths, layers and heads in its
+    own way."""
     width: int = 128
     """Width of the embeddings and of the residual stream."""
     layers: int | None = None
     """Number of layers; by default 1 for a transformer and 3 for an MLP."""
     heads: int = 4
-    """Attention heads; must divide the width. A transformer's only."""
+    """Attention heads of a transformer; must divide the width."""
     hidden_width: int | None = None
     """Width of the hidden layers of the MLP (of the feed-forward part); by default 4 x width."""
     attention: Attention = "softmax"
-    """`sum` is the paper's public code, whose attention output is the plain sum of the values."""
+    """`sum` is the attention of the paper's public code, whose output is the plain sum of the values."""
     initial_scale: float = 1.0
-    """What the initial weights with two axes and more are multiplied by; large ones delay generalisation (Omnigrok,
-    arXiv 2210.01117)."""
+    """The factor on initial weights with two or more axes; large weights delay generalisation (Omnigrok, arXiv
+    2210.01117)."""
     source: str | None = None
-    """Of a registered network, the hash of its source; filled in where the network is known here."""
+    """Hash of a registered network's source; filled in where the network is known."""
 
     def __post_init__(self) -> None:
         if self.kind not in BUILT_IN_KINDS and self.source is None:
@@ -149,18 +149,18 @@ class ModelConfig:
 
     @property
     def depth(self) -> int:
-        """Number of layers, the default filled in."""
+        """Number of layers, with the default filled in."""
         return self.layers if self.layers is not None else 0
 
     @property
     def hidden(self) -> int:
-        """Hidden width, the default filled in."""
+        """Hidden width, with the default filled in."""
         return self.hidden_width if self.hidden_width is not None else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialConfig:
-    """One trial: one setting, one seed. Everything here but `steps` is in the trial's id."""
+    """One trial: one setting and one seed. Every field but `steps` is in the trial's id."""
 
     task: TaskConfig = field(default_factory=TaskConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -175,12 +175,12 @@ class TrialConfig:
     spectral_floor: float = 1e-2
     """tau: singular values enter the penalty's gradient as sqrt(s^2 + (tau s_max)^2); 0 is the paper's form."""
     spectral_every: int = 1
-    """The penalty acts at every so manyth step, so many times as strong; a divisor of `BLOCK_STEPS`."""
+    """Apply the penalty every N steps, scaled by N; N is a divisor of `BLOCK_STEPS`."""
     spectral_start: SpectralStart = 0
-    """Steps before the penalty begins to act, rounded up to whole blocks; `at_decline`: until the first block
-    boundary at which complexity is known to have declined, which depends on how the trial is measured, too."""
+    """Steps before the penalty begins to act, rounded up to whole blocks. `at_decline`: until the first block
+    boundary at which complexity is known to have declined; this also depends on how the trial is measured."""
     weight_noise: float = 0.0
-    """Standard deviation of the Gaussian noise at which the gradient is taken, fresh each step."""
+    """Standard deviation of the Gaussian noise under which the gradient is taken, fresh each step."""
     learning_rate: float = 1e-3
     adam_beta1: float = 0.9
     adam_beta2: float = 0.98
@@ -188,7 +188,7 @@ class TrialConfig:
     batch_size: int | None = None
     """Examples per step; by default min(512, n // 2) of the n training examples, 0 for the full batch."""
     drift: Drift = Drift()  # noqa: RUF009 (frozen)
-    """Exchanges of the training set, e.g. `Drift.of({4000: {"split": 1}})`; by default none."""
+    """Exchanges of the training set, e.g. `Drift.of({4000: {"split": 1}})`; none by default."""
     seed: int = 0
     steps: int = 20_000
     """Budget in optimiser updates. Not part of the id."""
@@ -246,7 +246,7 @@ class TrialConfig:
     def penalised_from(self) -> int | None:
         """Steps done when the spectral penalty begins to act, a multiple of `BLOCK_STEPS`.
 
-        None without a penalty, and of one that starts at the decline: nobody knows beforehand.
+        None without a penalty, or if it starts at the decline, whose step is not known beforehand.
         """
         if self.spectral_entropy_weight == 0 or not isinstance(self.spectral_start, int):
             return None
@@ -254,12 +254,12 @@ class TrialConfig:
 
     @property
     def phases(self) -> tuple[tuple[int, int], ...]:
-        """Steps done when each phase of the training set begins, and when it ends: where the next one begins."""
+        """Steps done when each phase of the training set begins and ends; each ends where the next one begins."""
         starts = self.drift.starts()
         return tuple(zip(starts, (*starts[1:], self.steps), strict=True))
 
     def phase_at(self, age: int) -> int:
-        """The phase whose training set the next step is taken on, once `age` steps are done."""
+        """Return the phase whose training set the next step uses, once `age` steps are done."""
         return sum(step <= age for step, _ in self.drift.exchanges)
 
     @property
@@ -272,12 +272,12 @@ class TrialConfig:
         return _trial_id(self)
 
     def as_dict(self) -> dict[str, Any]:
-        """Nested dictionary of plain values, the inverse of `trial_from_dict`."""
+        """Return a nested dictionary of plain values, the inverse of `trial_from_dict`."""
         return {**dataclasses.asdict(self), "drift": self.drift.as_dict()}
 
 
 def trial_from_dict(values: dict[str, Any]) -> TrialConfig:
-    """Build a trial from what `TrialConfig.as_dict` gave."""
+    """Build a trial from the result of `TrialConfig.as_dict`."""
     return TrialConfig(
         **{
             **values,
@@ -290,15 +290,15 @@ def trial_from_dict(values: dict[str, Any]) -> TrialConfig:
 
 @lru_cache(maxsize=2**16)
 def _trial_id(trial: TrialConfig) -> str:
-    """Remembered, for a plan of ten thousand trials asks for each one's id ten times."""
+    """Compute the id, and cache it: a plan of ten thousand trials asks for each one's id ten times."""
     text = json.dumps(identity(trial), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:TRIAL_ID_CHARACTERS]
 
 
 def identity(trial: TrialConfig) -> dict[str, str]:
-    """What the id is a hash of: dotted field name -> canonical text, defaults left out."""
+    """Return what the id is a hash of: dotted field name -> canonical text, without defaults."""
     model = trial.model
-    # A source is never a default: neither what a registered name stands for.
+    # The source of a registered name is always written, because it never equals the empty source given here.
     default_model = ModelConfig(kind=model.kind, width=model.width, heads=model.heads, source="")
     defaults = {**_flat(TrialConfig(task=TaskConfig(), model=default_model)), "model.kind": "transformer"}
     defaults |= {
@@ -325,7 +325,7 @@ def _flat(trial: TrialConfig) -> dict[str, Any]:
 
 
 def _canonical(value: Any) -> str:
-    """1, 1.0 and 1e0 are one number; texts and None stand for themselves, mappings for their parts."""
+    """Write a value canonically: 1, 1.0 and 1e0 are one number; texts and None are kept; mappings by parts."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{json.dumps(name)}:{_canonical(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, bool) or value is None or isinstance(value, str):

@@ -1,8 +1,8 @@
-"""Labelled images in the files that MNIST comes in: four idx files, gzipped or not, or one .npz of arrays.
+"""Labelled images in the files of MNIST: four idx files, gzipped or not, or one .npz of arrays.
 
-Reads bytes with the standard library alone, so that a configuration can say what its data are without importing
-numpy or torch. The idx format: two zero bytes, the type (8: bytes), the number of axes, each axis as a big-endian
-32-bit integer, then the values. The .npz format: a zip of .npy files (numpy.lib.format).
+The module reads bytes with the standard library alone, so that a configuration can identify its data without
+importing numpy or torch. The idx format: two zero bytes, the type (8: bytes), the number of axes, each axis as a
+big-endian 32-bit integer, then the values. The .npz format: a zip of .npy files (numpy.lib.format).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainables.errors import ConfigError
 from trainables.source import bytes_digest
 
 PARTS: Final = ("train", "t10k")
-"""Parts of the data set as the idx files call them; the second may be missing."""
+"""Names of the data set's parts in idx files; the second part may be missing."""
 
 _NPZ_PARTS: Final = ("train", "test")
 _BYTES: Final = 8
@@ -46,7 +46,7 @@ class DigitImages:
 
     @property
     def digest(self) -> str:
-        """Hash of the images and labels, the same whichever files they came in."""
+        """Hash of the images and labels, whichever format they came in."""
         return bytes_digest(self.pixels, self.labels, struct.pack(">II", self.height, self.width))
 
 
@@ -57,7 +57,7 @@ class _Array:
 
 
 def read_digit_images(path: str | Path) -> DigitImages:
-    """All images of a folder of idx files or of an .npz file, whatever part they are of.
+    """Read all images of a folder of idx files or of an .npz file, whichever part they belong to.
 
     Args:
         path: a folder with `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, perhaps the same of `t10k`,
@@ -65,7 +65,7 @@ def read_digit_images(path: str | Path) -> DigitImages:
             `y_test`.
 
     Raises:
-        ConfigError: nothing there, files that are missing, damaged, or no images with labels.
+        ConfigError: the path or a file is missing, a file is damaged, or it holds no images with labels.
     """
     path = Path(path)
     try:
@@ -93,10 +93,10 @@ def read_digit_images(path: str | Path) -> DigitImages:
 
 
 def data_digest(path: str | Path) -> str:
-    """Hash of the images and labels there; the files are read again only when they have changed.
+    """Hash the images and labels at a path; the files are read again only when they have changed.
 
     Raises:
-        ConfigError: as for `read_digit_images`.
+        ConfigError: see `read_digit_images`.
     """
     path = Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
@@ -105,7 +105,7 @@ def data_digest(path: str | Path) -> str:
 
 
 @lru_cache(maxsize=8)
-def _digest(path: Path, state: tuple[tuple[str, int, int], ...]) -> str:  # noqa: ARG001 (what it is remembered by)
+def _digest(path: Path, state: tuple[tuple[str, int, int], ...]) -> str:  # noqa: ARG001 (the cache key)
     return read_digit_images(path).digest
 
 
@@ -121,16 +121,16 @@ def _pair(images: _Array, labels: _Array) -> tuple[_Array, _Array]:
 
 
 def _of_folder(folder: Path) -> list[tuple[_Array, _Array]]:
-    found = [(_idx_file(folder, f"{part}-images", 3), _idx_file(folder, f"{part}-labels", 1)) for part in PARTS]
+    parts = [(_idx_file(folder, f"{part}-images", 3), _idx_file(folder, f"{part}-labels", 1)) for part in PARTS]
     return [
         (_idx(images), _idx(labels))
-        for part, (images, labels) in zip(PARTS, found, strict=True)
+        for part, (images, labels) in zip(PARTS, parts, strict=True)
         if part == PARTS[0] or images.exists() or labels.exists()
     ]
 
 
 def _idx_file(folder: Path, name: str, axes: int) -> Path:
-    """The file of that name as it is there, or as it should be called."""
+    """Return the existing file for this name, or the path it should have."""
     names = [f"{name}{dash}idx{axes}-ubyte{end}" for dash in "-." for end in ("", ".gz")]
     return next((folder / each for each in names if (folder / each).is_file()), folder / names[0])
 
@@ -147,7 +147,7 @@ def _idx(file: Path) -> _Array:
     values = data[begins:]
     if len(values) != math.prod(shape):
         raise ValueError(
-            f"{file.name} must hold {math.prod(shape):,} values, as it says, and holds {len(values):,}"
+            f"{file.name} must hold {math.prod(shape):,} values, as it says, but holds {len(values):,}"
         )
     return _Array(shape, values)
 
@@ -166,7 +166,7 @@ def _of_npz(file: Path) -> list[tuple[_Array, _Array]]:
 
 
 def _npy(archive: zipfile.ZipFile, name: str) -> _Array:
-    """An array of whole numbers from 0 to 255, as bytes."""
+    """Read an array of whole numbers from 0 to 255, as bytes."""
     data = archive.read(f"{name}.npy")
     if len(data) < 12 or not data.startswith(b"\x93NUMPY"):
         raise ValueError(f"{name} is no array")
@@ -180,7 +180,7 @@ def _npy(archive: zipfile.ZipFile, name: str) -> _Array:
     size, values = int(kind[2]), data[ends:]
     if len(values) != math.prod(shape) * size:
         raise ValueError(
-            f"{name} must hold {math.prod(shape):,} values, as it says, and holds {len(values) // size:,}"
+            f"{name} must hold {math.prod(shape):,} values, as it says, but holds {len(values) // size:,}"
         )
     if any(any(values[byte::size]) for byte in range(1, size)) or (
         kind[1:] == "i1" and max(values, default=0) > 127

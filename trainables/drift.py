@@ -1,7 +1,8 @@
-"""Drift: at given steps a trial's training set is exchanged for another one, while its weights go on.
+"""Drift: at given steps a trial's training set is replaced by another one, while its weights continue.
 
-What lies between two exchanges is a *phase*, counted from 0. An exchange says what differs from the trial's own
-training set, that of phase 0; it does not add to earlier exchanges, and one that says nothing goes back to it.
+The steps between two exchanges are a *phase*; phases are counted from 0. An exchange says what differs from the
+trial's own training set, which is that of phase 0. It does not add to earlier exchanges, and an empty one restores
+the trial's own training set.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ class TrainingSet:
     """How a phase's training set differs from that of phase 0."""
 
     split: int = 0
-    """Which other split of the table: 0 the trial's own, k the k-th other one of its seed."""
+    """The split of the table: 0 is the trial's own, k is the k-th other split of its seed."""
     family: str | None = None
-    """Another family of tasks with a table of the same shape and the trial's other parameters; None the trial's."""
+    """Another task family with a table of the same shape and the trial's other parameters; None is the trial's own.
+    """
     shift: float = 0.0
-    """Shifted inputs with the targets they had, see `trainables.tasks.phases.shifted`."""
+    """Shift of the inputs, which keep their targets; see `trainables.tasks.phases.shifted`."""
     source: str | None = None
-    """Of a registered family, the hash of its source; filled in where the family is known here."""
+    """Hash of a registered family's source; filled in where the family is known."""
 
     def __post_init__(self) -> None:
         if not _is_whole(self.split) or self.split < 0:
@@ -45,16 +47,16 @@ class TrainingSet:
             object.__setattr__(self, "source", own.source)
 
     def as_dict(self) -> dict[str, Any]:
-        """What differs, as plain values."""
+        """Return the differences as plain values."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """When the training set is exchanged, and for what: (step, training set), steps ascending.
+    """The exchanges of the training set, as pairs (step, training set) in ascending order of steps.
 
-    An exchange comes after so many optimiser updates, rounded up to whole blocks of `BLOCK_STEPS`, which is where
-    it stands in every table.
+    An exchange comes after `step` optimiser updates, rounded up to whole blocks of `BLOCK_STEPS`; every table shows
+    the rounded step.
     """
 
     exchanges: tuple[tuple[int, TrainingSet], ...] = ()
@@ -76,34 +78,34 @@ class Drift:
 
     @classmethod
     def of(cls, values: Mapping[Any, Any]) -> Drift:
-        """Build from what a specification says: step -> what differs, e.g. `{4000: {"split": 1}}`.
+        """Build from a specification's mapping of steps to differences, e.g. `{4000: {"split": 1}}`.
 
         The inverse of `as_dict`; a step may be a text of digits, as it is in JSON.
 
         Raises:
-            ConfigError: anything else; the message begins with `drift`.
+            ConfigError: the mapping has another form; the message begins with `drift`.
         """
         if not isinstance(values, Mapping):
             raise ConfigError(f"drift must be a mapping such as {{4000: {{split: 1}}}}, got {values!r}")
         return cls(tuple((_step(step), _training_set(step, said)) for step, said in values.items()))
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain values, the inverse of `of`."""
+        """Return plain values, the inverse of `of`."""
         return {str(step): training_set.as_dict() for step, training_set in self.exchanges}
 
     def starts(self) -> tuple[int, ...]:
-        """Steps done when each phase begins."""
+        """Return the steps done when each phase begins."""
         return (0, *(step for step, _ in self.exchanges))
 
     def training_sets(self) -> tuple[TrainingSet, ...]:
-        """The training set of each phase."""
+        """Return the training set of each phase."""
         return (TrainingSet(), *(training_set for _, training_set in self.exchanges))
 
     def check(self, steps: int) -> None:
-        """Check it against a budget, and that each exchange changes something.
+        """Check the exchanges against a budget, and check that each of them changes something.
 
         Raises:
-            ConfigError: an exchange at or past the end, or for what is there already.
+            ConfigError: an exchange is at or past the end, or changes nothing.
         """
         for step, _ in self.exchanges:
             if step >= steps:
@@ -114,12 +116,12 @@ class Drift:
         for before, ((step, training_set)) in zip(self.training_sets(), self.exchanges, strict=False):
             if training_set == before:
                 raise ConfigError(
-                    f"drift at step {step} must change the training set, got the one that is there already; say "
+                    f"drift at step {step} must change the training set, got the current one again; name "
                     "another split, family or shift, or leave it out"
                 )
 
     def without_own(self, family: str) -> Drift:
-        """The same where the trial is of this family: named or left out, that is one training set."""
+        """Return the drift of a trial of this family: naming that family is the same as leaving it out."""
 
         def own(said: TrainingSet) -> TrainingSet:
             return replace(said, family=None, source=None) if said.family == family else said

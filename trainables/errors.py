@@ -1,16 +1,16 @@
-"""What `trainables` raises when the caller has made a mistake.
+"""The exceptions that `trainables` raises when the caller has made a mistake.
 
 TrainablesError(ValueError)
-├── ConfigError            a trial's configuration cannot be trained as it stands
+├── ConfigError            a trial's configuration cannot be trained as it is
 ├── MeasurementError       a network or loss that cannot be measured
-├── BitstreamError         bytes that are not a bitstream of ours, or not for these tensors
+├── BitstreamError         bytes that are not our bitstream, or not for these tensors
 ├── CheckpointError        a checkpoint that does not belong to these trials
 └── OutOfMemory            not even one lane fits
 """
 
 
 class TrainablesError(ValueError):
-    """Base of every error raised on purpose by this package; the message says what to do."""
+    """Base of every error that this package raises on purpose; the message says what to do."""
 
 
 class ConfigError(TrainablesError):
@@ -22,7 +22,7 @@ class MeasurementError(TrainablesError):
 
 
 class BitstreamError(TrainablesError):
-    """Bytes that do not decode to the tensors they were asked for."""
+    """Bytes that do not decode to the requested tensors."""
 
 
 class CheckpointError(TrainablesError):
@@ -30,10 +30,10 @@ class CheckpointError(TrainablesError):
 
 
 class OutOfMemory(TrainablesError):
-    """Memory ran out with a single lane, so training fewer at once is no way out."""
+    """Memory ran out with a single lane, so training fewer lanes at once does not help."""
 
 
 def refuse(name: str, must: str, error: Exception) -> ConfigError:
-    """The error that says what must hold of something of the user's, and what it raised instead."""
+    """Return the error that says what must hold of user-supplied code, and what that code raised instead."""
     lines = str(error).strip().splitlines()
     return ConfigError(f"{name} {must}, got {type(error).__name__}: {lines[0] if lines else 'without a message'}")

@@ -1,4 +1,4 @@
-"""Names of the task families that come with the package, and where each is built. Imports nothing."""
+"""Names of the task families that come with the package, and where each one is built. Imports no other module."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAMILIES: Final[dict[str, str]] = {
 """Family -> `module:function`, a function from a `TaskConfig` to a `Task`."""
 
 FROM_FILES: Final = ("mnist",)
-"""Families whose data are files that the user has, named by `TaskConfig.data`."""
+"""Families whose data are user-supplied files, named by `TaskConfig.data`."""
 
 BUILT_IN_KINDS: Final = ("transformer", "mlp")
 """Kinds of network that come with the package."""

@@ -1,8 +1,9 @@
-"""A transformer layer from its mixed values on: output projection, normalisation, feed-forward, normalisation.
+"""The second part of a transformer layer: output projection, normalisation, feed-forward, normalisation.
 
-Two thirds of a step are spent here. `plain_layer_tail` says what is computed. On a CPU and for networks of some
-size, `layer_tail` computes it lane by lane, with gradients by hand, so that what one operation writes the next one
-finds in the cache. Letters in shapes: L lanes, C width, F hidden width; rows are (example, queried position).
+This is where two thirds of a step are spent. `plain_layer_tail` defines what is computed. On a CPU and for networks
+that are large enough, `layer_tail` computes it lane by lane with gradients by hand, so that the output of one
+operation is still in the cache for the next. Letters in shapes: L lanes, C width, F hidden width; rows are
+(example, queried position).
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ PARAMETERS = (
     "ln2/scale",
     "ln2/bias",
 )
-"""What the functions below take, in this order, after the name of the layer."""
+"""The parameters of the functions below, in this order, after the name of the layer."""
 
 _GELU_ELEMENTS = 65_536
-"""Elements that pass through the kernels of GELU while they are in the cache."""
+"""Elements that pass through the kernels of GELU together, so that they stay in the cache."""
 
 Back = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, Tensor]]
 
 
 def layer_tail(residual: Tensor, mixed: Tensor, *parameters: Tensor) -> Tensor:
-    """The layer's output [L, rows, C].
+    """Compute the layer's output [L, rows, C].
 
     Args:
-        residual: what entered the layer, [L, rows, C].
-        mixed: what attention made of it, [L, rows, C].
+        residual: the layer's input, [L, rows, C].
+        mixed: the attention's output, [L, rows, C].
         parameters: see `PARAMETERS`, each with a lane axis.
     """
     if mixed.device.type == "cpu" and mixed.shape[1] * parameters[4].shape[2] >= CHUNK_ELEMENTS:
@@ -49,7 +50,7 @@ def layer_tail(residual: Tensor, mixed: Tensor, *parameters: Tensor) -> Tensor:
 
 
 def plain_layer_tail(residual: Tensor, mixed: Tensor, *parameters: Tensor) -> Tensor:
-    """`layer_tail` with all lanes at once and gradients left to torch."""
+    """Compute `layer_tail` for all lanes at once, with gradients by torch."""
     kernel, bias, scale1, shift1, kernel1, bias1, kernel2, bias2, scale2, shift2 = parameters
     x = layer_norm(residual + dense(mixed, kernel, bias), scale1, shift1)
     return layer_norm(x + dense(gelu(dense(x, kernel1, bias1)), kernel2, bias2), scale2, shift2)
@@ -80,17 +81,18 @@ class _LayerTail(torch.autograd.Function):
 def tail_of_one(
     residual: Tensor, mixed: Tensor, parameters: Sequence[Tensor], *, differentiable: bool = True
 ) -> tuple[Tensor, Back]:
-    """One network's layer tail and the way back.
+    """Compute one network's layer tail and the way back.
 
     Args:
-        residual: what entered the layer, [rows, C].
-        mixed: what attention made of it, [rows, C].
+        residual: the layer's input, [rows, C].
+        mixed: the attention's output, [rows, C].
         parameters: see `PARAMETERS`, without lane axis.
         differentiable: whether the way back is wanted; it costs a little.
 
     Returns:
-        The layer's output [rows, C], and a function from its gradient and from where those of the parameters are to
-        be written to the gradients of `residual` and `mixed`. It is to be called once at most.
+        The layer's output [rows, C], and a function for the way back, to be called at most once. It takes the
+        output's gradient and the tensors to which the parameters' gradients are written, and returns the gradients
+        of `residual` and `mixed`.
     """
     kernel, bias, scale1, shift1, kernel1, bias1, kernel2, bias2, scale2, shift2 = parameters
     sum1 = torch.addmm(bias, mixed, kernel).add_(residual)
@@ -123,7 +125,7 @@ def tail_of_one(
 def _norm_back(
     gradient: Tensor, x: Tensor, moments: list[Tensor], scale: Tensor, shift: Tensor, to: Sequence[Tensor]
 ) -> Tensor:
-    """Gradient of a normalisation's input; those of its scale and shift are written to `to`."""
+    """Return the gradient of a normalisation's input; write those of its scale and shift to `to`."""
     of_x, of_scale, of_shift = torch.ops.aten.native_layer_norm_backward(
         gradient.contiguous(), x, x.shape[1:], *moments, scale, shift, [True, True, True]
     )

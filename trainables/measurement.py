@@ -1,4 +1,4 @@
-"""What a trial reports: one `Measurement` per evaluated step, and with the last one its ending.
+"""The reports of a trial: one `Measurement` per evaluated step; the last one also holds the trial's ending.
 
 The field names of the four record classes are the column names of `analysis.schema`; a test compares them.
 """
@@ -18,11 +18,11 @@ EndedBecause = Literal["grokked", "budget", "stopped", "diverged", "failed"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ending:
-    """Why a trial ends. `stopped` is our own decision, never the same as `budget` or `failed`."""
+    """The reason why a trial ends. `stopped` is our own decision, never the same as `budget` or `failed`."""
 
     because: EndedBecause
     reason: str
-    """One sentence for people."""
+    """One sentence to show to people."""
     probability: float | None = None
     """For `stopped`: the rule's probability that the trial would still have shown the decline."""
 
@@ -40,7 +40,8 @@ class ComplexityMeasurement:
     train_accuracy: float
     val_accuracy: float
     group_val_accuracy: float | None
-    """Of the decoded network on the validation examples of the task's group; None if it has none there."""
+    """Accuracy of the decoded network on the validation examples of the task's group; None if the group has none
+    there."""
     evaluations: int
     """Candidates whose training loss was computed: the search budget spent."""
     method: str
@@ -62,7 +63,7 @@ class MatrixMeasurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialEnd:
-    """What is known once a trial is over, besides its rows."""
+    """Facts that are known once a trial is over, in addition to its rows."""
 
     ending: Ending
     bzip2_bytes: int
@@ -71,7 +72,7 @@ class TrialEnd:
     training_examples: int
     validation_examples: int
     spectral_started_at_step: int | None
-    """Steps done when the spectral penalty began to act, None if it never did."""
+    """Steps done when the spectral penalty began to act; None if it never did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,22 +107,24 @@ class Measurement:
     measure_wall_s: float
     """Seconds spent evaluating and measuring this trial so far."""
     clean_train_accuracy: float | None
-    """On the training examples whose label is right; None if there are none."""
+    """Accuracy on the training examples whose label is right; None if there are none."""
     corrupted_train_accuracy: float | None
-    """On those whose label was replaced, share answered with that label (memorised); None without label noise."""
+    """On training examples with a replaced label, the share answered with that label (memorised); None without
+    label noise."""
     recovered_train_accuracy: float | None
-    """On those whose label was replaced, share answered rightly (generalised); None without label noise."""
+    """On training examples with a replaced label, the share answered correctly (generalised); None without label
+    noise."""
     group_train_accuracy: float | None
-    """On the training examples of the task's sensitive or rare group; None if it has none there."""
+    """Accuracy on training examples of the task's sensitive or rare group; None if the group has none there."""
     group_val_accuracy: float | None
-    """On the validation examples of that group; None if it has none there."""
+    """Accuracy on validation examples of that group; None if the group has none there."""
 
     phase: int
     """Exchanges of the training set before this step; 0 without drift."""
     phase_start_step: int
     """Steps done when the phase began."""
     phase_end_step: int
-    """Steps done when the phase ends: at the next exchange, or the budget."""
+    """Steps done when the phase ends, by the next exchange or by the budget."""
 
     complexities: tuple[ComplexityMeasurement, ...] = field(default=(), repr=False)
     matrices: tuple[MatrixMeasurement, ...] = field(default=(), repr=False)
@@ -133,21 +136,21 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class TrialHistory:
-    """All that a watcher may look at: the trial and its measurements so far, oldest first."""
+    """Everything that a watcher may use: the trial and its measurements so far, oldest first."""
 
     trial: TrialConfig
     measurements: Sequence[Measurement]
 
     @property
     def of_phase(self) -> Sequence[Measurement]:
-        """The measurements on the training set that is trained on now, oldest first."""
+        """The measurements in the current phase, oldest first."""
         return [
             measurement for measurement in self.measurements if measurement.phase == self.measurements[-1].phase
         ]
 
     @property
     def in_last_phase(self) -> bool:
-        """Whether no exchange of the training set is still to come."""
+        """Whether no further exchange of the training set is planned."""
         return self.measurements[-1].phase == len(self.trial.drift.exchanges)
 
 
@@ -156,4 +159,4 @@ Watch = Callable[[TrialHistory], Ending | None]
 
 Declined = Callable[[TrialHistory], bool]
 """Called after each evaluated step of a trial whose spectral penalty waits for the decline of complexity, until it
-says yes; the penalty then starts at that step, or at the next block boundary."""
+returns True. The penalty then starts at that step or, if that is not a block boundary, at the next one."""

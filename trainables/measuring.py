@@ -1,4 +1,4 @@
-"""When a trial is evaluated, when its complexity is measured, and at which distortion bounds."""
+"""The schedule: when a trial is evaluated, when its complexity is measured, and at which distortion bounds."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     from trainables.tasks import Task
 
 BLOCK_STEPS = 32
-"""Steps trained between two chances to refill lanes, without the host looking at the device."""
+"""Steps trained between two chances to refill lanes, without synchronising host and device."""
 
 PROLOGUE_STEPS = 64
-"""Up to here a trial may be evaluated at any step; beyond, only at multiples of `BLOCK_STEPS`."""
+"""Up to this step a trial may be evaluated at any step; beyond it, only at multiples of `BLOCK_STEPS`."""
 
 ACCURACY_MOVE = 0.1
 """Complexity is also measured where validation accuracy has moved this far since the last measurement."""
 
 TAIL_RATIO = 2
-"""Complexity is also measured at every evaluated step from where validation accuracy came to its threshold, to
-stay, up to this multiple of that step: that is when it falls, and a doubling schedule would hardly see it."""
+"""Complexity is also measured at every evaluated step from the one where validation accuracy reaches its threshold
+for good, up to this multiple of that step. Complexity falls there, and a doubling schedule would hardly see it."""
 
 _PAPER_RATIO = 1.3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MeasuringConfig:
-    """How a trial is watched. None of it changes a weight, so none of it is in a trial's id.
+    """How a trial is watched. None of these fields changes a weight, so none is in a trial's id.
 
-    The exception is a trial whose penalty starts at the decline of complexity: there it moves that start.
+    The exception is a trial whose penalty starts at the decline of complexity: the fields move that start.
     """
 
     epsilon: float = 1.0
     """Primary distortion bound, nats per example."""
     extra_epsilons: tuple[float, ...] = ()
-    """Further bounds, reported beside the primary one and never instead of it."""
+    """Further bounds, reported in addition to the primary one, never instead of it."""
     schedule: Literal["default", "paper"] = "default"
     """`paper` evaluates and measures at steps floor(1.3^k)."""
     evaluate_ratio: float = 1.2
@@ -46,9 +46,9 @@ class MeasuringConfig:
     measure_ratio: float = 2.0
     """Measured steps grow by this factor, from the end of the first block on."""
     memorised_at: float | None = None
-    """Training accuracy that counts as memorised; None is the task's own."""
+    """Training accuracy that counts as memorised; None takes the task's own."""
     grokked_at: float | None = None
-    """Validation accuracy that counts as grokked; None is the task's own."""
+    """Validation accuracy that counts as grokked; None takes the task's own."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "extra_epsilons", tuple(self.extra_epsilons))
@@ -71,7 +71,7 @@ class MeasuringConfig:
         return tuple(dict.fromkeys((self.epsilon, *self.extra_epsilons)))
 
     def thresholds(self, task: Task) -> tuple[float, float]:
-        """What counts as memorised and as grokked, shares: what is said here, or else the task's own."""
+        """Return the thresholds for memorised and grokked, as shares: those set here, or else the task's own."""
         return (
             task.memorised_at if self.memorised_at is None else self.memorised_at,
             task.grokked_at if self.grokked_at is None else self.grokked_at,
@@ -92,12 +92,12 @@ class MeasuringConfig:
 
 
 def whole_blocks(steps: int) -> int:
-    """So many steps, rounded up to a multiple of `BLOCK_STEPS`."""
+    """Round steps up to a multiple of `BLOCK_STEPS`."""
     return -(-steps // BLOCK_STEPS) * BLOCK_STEPS
 
 
 def evaluated_steps(config: MeasuringConfig, budget_steps: int) -> tuple[int, ...]:
-    """Steps at which losses and accuracies are taken, ascending; 0 and the budget are always among them."""
+    """Return the steps at which losses and accuracies are taken, ascending, always with 0 and the budget."""
     if config.schedule == "paper":
         return _paper_steps(budget_steps)
     grown = _grown_steps(1, config.evaluate_ratio, budget_steps)
@@ -105,7 +105,7 @@ def evaluated_steps(config: MeasuringConfig, budget_steps: int) -> tuple[int, ..
 
 
 def measured_steps(config: MeasuringConfig, budget_steps: int) -> tuple[int, ...]:
-    """Steps at which complexity is measured whatever happens, ascending; all of them are evaluated too."""
+    """Return the steps at which complexity is measured in any case, ascending; all are evaluated too."""
     if config.schedule == "paper":
         return _paper_steps(budget_steps)
     return tuple(sorted(_grown_steps(BLOCK_STEPS, config.measure_ratio, budget_steps)))
@@ -116,15 +116,15 @@ def steps_in_phases(
     config: MeasuringConfig,
     phases: Sequence[tuple[int, int]],
 ) -> tuple[int, ...]:
-    """Steps of `evaluated_steps` or `measured_steps` where the training set is exchanged, ascending.
+    """Return the evaluated or measured steps of a trial with drift, ascending.
 
-    Each phase is scheduled from its own beginning. The step of an exchange belongs to the phase that ends there;
-    the first step of the next one is evaluated and measured: it shows what the exchange has done.
+    The schedule starts again in each phase. The step of an exchange belongs to the phase that ends there. The first
+    step of the next phase is evaluated and measured, to show the effect of the exchange.
 
     Args:
         steps_of: `evaluated_steps` or `measured_steps`.
         config: how the trial is watched.
-        phases: steps done when each begins and ends, see `TrialConfig.phases`.
+        phases: steps done when each phase begins and ends, see `TrialConfig.phases`.
     """
     steps = set(steps_of(config, phases[0][1]))
     for start, end in phases[1:]:
@@ -133,7 +133,7 @@ def steps_in_phases(
 
 
 def _grown_steps(first: int, ratio: float, budget_steps: int) -> set[int]:
-    """0, the budget, and first x ratio^k rounded up: to whole steps in the prologue, to whole blocks after it."""
+    """Return 0, the budget, and first x ratio^k, rounded up to whole steps in the prologue, later to blocks."""
     steps = {0, budget_steps}
     exact = float(first)
     while exact < budget_steps:

@@ -1,7 +1,7 @@
 """The transformer and the MLP as functions of a dictionary of parameters with a leading lane axis.
 
-Every lane is a network of its own; they share only the arithmetic. On a CPU a lane's bits do not depend on how many
-others there are (at least two in all) nor on its place.
+Every lane is a separate network; lanes share only the arithmetic. On a CPU a lane's bits depend neither on the
+number of lanes (at least two) nor on its place among them.
 
 Letters in shapes: L lanes, n examples, T positions, Q queried positions, C width, h heads, d width of a head,
 V tokens, F hidden width.
@@ -30,12 +30,12 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def parameter_shapes(task: Task, config: ModelConfig) -> Shapes:
-    """Name -> shape without lane axis. Kernels are [inputs, outputs]; names are those of the paper's code.
+    """Return name -> shape, without lane axis. Kernels are [inputs, outputs]; names are those of the paper's code.
 
-    Features, where a task has no tokens, enter the first layer of an MLP as they are.
+    If a task has features instead of tokens, they enter the first layer of an MLP as they are.
 
     Raises:
-        ConfigError: a transformer for features.
+        ConfigError: the model is a transformer and the task has features.
     """
     width, hidden = config.width, config.hidden
     shapes: Shapes = {}
@@ -72,7 +72,7 @@ def parameter_shapes(task: Task, config: ModelConfig) -> Shapes:
 
 
 def initialise(task: Task, config: ModelConfig, seed: int) -> dict[str, Tensor]:
-    """Fresh float32 weights, without lane axis: name -> tensor of `parameter_shapes`.
+    """Draw fresh float32 weights, without lane axis: name -> tensor of `parameter_shapes`.
 
     Embeddings are normal with variance 1 / width, kernels truncated normal with variance 1 / inputs, biases 0 and
     scales 1, as in the paper's code. Each parameter has a random stream of its own.
@@ -94,14 +94,14 @@ def initialise(task: Task, config: ModelConfig, seed: int) -> dict[str, Tensor]:
 def forward(
     config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor, question: int | None = None
 ) -> Tensor:
-    """Logits at the last position, differentiable in the parameters.
+    """Compute logits at the last position, differentiable in the parameters.
 
     Args:
-        config: which network.
+        config: the configuration of the network.
         parameters: name -> [L, ...].
-        inputs: tokens [L, n, T], or [n, T] for the same examples in every lane; of a task without tokens features
+        inputs: tokens [L, n, T], or [n, T] for the same examples in every lane; for a task without tokens, features
             [L, n, F] or [n, F].
-        question: the token at the last position, if all examples have the same one there; saves time.
+        question: the token at the last position, if all examples share it; giving it saves time.
 
     Returns:
         [L, n, classes].
@@ -112,7 +112,7 @@ def forward(
 
 
 def _mlp(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    """Embeddings of all positions side by side, or features, then layers with ReLU, then the output layer."""
+    """Apply layers with ReLU, then the output layer, to concatenated embeddings of all positions or to features."""
     embedding = parameters.get("embedding/embedding")
     if embedding is not None:
         x = look_up(embedding, inputs).flatten(2)
@@ -126,11 +126,11 @@ def _mlp(config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor) 
 def _transformer(
     config: ModelConfig, parameters: Mapping[str, Tensor], inputs: Tensor, question: int | None
 ) -> Tensor:
-    """Layers with normalisation after each residual sum; attention without mask.
+    """Apply layers with normalisation after each residual sum, and attention without a mask.
 
-    Three savings, all exact: the first layer's keys and values are sums of a token's and a position's part, so
-    they are computed once for each token and looked up; of the last layer only the last position is needed; and
-    where that is the first layer too and every example ends in one token, there is a single query.
+    Three savings are exact. The first layer's keys and values are sums of a token's and a position's part, so
+    they are computed once for each token and looked up. The last layer needs only the last position. And if the
+    last layer is also the first one, and every example ends in the same token, there is a single query.
     """
     examples, positions = inputs.shape[-2:]
     tokens = parameters["embedding/embedding"]
@@ -151,7 +151,7 @@ def _transformer(
                 residual = look_up(tokens, inputs[..., -queried:]) + places[:, None, -queried:]
         else:
             residual = x.view(lanes, examples, positions, -1)[:, :, -queried:]
-        # From here on rows are (example, queried position): [L, n Q, C].
+        # From here on, rows are (example, queried position): [L, n Q, C].
         residual = residual.reshape(lanes, examples * queried, config.width)
         if config.depth == 1 and question is not None and config.attention == "softmax":
             mixed = _attend_once(config.heads, parameters, prefix, inputs, question)
@@ -174,7 +174,7 @@ def _transformer(
 
 
 def _tabled_keys_and_values(parameters: Mapping[str, Tensor], prefix: str, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values of the first layer, each [L, n, T, C]: a token's part looked up, a position's part added."""
+    """Return first-layer keys and values, each [L, n, T, C]: a token's part looked up plus a position's part."""
     tokens = parameters["embedding/embedding"]
     places = parameters["positional_embedding/embedding"][:, : inputs.shape[-1]]
     parts = [f"{prefix}/self_attn/{part}" for part in ("k_proj", "v_proj")]
@@ -187,7 +187,7 @@ def _tabled_keys_and_values(parameters: Mapping[str, Tensor], prefix: str, input
 def _attend_once(
     heads: int, parameters: Mapping[str, Tensor], prefix: str, inputs: Tensor, question: int
 ) -> Tensor:
-    """Mixed values [L, n, C] of the last position of a first layer, where every example asks the same query q.
+    """Return mixed values [L, n, C] of a first layer's last position, if every example asks the same query q.
 
     Scores and values then depend on (position, token) only, so both are tables with T V entries. Keys are not
     needed: q (x K + b) = x (K q) + b q.
@@ -215,7 +215,7 @@ def _attend_once(
 
 
 def _attend(heads: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Queries [L, n, Q, C], keys and values [L, n, T, C] -> mixed values [L, n, Q, C].
+    """Map queries [L, n, Q, C], keys and values [L, n, T, C] to mixed values [L, n, Q, C].
 
     There are few positions, so the products are written out: batches of tiny matrices would be slower.
     """
@@ -227,5 +227,5 @@ def _attend(heads: int, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor
 
 
 def _dense(parameters: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
-    """[L, rows, inputs] -> [L, rows, outputs]."""
+    """Apply an affine layer: [L, rows, inputs] -> [L, rows, outputs]."""
     return dense(x, parameters[f"{name}/kernel"], parameters[f"{name}/bias"])

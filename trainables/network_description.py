@@ -1,4 +1,4 @@
-"""Task description length of a network out of a file, with the accuracies of what its streams decode to."""
+"""Task description length of a network from a file, with the accuracies of the decoded networks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trainables.networks import LoadedNetwork
 
 @dataclass(frozen=True, slots=True)
 class DescribedTask:
-    """One stream, and how good the network is that it decodes to."""
+    """One stream, and the scores of the network that it decodes to."""
 
     result: DescriptionResult
-    """Bound to the names of `LoadedNetwork.parameters`."""
+    """The result; its streams are bound to the names of `LoadedNetwork.parameters`."""
     scores: Scores
 
 
@@ -32,11 +32,11 @@ def describe_network_task(
     """Describe the task of a network at every epsilon, on all its training examples.
 
     Args:
-        network: out of a file, or of a trial; where training begins.
-        epsilons: bounds, nats per example, as for `describe_task`.
-        steps: of straight-through training.
-        seed: of the examples drawn for each step.
-        watch: as for `describe_task`.
+        network: from a file or a trial; training starts from it.
+        epsilons: bounds, nats per example, see `describe_task`.
+        steps: the number of steps of straight-through training.
+        seed: draws the examples of each step.
+        watch: see `describe_task`.
 
     Raises:
         MeasurementError: a network or epsilon for which there is no description.

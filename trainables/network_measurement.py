@@ -1,4 +1,4 @@
-"""Complexity of a network out of a file, with the accuracies of what its streams decode to."""
+"""Complexity of a network from a file, with the accuracies of the decoded networks."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from trainables.networks import LoadedNetwork
 
 @dataclass(frozen=True, slots=True)
 class DecodedNetwork:
-    """One stream, and how good the network is that it decodes to."""
+    """One stream, and the scores of the network that it decodes to."""
 
     result: ComplexityResult
-    """Bound to the names of the file, its prefix included."""
+    """The result; its stream is bound to the names in the file, with their prefix."""
     scores: Scores
 
 
 def scores(network: LoadedNetwork, parameters: Mapping[str, Tensor]) -> Scores:
-    """Losses and accuracies on the network's examples, of parameters named as in `network.parameters`."""
-    found = []
+    """Return losses and accuracies on the network's examples; parameters are named as in `network.parameters`."""
+    losses_and_accuracies = []
     with torch.no_grad():
         for examples in (network.train, network.validation):
             losses, correct = network.outcomes(parameters, examples)
-            found.append((float(losses.double().mean()), float(correct.double().mean())))
-    (train_loss, train_accuracy), (val_loss, val_accuracy) = found
+            losses_and_accuracies.append((float(losses.double().mean()), float(correct.double().mean())))
+    (train_loss, train_accuracy), (val_loss, val_accuracy) = losses_and_accuracies
     return Scores(train_loss, val_loss, train_accuracy, val_accuracy)
 
 
@@ -41,9 +41,9 @@ def measure_network(
     """Measure the complexity of a network at every epsilon, on all its training examples.
 
     Args:
-        network: out of a file, or of a trial.
+        network: from a file or a trial.
         epsilons: distortion bounds, nats per example.
-        budget: as for `measure`, whose default it takes.
+        budget: see `measure`; None takes its default.
 
     Raises:
         MeasurementError: a network or epsilon for which complexity is not defined.
@@ -56,11 +56,11 @@ def measure_network(
 
 
 def decoded_network(network: LoadedNetwork, bitstream: bytes) -> dict[str, Tensor]:
-    """What a stream decodes to, as parameters named as in `network.parameters`.
+    """Decode a stream to parameters named as in `network.parameters`.
 
     Args:
-        network: the one it was made from, or one of the same names, shapes and dtypes.
-        bitstream: as `measure_network` gave it.
+        network: the network it was made from, or one with the same names, shapes and dtypes.
+        bitstream: a bitstream from `measure_network`.
 
     Raises:
         BitstreamError: the bytes are damaged, or belong to another network.

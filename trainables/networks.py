@@ -1,4 +1,4 @@
-"""Networks in files: .npz as the paper's public code writes them, and safetensors."""
+"""Networks in files: .npz as written by the paper's public code, and safetensors."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _NUMBERS = ("classes", "vocabulary", "replaced_labels")
 _NPZ_PREFIX = "params/params/"
 _EXAMPLES = ("train_inputs", "train_targets", "validation_inputs", "validation_targets")
 
-#: With the wrong attention a network is about at chance, which so many examples show.
+#: With the wrong attention a network is about at chance; this many examples are enough to show it.
 _ENOUGH_TO_TELL = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """Inputs and the labels that go with them."""
+    """Inputs and their labels."""
 
     inputs: Tensor
     """[n, T] int64 tokens, or [n, ...] float32 features."""
@@ -52,7 +52,7 @@ class Examples:
         return len(self.targets)
 
     def first(self, count: int) -> Examples:
-        """The first so many of them."""
+        """Return the first `count` examples."""
         return Examples(self.inputs[:count], self.targets[:count])
 
 
@@ -61,20 +61,20 @@ class LoadedNetwork:
     """A trained network and the examples it was trained on."""
 
     parameters: dict[str, Tensor]
-    """name -> float32 weights on the CPU, without lane axis; what `Architecture.forward` takes one lane of."""
+    """name -> float32 weights on the CPU, without lane axis; `Architecture.forward` takes them with one."""
     train: Examples
-    """With the labels that were trained on."""
+    """The training examples, with the labels that were trained on."""
     validation: Examples
     model: ModelConfig
     task: TaskConfig | None
-    """None where the examples are of no known family."""
+    """None if the examples belong to no known family."""
     classes: int
     vocabulary: int | None
-    """Number of tokens; None where inputs are features."""
+    """Number of tokens; None if inputs are features."""
     prefix: str = ""
-    """What the names of `parameters` begin with in the file."""
+    """The common start of the names of `parameters` in the file."""
     replaced_labels: int = 0
-    """Training examples whose label is wrong on purpose."""
+    """The number of training examples with a label that is wrong on purpose."""
 
     @cached_property
     def table(self) -> Task:
@@ -93,7 +93,7 @@ class LoadedNetwork:
         return architecture_of(self.table, self.model)
 
     def outcomes(self, parameters: Mapping[str, Tensor], examples: Examples) -> tuple[Tensor, Tensor]:
-        """Losses [n] in nats and correctness [n] (bool) of these parameters on n examples.
+        """Return losses [n] in nats and correctness [n] (bool) of these parameters on n examples.
 
         The parameters are named as in `parameters`; the losses are differentiable in them.
         """
@@ -102,7 +102,7 @@ class LoadedNetwork:
         return losses[0], answers[0] == examples.targets
 
     def specification(self) -> dict[str, str]:
-        """All but the tensors, each field as JSON."""
+        """Return all fields but the tensors, each as JSON."""
         return {
             "model": json.dumps(dataclasses.asdict(self.model)),
             "task": json.dumps(None if self.task is None else dataclasses.asdict(self.task)),
@@ -113,24 +113,24 @@ class LoadedNetwork:
 def load_network(path: str | Path) -> LoadedNetwork:
     """Read a network from an .npz of the paper's public code, or a .safetensors of `save_network`.
 
-    An .npz does not say how attention works. The public code's is the plain sum of the values, so `sum` it is,
-    unless the network knows its training sequences better with `softmax`. The number of heads is not
-    recorded either and stays at its default.
+    An .npz does not say how attention works. The public code's attention is the plain sum of the values, so `sum`
+    is assumed, unless the network knows its training sequences better with `softmax`. The number of heads is not
+    recorded either and has its default.
 
     Raises:
-        ConfigError: neither kind of file, or a file whose network or sequences are not what they should be.
-        FileNotFoundError: no such file.
+        ConfigError: the file is of neither kind, or its network or sequences are not what they should be.
+        FileNotFoundError: the file does not exist.
     """
     return _read(Path(path), {".npz": _load_npz, ".safetensors": _load_safetensors})
 
 
 def trained_network(trial: TrialConfig, parameters: dict[str, Tensor], step: int | None = None) -> LoadedNetwork:
-    """The network of a trial with the examples it was trained on, their noisy labels included.
+    """Return the network of a trial with the examples it was trained on, noisy labels included.
 
     Args:
-        trial: whose network it is.
+        trial: the trial that the network belongs to.
         parameters: name -> tensor, without lane axis.
-        step: at which it was kept, which tells the examples where the training set was exchanged; None: at the end.
+        step: the step at which it was kept, which determines its training set under drift; None for the end.
     """
     phase = trial.phase_at((trial.steps if step is None else step) - 1)
     task = phase_task(trial, phase)
@@ -151,22 +151,22 @@ def trained_network(trial: TrialConfig, parameters: dict[str, Tensor], step: int
 
 
 def read_parameters(path: str | Path) -> dict[str, Tensor]:
-    """The parameters of a network file under the names they have there, examples left out.
+    """Read the parameters of a network file under their names in the file, without examples.
 
     Raises:
-        ConfigError: neither an .npz nor a .safetensors file, or without parameters.
-        FileNotFoundError: no such file.
+        ConfigError: the file is neither .npz nor .safetensors, or has no parameters.
+        FileNotFoundError: the file does not exist.
     """
     path = Path(path)
     readers = {".npz": _npz_parameters, ".safetensors": _safetensors_parameters}
     parameters = _read(path, readers)
     if not parameters:
-        raise ConfigError(f"{path} must hold the parameters of a network, and holds none")
+        raise ConfigError(f"{path} must hold the parameters of a network, but holds none")
     return parameters
 
 
 def save_network(network: LoadedNetwork, path: str | Path) -> None:
-    """Write a network as .safetensors, its configuration and examples with it.
+    """Write a network as .safetensors, with its configuration and examples.
 
     Raises:
         ConfigError: the path does not end in .safetensors.
@@ -181,14 +181,14 @@ def save_network(network: LoadedNetwork, path: str | Path) -> None:
 
 
 def to_safetensors(parameters: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Weights as the bytes of a safetensors file; each tensor is written by itself, whatever memory it shares."""
+    """Serialise weights as a safetensors file; each tensor is written by itself, even if it shares memory."""
     tensors = {name: weight.detach().cpu().clone().contiguous() for name, weight in parameters.items()}
     data: bytes = save(tensors, dict(metadata) if metadata else None)
     return data
 
 
 def from_safetensors(data: bytes) -> dict[str, Tensor]:
-    """The inverse of `to_safetensors`.
+    """Restore weights from the bytes of `to_safetensors`.
 
     Raises:
         ConfigError: the bytes are not a safetensors file.
@@ -211,7 +211,7 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Read]]) -> Read:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(
-            f"{path} must hold a network with its training and validation examples, and does not "
+            f"{path} must hold a network with its training and validation examples, but does not "
             f"({type(error).__name__}: {error})"
         ) from error
 
@@ -252,12 +252,12 @@ def _load_npz(path: Path) -> LoadedNetwork:
     network = dataclasses.replace(network, task=_recognise_task(vocabulary - 2, train))
     if not transformer:
         return network
-    # The first of equals is taken: a network that has learnt nothing is one of the public code, too.
+    # If losses are equal the first one is taken: an untrained network is assumed to be the public code's, too.
     return min((with_attention(network, kind) for kind in ("sum", "softmax")), key=_train_loss)
 
 
 def with_attention(network: LoadedNetwork, attention: Attention) -> LoadedNetwork:
-    """The same weights in a transformer with this kind of attention."""
+    """Return the same weights in a transformer with this kind of attention."""
     return dataclasses.replace(network, model=dataclasses.replace(network.model, attention=attention))
 
 
@@ -268,23 +268,23 @@ def _train_loss(network: LoadedNetwork) -> float:
 
 
 def _checked(network: LoadedNetwork) -> LoadedNetwork:
-    """The network, once it is certain that it can be run on its sequences.
+    """Return the network after checking that it can be run on its sequences.
 
     Raises:
-        ConfigError: sequences that are no tokens and classes of this network, or parameters of other shapes.
+        ConfigError: sequences do not consist of this network's tokens and classes, or parameters have other shapes.
     """
     shapes = {name: tuple(weight.shape) for name, weight in network.parameters.items()}
     for name, expected in network.architecture.shapes.items():
-        # Positions that no sequence reaches are never looked up.
-        found = shapes.get(name, ())
-        reached = (min(found[0], expected[0]), *found[1:]) if name.startswith("positional") and found else found
+        # Positions beyond the longest sequence are never looked up.
+        shape = shapes.get(name, ())
+        reached = (min(shape[0], expected[0]), *shape[1:]) if name.startswith("positional") and shape else shape
         if reached != expected:
-            raise ConfigError(f"{name} must have shape {expected} in this network, got {found or 'no such tensor'}")
+            raise ConfigError(f"{name} must have shape {expected} in this network, got {shape or 'no such tensor'}")
     return network
 
 
 def _recognise_task(modulus: int, sequences: Tensor) -> TaskConfig | None:
-    """The operation that all these sequences [x, op, y, =, answer] are examples of."""
+    """Find the operation for which all sequences [x, op, y, =, answer] are examples, if there is one."""
     if modulus < 2 or sequences.shape[1] != 5:
         return None
     left, operation, right, equals, answers = sequences.unbind(1)
@@ -294,7 +294,7 @@ def _recognise_task(modulus: int, sequences: Tensor) -> TaskConfig | None:
     for family, operate in OPERATIONS.items():
         try:
             results = operate(left, right, modulus) % modulus
-        except ValueError:  # no inverse
+        except ValueError:  # y has no inverse
             continue
         if torch.equal(results, answers):
             return TaskConfig(family=family, modulus=modulus)

@@ -1,8 +1,8 @@
-"""Operations of lane-batched networks whose gradients are written by hand because that is faster.
+"""Operations of lane-batched networks with hand-written gradients, because those are faster.
 
-On a CPU each gives a lane the same bits whatever the number of lanes and its place among them. Two habits see to
-that: elementwise kernels are handed whole vectors only, since they compute the last few elements of a tensor by
-other instructions than the rest, and sums run over one lane's numbers in one order.
+On a CPU each operation gives a lane the same bits whatever the number of lanes and its place among them. Two
+habits ensure that. Elementwise kernels get whole vectors only, since they compute the last few elements of a
+tensor by other instructions than the rest; and sums run over one lane's numbers in one order.
 
 Letters in shapes: L lanes, n examples, T positions, C width, h heads, d width of a head, E entries of a table.
 """
@@ -18,29 +18,29 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 _VECTOR_ELEMENTS = 64
-"""A multiple of the elements that one iteration of the CPU's vector loops handles."""
+"""A multiple of the number of elements that one iteration of the CPU's vector loops handles."""
 
 CHUNK_ELEMENTS = 32_768
-"""Elements that pass through several elementwise kernels while they are in the cache. It is torch's grain size, so
-no kernel splits a chunk over threads, and it is a multiple of `_VECTOR_ELEMENTS`."""
+"""Elements that pass through several elementwise kernels while they are in the cache. This is torch's grain size,
+so that no kernel splits a chunk over threads, and a multiple of `_VECTOR_ELEMENTS`."""
 
 LAYER_NORM_EPSILON = 1e-6
 _GELU_SCALE = 2 * math.sqrt(2 / math.pi)
 
 
 def look_up(table: Tensor, entries: Tensor) -> Tensor:
-    """Rows of each lane's table [L, E, C] at entries [L, ...], or [...] for the same in every lane: [L, ..., C]."""
+    """Look up rows [L, ..., C] of each lane's table [L, E, C] at entries [L, ...], or [...] shared by all lanes."""
     lanes, rows, width = table.shape
     return functional.embedding(entries + _first_rows(lanes, rows, entries), table.reshape(lanes * rows, width))
 
 
 def _first_rows(lanes: int, rows: int, entries: Tensor) -> Tensor:
-    """Where each lane's rows begin among those of all lanes, [L, 1, 1]."""
+    """Return where each lane's rows begin among those of all lanes, [L, 1, 1]."""
     return torch.arange(0, lanes * rows, rows, device=entries.device)[:, None, None]
 
 
 def dense(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    """[L, rows, inputs], [L, inputs, outputs], [L, outputs] -> [L, rows, outputs]."""
+    """Apply an affine layer: [L, rows, inputs], [L, inputs, outputs], [L, outputs] -> [L, rows, outputs]."""
     return _Dense.apply(x, kernel, bias)  # type: ignore[no-any-return,no-untyped-call]
 
 
@@ -62,12 +62,12 @@ class _Dense(torch.autograd.Function):
 
 
 def chunks(x: Tensor, size: int) -> list[Tensor]:
-    """Parts of x along the first axis, of `size` each but for the last one."""
+    """Split x along the first axis into parts of `size`; the last one may be smaller."""
     return [x[first : first + size] for first in range(0, len(x), size)]
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU, tanh form, of [L, rows, C]: x sigmoid(z) with z = 2 sqrt(2 / pi) (x + 0.044715 x^3)."""
+    """Apply GELU, tanh form, to [L, rows, C]: x sigmoid(z) with z = 2 sqrt(2 / pi) (x + 0.044715 x^3)."""
     elements = x[0].numel()
     missing = -elements % _VECTOR_ELEMENTS
     if not missing:
@@ -99,7 +99,7 @@ class _Gelu(torch.autograd.Function):
 
 
 def gelu_into(x: Tensor, result: Tensor, slope: Tensor | None, z: Tensor, sigmoid: Tensor) -> None:
-    """Write GELU and, if asked for, its derivative; `z` and `sigmoid` are space of x's shape, `slope` may be x.
+    """Write GELU and, if `slope` is given, its derivative; `z` and `sigmoid` are buffers, `slope` may be x.
 
     The derivative is sigmoid(z) + sigmoid'(z) x z'(x), where x z'(x) = 3 z - 4 sqrt(2 / pi) x.
     """
@@ -119,7 +119,7 @@ def layer_norm(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
 
 
 def attend_entries(scores: Tensor, values: Tensor, entries: Tensor) -> Tensor:
-    """Attention where an entry of a table says all about a position: its score and its value.
+    """Apply attention where a table's entry determines everything about a position: its score and its value.
 
     Args:
         scores: [L, E, h], of each entry; softmax is over the positions of an example.
@@ -133,7 +133,7 @@ def attend_entries(scores: Tensor, values: Tensor, entries: Tensor) -> Tensor:
 
 
 class _AttendEntries(torch.autograd.Function):
-    """Both ways there are bags of short rows: the table's rows of an example, the gradients of a table's row."""
+    """Both directions are bags of short rows: the table's rows of an example, the gradients of a table's row."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, values: Tensor, entries: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ class _AttendEntries(torch.autograd.Function):
         rows = rows[:, :, None] * heads + torch.arange(heads, device=rows.device)[:, None]  # [L, n, h, T]
         table = values.reshape(lanes * size * heads, -1)  # [L E h, d]
         bags = weights.permute(0, 2, 3, 1).reshape(-1, positions)
-        with torch.set_grad_enabled(ctx.needs_input_grad[0]):  # the weights' gradient is left to torch
+        with torch.set_grad_enabled(ctx.needs_input_grad[0]):  # torch computes the weights' gradient
             mixed = functional.embedding_bag(
                 rows.reshape(-1, positions), table, per_sample_weights=bags.requires_grad_(), mode="sum"
             )
@@ -162,7 +162,7 @@ class _AttendEntries(torch.autograd.Function):
         weighted = weights * of_weights
         of_scores = weighted - weights * weighted.sum(1, keepdim=True)
 
-        # The uses of each entry one after the other, [L, T n], and where they begin, [L, E].
+        # Group the uses of each entry, [L, T n], and find where each group begins, [L, E].
         used, order = entries.flatten(1).sort(stable=True)
         begin = torch.searchsorted(used, torch.arange(ctx.size, device=used.device).repeat(lanes, 1))
         lane = torch.arange(lanes, device=order.device)[:, None]

@@ -9,18 +9,18 @@ import torch
 from trainables.errors import OutOfMemory
 
 _OF_THE_CPU = ("can't allocate memory", "not enough memory")
-"""How torch's allocator for the CPU says it, in a plain RuntimeError."""
+"""The messages of torch's CPU allocator, which raises a plain RuntimeError."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the host."""
+    """Check whether an error means that memory ran out, on a GPU or on the host."""
     if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
         return any(words in str(error) for words in _OF_THE_CPU)
     return isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 def fewer_lanes(lanes: int) -> int:
-    """Half as many.
+    """Halve the number of lanes.
 
     Raises:
         OutOfMemory: a single lane was too many.
@@ -34,7 +34,7 @@ def fewer_lanes(lanes: int) -> int:
 
 
 def give_memory_back() -> None:
-    """Let go of what nothing refers to any more; of an error's traceback only after its `except` clause."""
+    """Release unreferenced memory; call this after the `except` clause, since a traceback keeps references."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,6 +1,6 @@
 """Any `torch.nn.Module` as an `Architecture`: lanes are batched by `torch.func`.
 
-What a module must be like is in `trainables.own_module_checks`; its messages say what to change.
+The requirements on a module are in `trainables.own_module_checks`; its messages say what to change.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from trainables.random import stream_seed
 from trainables.tasks import Task
 
 _FEW, _MORE = 2, 4
-"""Examples whose passes are compared to count what one more costs."""
+"""Numbers of examples whose passes are compared, to count the cost of one more example."""
 
 
 class OwnModule:
     """See `trainables.architecture.Architecture`.
 
     Args:
-        name: of the module, for messages.
-        task: what it is for.
-        build: makes the module; initial weights must come from torch's own random numbers.
+        name: the module's name, shown in messages.
+        task: the task that the module is for.
+        build: builds the module; initial weights must come from torch's own random numbers.
 
     Raises:
-        ConfigError: what is built cannot be trained in lanes on the task; the message says what to change.
+        ConfigError: the module cannot be trained in lanes on the task; the message says what to change.
     """
 
     def __init__(self, name: str, task: Task, build: Callable[[], object]) -> None:
@@ -52,11 +52,11 @@ class OwnModule:
         check_in_lanes(name, self.forward, modules, [self._trained(module) for module in modules], self._some)
 
     def initialise(self, seed: int) -> dict[str, Tensor]:
-        """See `Architecture`: as the module's own code draws them after `torch.manual_seed`."""
+        """Draw weights with the module's own code after `torch.manual_seed`, see `Architecture`."""
         return {name: weight.detach().clone() for name, weight in self._trained(self._built(seed)).items()}
 
     def forward(self, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """See `Architecture`."""
+        """Compute logits, see `Architecture`."""
         fixed = self._fixed_on(inputs.device)
 
         def one_lane(own: dict[str, Tensor], some: Tensor) -> Tensor:
@@ -64,27 +64,27 @@ class OwnModule:
             return logits
 
         own_inputs = inputs.ndim > self._task.inputs.ndim
-        with sdpa_kernel(SDPBackend.MATH):  # the one that torch can batch
+        with sdpa_kernel(SDPBackend.MATH):  # the only backend that torch can batch
             logits: Tensor = vmap(one_lane, in_dims=(0, 0 if own_inputs else None))(dict(parameters), inputs)
         return logits
 
     def by_hand(self, batch_size: int, device: torch.device) -> WriteGradient | None:  # noqa: ARG002
-        """See `Architecture`: never."""
+        """Return None: a registered module has no gradient by hand; see `Architecture`."""
         return None
 
     def kept_floats(self) -> float:
-        """See `Architecture`: what torch saves for more examples than for few, counted."""
+        """Count the floats that torch saves for each further example, see `Architecture`."""
         return self._kept_floats
 
     def products(self) -> float:
-        """See `Architecture`: counted by torch."""
+        """Count products by torch's own counter, see `Architecture`."""
         return self._products
 
     def values(self) -> float:
-        """See `Architecture`."""
+        """Count the values between matrices, see `Architecture`."""
         return self.kept_floats()
 
-    # Counted once: a plan asks for every trial.
+    # Counted once and cached: a plan asks for every trial.
 
     @cached_property
     def _kept_floats(self) -> float:
@@ -99,19 +99,19 @@ class OwnModule:
         return float(counter.get_total_flops()) / 2 / len(self._some)
 
     def _saved_floats(self, inputs: Tensor) -> int:
-        found = 0
+        saved_floats = 0
 
         def keep(tensor: Tensor) -> Tensor:
-            nonlocal found
-            found += tensor.numel()
+            nonlocal saved_floats
+            saved_floats += tensor.numel()
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             self._module(inputs)
-        return found
+        return saved_floats
 
     def _built(self, seed: int) -> nn.Module:
-        """A fresh module; the caller's own random numbers go on as if nothing had been drawn."""
+        """Build a fresh module, and leave the caller's own random numbers as they were."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_seed(seed, "initialisation"))
             try:
@@ -124,7 +124,7 @@ class OwnModule:
                 raise ConfigError(f"{self._name} must give a torch.nn.Module, got {type(module).__name__}")
             if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
                 with torch.no_grad():
-                    module(self._some)  # lazy layers take their sizes, and draw their weights, at the first call
+                    module(self._some)  # lazy layers take their sizes and draw their weights at the first call
         return module
 
     @staticmethod
@@ -139,10 +139,10 @@ class OwnModule:
 
 
 def registered_module(task: Task, model: ModelConfig) -> OwnModule:
-    """The module that a kind of model was registered for.
+    """Return the module that was registered for a kind of model.
 
     Raises:
-        ConfigError: none was, or with another source, or it cannot be trained in lanes.
+        ConfigError: none was registered, its source is another one, or it cannot be trained in lanes.
     """
     own = registry.MODELS.matching(model.kind, model.source)
     return OwnModule(f"model.kind {model.kind!r} of {own.module}", task, lambda: own.build(task, model))

@@ -1,7 +1,7 @@
-"""What a module of the user's must be like to be trained in lanes, found out before any compute is spent.
+"""Requirements on a user-supplied module to be trained in lanes, checked before any compute is spent.
 
 Lanes are batched by `torch.func.vmap`, are evaluated in parts of the table, and must be the same networks whatever
-their company, so a module has to be a function of its parameters and of one example at a time.
+other lanes there are. So a module has to be a function of its parameters and of one example at a time.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from trainables.errors import ConfigError, refuse
 
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-4
-"""How far one pass may be from another that must be the same: kernels for one example add up in other orders."""
+"""How far two passes that must agree may differ: kernels for a single example add up in another order."""
 
 
 def check_built_module(
@@ -26,14 +26,14 @@ def check_built_module(
     """Check a module by itself.
 
     Args:
-        name: for messages.
-        module: as built for seed 0.
-        build: builds it for a seed.
-        inputs: [n, ...] a few of the task's, n >= 1.
-        classes: of the task.
+        name: shown in messages.
+        module: the module built for seed 0.
+        build: builds the module for a seed.
+        inputs: [n, ...] a few of the task's inputs, n >= 1.
+        classes: the number of the task's classes.
 
     Raises:
-        ConfigError: says what must hold, what was found, and what to change.
+        ConfigError: a requirement does not hold; the message says which, what was found, and what to change.
     """
     _check_parts(name, module)
     before = _state(module)
@@ -41,7 +41,7 @@ def check_built_module(
     changed = [key for key, tensor in _state(module).items() if not torch.equal(tensor, before[key])]
     if changed:
         raise ConfigError(
-            f"{name} must not change its own state in forward, and it writes to {_listed(changed)}; keep no "
+            f"{name} must not change its own state in forward, but it writes to {_listed(changed)}; keep no "
             "running values, or replace the layer that does"
         )
     wanted = (len(inputs), classes)
@@ -54,13 +54,13 @@ def check_built_module(
     again = _called(name, module, inputs)
     if not _close(logits, again):
         raise ConfigError(
-            f"{name} must give the same logits when called twice, and does not: it draws random numbers in "
+            f"{name} must give the same logits when called twice, but does not: it draws random numbers in "
             "forward; remove that (weight_noise is noise that lanes can have)"
         )
     alone = torch.cat([_called(name, module, one[None]) for one in inputs])
     if not _close(logits, alone):
         raise ConfigError(
-            f"{name} must treat each example by itself, and its logits depend on the other examples of the batch; "
+            f"{name} must treat each example by itself, but its logits depend on the other examples of the batch; "
             "normalise over channels (GroupNorm, LayerNorm) instead of over the batch"
         )
     _check_seeds(name, module, build)
@@ -73,17 +73,17 @@ def check_in_lanes(
     networks: Sequence[Mapping[str, Tensor]],
     inputs: Tensor,
 ) -> None:
-    """Check that networks side by side are what they are alone, and that gradients flow.
+    """Check that networks trained side by side are the same as alone, and that gradients flow.
 
     Args:
-        name: for messages.
-        forward: as of an `Architecture`.
-        modules: as built for several seeds.
-        networks: of each what is trained, name -> tensor.
+        name: shown in messages.
+        forward: the function of an `Architecture`.
+        modules: the modules built for several seeds.
+        networks: the trained tensors of each module, name -> tensor.
         inputs: [n, ...]
 
     Raises:
-        ConfigError: says what must hold, what was found, and what to change.
+        ConfigError: a requirement does not hold; the message says which, what was found, and what to change.
     """
     lanes = {key: torch.stack([one[key].detach() for one in networks]).requires_grad_() for key in networks[0]}
     try:
@@ -98,7 +98,7 @@ def check_in_lanes(
     for module, lane in zip(modules, logits, strict=True):
         if not _close(lane, _called(name, module, inputs)):
             raise ConfigError(
-                f"{name} must give in a lane what it gives by itself, and does not: it keeps a tensor that is "
+                f"{name} must give the same logits in a lane as alone, but does not: it keeps a tensor that is "
                 "neither a parameter nor a buffer; register it, as a buffer if it is the same for all seeds"
             )
 
@@ -146,7 +146,7 @@ def _check_seeds(name: str, module: nn.Module, build: Callable[[int], nn.Module]
     for key, weight in module.named_parameters():
         if key not in same or not torch.equal(same[key], weight):
             raise ConfigError(
-                f"{name} must have the same initial weights each time it is built for a seed, and {key} differs; "
+                f"{name} must have the same initial weights each time it is built for a seed, but {key} differs; "
                 "draw them with torch's own random numbers, which are seeded for it"
             )
     if [(k, w.shape) for k, w in differing.items()] != [(k, w.shape) for k, w in module.named_parameters()]:
@@ -156,13 +156,13 @@ def _check_seeds(name: str, module: nn.Module, build: Callable[[int], nn.Module]
     varying = [key for key, tensor in fixed.items() if key not in others or not torch.equal(others[key], tensor)]
     if varying:
         raise ConfigError(
-            f"{name} must have the same buffers and frozen parameters whatever the seed, and {_listed(varying)} "
+            f"{name} must have the same buffers and frozen parameters whatever the seed, but {_listed(varying)} "
             "differ; draw them with a torch.Generator of a fixed seed"
         )
 
 
 def fixed_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Buffers and parameters that are not trained: the same for all lanes and seeds."""
+    """Return buffers and frozen parameters, which are the same for all lanes and seeds."""
     frozen = {key: weight.detach() for key, weight in module.named_parameters() if not weight.requires_grad}
     return {**frozen, **dict(module.named_buffers())}
 

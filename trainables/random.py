@@ -12,7 +12,7 @@ import torch
 
 
 def stream_seed(seed: int, purpose: str, *counters: int | str) -> int:
-    """Seed of the stream for a purpose: a non-negative 63-bit integer, a hash of the arguments.
+    """Return the seed of the stream for a purpose: a non-negative 63-bit integer, a hash of the arguments.
 
     Args:
         seed: the trial's seed.
@@ -24,5 +24,5 @@ def stream_seed(seed: int, purpose: str, *counters: int | str) -> int:
 
 
 def generator(seed: int, purpose: str, *counters: int | str) -> torch.Generator:
-    """A fresh CPU generator at the start of the stream `stream_seed` names."""
+    """Return a fresh CPU generator at the start of the stream that `stream_seed` names."""
     return torch.Generator().manual_seed(stream_seed(seed, purpose, *counters))

@@ -1,4 +1,4 @@
-"""Tasks and networks of the user's, by name: registered by a module of theirs that is imported, never by YAML.
+"""User-supplied tasks and networks, by name: registered by a module that the user imports, never by YAML.
 
     @register_task("my-digits")
     def digits(config: TaskConfig) -> Task: ...
@@ -6,8 +6,8 @@
     @register_model("small-conv")
     def small_conv(task: Task, config: ModelConfig) -> nn.Module: ...
 
-The module is imported by whoever runs (`sweep run --import my_lab.tasks`), or found as an entry point of the group
-`grokking_sweep` of an installed distribution. Knows nothing of torch, so that configurations stay light.
+The user imports the module (`sweep run --import my_lab.tasks`), or it is an entry point of the group
+`grokking_sweep` of an installed distribution. This module does not import torch, so that configurations stay light.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ ENTRY_POINT_GROUP: Final = "grokking_sweep"
 """Each entry point of this group is a module that registers when it is imported."""
 
 IMPORT_IT: Final = "--import the module that registers it"
-"""What messages advise where a name stands for nothing."""
+"""The advice in messages about an unknown name."""
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What a name stands for."""
+    """The function registered under a name."""
 
     build: Callable[..., Any]
     source: str
     """Hash of its source, see `trainables.source`."""
     module: str
-    """Where it was registered."""
+    """The module that registered it."""
 
 
 class Names:
-    """Names of one sort.
+    """Registered names of one kind.
 
     Args:
-        setting: what they are values of, for messages: `task.family`.
-        built_in: names that are taken.
+        setting: the field that takes these names, shown in messages: `task.family`.
+        built_in: names that are taken already.
     """
 
     def __init__(self, setting: str, built_in: Mapping[str, object] | tuple[str, ...]) -> None:
@@ -60,11 +60,11 @@ class Names:
         self._registered: dict[str, Registered] = {}
 
     def add(self, name: str, build: Callable[..., Any], source: str, module: str) -> None:
-        """Register; what the same module has registered before under this name is replaced."""
+        """Register a function; it replaces one that the same module registered under this name before."""
         if not _NAME.fullmatch(name):
             raise ConfigError(
-                f"a registered name must begin with a letter, and go on with letters, digits, '.', '_' or '-', got "
-                f"{name!r}"
+                f"a registered name must begin with a letter and continue with letters, digits, '.', '_' or '-', "
+                f"got {name!r}"
             )
         there = self._registered.get(name)
         owner = "this package" if name in self._built_in else there.module if there else module
@@ -75,7 +75,7 @@ class Names:
         self._registered[name] = Registered(build, source, module)
 
     def get(self, name: str) -> Registered | None:
-        """What was registered under a name, by an installed distribution if by nobody else."""
+        """Return what was registered under a name; look in installed distributions last."""
         if name in self._built_in:
             return None
         if name not in self._registered:
@@ -83,7 +83,7 @@ class Names:
         return self._registered.get(name)
 
     def unknown(self, name: str) -> ConfigError:
-        """The error where a name stands for nothing; it names the nearest."""
+        """Return the error for an unknown name, with the nearest known ones."""
         known = [*self._built_in, *self._registered]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
         noun = self.setting.partition(".")[2]
@@ -92,20 +92,21 @@ class Names:
         )
 
     def matching(self, name: str, source: str | None) -> Registered:
-        """What was registered, if it is what a trial was planned with.
+        """Return what was registered, if its source is the one that a trial was planned with.
 
         Raises:
-            ConfigError: nothing was, or with another source.
+            ConfigError: nothing was registered, or its source is another one.
         """
-        found = self.get(name)
-        if found is None:
+        registered = self.get(name)
+        if registered is None:
             raise self.unknown(name)
-        if source is not None and found.source != source:
+        if source is not None and registered.source != source:
             raise ConfigError(
-                f"{self.setting} {name!r} must be what the trial was planned with, source {source}, and "
-                f"{found.module} registers source {found.source}; plan again, or give this process the same files"
+                f"{self.setting} {name!r} must be what the trial was planned with, source {source}, but "
+                f"{registered.module} registers source {registered.source}; "
+                "plan again, or give this process the same files"
             )
-        return found
+        return registered
 
 
 TASKS: Final = Names("task.family", FAMILIES)
@@ -113,25 +114,25 @@ MODELS: Final = Names("model.kind", BUILT_IN_KINDS)
 
 
 def register_task(name: str) -> Callable[[Builder], Builder]:
-    """Make a function from a `TaskConfig` to a `Task` known as a task family.
+    """Register a function from a `TaskConfig` to a `Task` as a task family.
 
-    The function's source, and that of what it uses of its own package, is part of a trial's id; data that it reads
-    is not.
+    The source of the function, and of everything it uses from its own package, is part of a trial's id; data that
+    it reads are not.
 
     Raises:
-        ConfigError: a name that is none, or taken.
+        ConfigError: the name is not valid, or it is taken.
     """
     return _register(TASKS, name)
 
 
 def register_model(name: str) -> Callable[[Builder], Builder]:
-    """Make a function from a `Task` and a `ModelConfig` to a `torch.nn.Module` known as a kind of model.
+    """Register a function from a `Task` and a `ModelConfig` to a `torch.nn.Module` as a kind of model.
 
     The module maps inputs [n, ...] of the task to logits [n, classes]; see `trainables.own_module`. Its initial
     weights must come from torch's own random numbers, which are seeded for it.
 
     Raises:
-        ConfigError: a name that is none, or taken.
+        ConfigError: the name is not valid, or it is taken.
     """
     return _register(MODELS, name)
 

@@ -1,4 +1,4 @@
-"""What a function's result depends on, as a hash: its source and that of all it uses in its own package."""
+"""Hashes of what a function's result depends on: its source, and that of everything it uses in its own package."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from trainables.errors import ConfigError
 _PLAIN_VALUES = (bool, int, float, str, bytes, tuple, type(None))
 
 SOURCE_CHARACTERS = 12
-"""Of the hash, hexadecimal."""
+"""The number of hexadecimal characters of a hash."""
 
 
 def source_digest(build: Callable[..., Any]) -> str:
-    """Hash of the source of a function or class, and of what it uses.
+    """Hash the source of a function or class, and of what it uses.
 
-    Of its own file that are the definitions and constants it names, and those that these name; of another file of
-    the same top-level package it is the whole file. Of what is defined within a function, or typed into a notebook,
-    plain values that it finds around it count, too. Comments and layout do not count; other packages do not.
+    From its own file, the definitions and constants that it names count, and those that these name. From another
+    file of the same top-level package, the whole file counts. For code defined within a function or in a notebook,
+    plain values around it count, too. Comments, layout and other packages do not count.
 
     Raises:
-        ConfigError: the source cannot be read, as of something typed at a prompt.
+        ConfigError: the source cannot be read, for example because it was typed at a prompt.
     """
     file = getattr(sys.modules.get(build.__module__), "__file__", None)
     if file is None or not Path(file).is_file():
-        found = dict(_typed(build, set()))
+        text_of = dict(_typed(build, set()))
     elif build.__qualname__ == build.__name__ != "<lambda>":
-        found = dict(_used(Path(file), build.__module__, {build.__name__}))
+        text_of = dict(_used(Path(file), build.__module__, {build.__name__}))
     else:  # it is defined within another function
-        found = dict(_typed(build, set()))
+        text_of = dict(_typed(build, set()))
         functions = (
             [build] if inspect.isfunction(build) else [f for f in vars(build).values() if inspect.isfunction(f)]
         )
         names = {name for function in functions for name in _names_in(function.__code__)}
-        found |= {"names": " ".join(sorted(names)), **dict(_used(Path(file), build.__module__, names))}
-    if not any(found.values()):
+        text_of |= {"names": " ".join(sorted(names)), **dict(_used(Path(file), build.__module__, names))}
+    if not any(text_of.values()):
         raise ConfigError(
-            f"the source of {build.__qualname__} must be readable, for it is part of every trial's id, and it is "
-            "not; define it at the top of a module or in a notebook's cell"
+            f"the source of {build.__qualname__} must be readable, because it is part of every trial's id, but it "
+            "is not; define it at the top of a module or in a notebook's cell"
         )
-    return _digest("\n".join(text for _, text in sorted(found.items())))
+    return _digest("\n".join(text for _, text in sorted(text_of.items())))
 
 
 def bytes_digest(*parts: bytes) -> str:
-    """Hash of data, as short as that of a source."""
+    """Hash data, at the length of a source's hash."""
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:SOURCE_CHARACTERS]
 
 
 def _typed(thing: Any, seen: set[str]) -> Iterator[tuple[str, str]]:
-    """The same of what was typed into a notebook, where functions know their cell's text, and classes do not."""
+    """List names and sources of code typed into a notebook; functions know their cell's text, classes do not."""
     parts = vars(thing) if inspect.isclass(thing) else {thing.__name__: thing}
     for base in thing.__bases__ if inspect.isclass(thing) else ():
         if base.__module__ == thing.__module__:
@@ -83,10 +83,10 @@ def _typed(thing: Any, seen: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def _text_of(function: FunctionType) -> str:
-    """Its source without comments and layout; of a lambda itself, and not of the statement it stands in.
+    """Return a function's source without comments and layout; for a lambda, only the lambda itself.
 
     Raises:
-        OSError: nobody knows.
+        OSError: the source is not available.
     """
     if function.__name__ != "<lambda>":
         return _plain(textwrap.dedent(inspect.getsource(function)))
@@ -96,14 +96,14 @@ def _text_of(function: FunctionType) -> str:
         for node in ast.walk(tree)
         if isinstance(node, ast.Lambda)
     }
-    found = [bodies[place] for place in function.__code__.co_positions() if place in bodies]
-    if not found:
+    texts = [bodies[place] for place in function.__code__.co_positions() if place in bodies]
+    if not texts:
         raise OSError("its file has changed")
-    return found[-1]
+    return texts[-1]
 
 
 def _values_in(function: FunctionType) -> dict[str, object]:
-    """What a function finds under the names it uses, in its module and in the functions around it."""
+    """Return the values that a function finds under the names it uses, in its module and in enclosing functions."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     around = {name: cell.cell_contents for name, cell in cells}
     return {name: function.__globals__.get(name) for name in _names_in(function.__code__)} | around
@@ -119,15 +119,15 @@ def _digest(text: str) -> str:
 
 
 def _used(file: Path, module: str, names: set[str]) -> Iterator[tuple[str, str]]:
-    """(What, its text) of everything that some definitions of a file are made of."""
+    """Yield (name, text) of everything that the named definitions of a file use."""
     definitions = _definitions(file.read_text(encoding="utf-8"))
-    found: set[str] = set()
+    visited: set[str] = set()
     wanted = sorted(names)
     while wanted:
         name = wanted.pop()
-        if name in found or name not in definitions:
+        if name in visited or name not in definitions:
             continue
-        found.add(name)
+        visited.add(name)
         for number, node in enumerate(definitions[name]):
             yield f"{name}/{number}", ast.unparse(node)
             wanted += [inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)]
@@ -137,12 +137,12 @@ def _used(file: Path, module: str, names: set[str]) -> Iterator[tuple[str, str]]
 
 
 def _definitions(text: str) -> dict[str, list[ast.stmt]]:
-    """Top-level name -> the statements that give it a meaning."""
-    found: dict[str, list[ast.stmt]] = {}
+    """Return top-level name -> the statements that define it."""
+    statements: dict[str, list[ast.stmt]] = {}
     for node in ast.parse(text).body:
         for name in _names_defined_by(node):
-            found.setdefault(name, []).append(node)
-    return found
+            statements.setdefault(name, []).append(node)
+    return statements
 
 
 def _names_defined_by(node: ast.stmt) -> set[str]:
@@ -150,13 +150,13 @@ def _names_defined_by(node: ast.stmt) -> set[str]:
         return {node.name}
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    # Assignments, and whatever is assigned within loops and conditions.
+    # Find assignments, also those within loops and conditions.
     stored = (inner for inner in ast.walk(node) if isinstance(inner, ast.Name))
     return {inner.id for inner in stored if isinstance(inner.ctx, ast.Store)} - set(dir(builtins))
 
 
 def _imported_files(node: ast.stmt, module: str) -> dict[str, Path]:
-    """Modules of the same top-level package that an import statement names, with their files."""
+    """Return the modules of the same top-level package that an import statement names, with their files."""
     package = module.rpartition(".")[0]
     names: list[str] = []
     for inner in ast.walk(node):
@@ -180,7 +180,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _plain(text: str) -> str:
-    """Source without comments and layout."""
+    """Normalise source: remove comments and layout."""
     try:
         return ast.unparse(ast.parse(text))
     except SyntaxError:

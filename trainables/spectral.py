@@ -17,13 +17,13 @@ from trainables.numerics.roots import square_root
 DOUBLE_UP_TO = 64
 """Gram matrices of at most this size are decomposed in float64, which takes a fifth longer (two fifths for 128).
 
-Rounding of a float32 decomposition is magnified by 1 / floor^2: where training has left few singular values, the
-gradient is off by up to 2e-3 of its length, with float64 by 1e-5.
+The rounding error of a float32 decomposition is magnified by 1 / floor^2. Where training has left few singular
+values, the gradient is off by up to 2e-3 of its length with float32, and by 1e-5 with float64.
 """
 
 
 def spectrum(matrix: Tensor) -> tuple[float, float]:
-    """Spectral entropy (nats) and effective rank of one matrix [R, C], without any floor.
+    """Return spectral entropy (nats) and effective rank of one matrix [R, C], without any floor.
 
     A matrix of zeros has entropy 0; one that is not finite has entropy and rank NaN.
     """
@@ -37,24 +37,24 @@ def spectrum(matrix: Tensor) -> tuple[float, float]:
 
 
 def matrix_sides(shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, int]]:
-    """Name -> (rows, columns) of the parameters that are matrices, from shapes without a lane axis.
+    """Return name -> (rows, columns) of the parameters that are matrices, from shapes without a lane axis.
 
-    Embeddings are, and so is a kernel with more axes: its first against all others, as in a convolution's
-    (outputs, inputs x height x width). A single row or column is none: its spectrum says nothing.
+    Embeddings are matrices. So is a kernel with more axes: its first axis against all others, as in a convolution's
+    (outputs, inputs x height x width). A single row or column is not: its spectrum says nothing.
     """
     sides = {name: (shape[0], math.prod(shape[1:])) for name, shape in shapes.items() if len(shape) > 1}
     return {name: (rows, columns) for name, (rows, columns) in sides.items() if min(rows, columns) > 1}
 
 
 def entropy_gradient(matrices: Tensor, floor: float) -> Tensor:
-    """dH/dW in closed form, for a batch of matrices [..., R, C]; same shape, nats per unit of weight.
+    """Compute dH/dW in closed form, for a batch of matrices [..., R, C]; same shape, nats per unit of weight.
 
     With floor tau > 0 the singular values enter as t = sqrt(s^2 + (tau s_max)^2), and this is the exact gradient
     of the entropy of t: smooth where the matrix loses rank. It needs the eigenvectors of the smaller Gram matrix
     only, since U diag(d) V^T = U diag(d / s) U^T W, in float64 up to a size of `DOUBLE_UP_TO`. With floor 0 it is
     the paper's form, U diag(-(ln p + H) / sum(s)) V^T.
 
-    A matrix that is not finite gets a gradient that is not finite; the others in the batch do not notice.
+    A matrix that is not finite gets a gradient that is not finite; the others in the batch are not affected.
     """
     if floor == 0:
         return _gradient_from_svd(matrices)
@@ -62,7 +62,7 @@ def entropy_gradient(matrices: Tensor, floor: float) -> Tensor:
 
 
 def _gram(matrices: Tensor, out: Tensor | None = None) -> Tensor:
-    """The smaller of the two Gram matrices of [..., R, C]: [..., K, K] with K = min(R, C), see `_type_of_gram`."""
+    """Return the smaller Gram matrix of [..., R, C]: [..., K, K] with K = min(R, C), see `_type_of_gram`."""
     matrices = matrices.to(_type_of_gram(min(matrices.shape[-2:]), matrices.dtype))
     tall = matrices.shape[-2] > matrices.shape[-1]
     left, right = (matrices.mT, matrices) if tall else (matrices, matrices.mT)
@@ -74,26 +74,26 @@ def _type_of_gram(size: int, weights: torch.dtype) -> torch.dtype:
 
 
 def _factors(operator: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """What to multiply for the operator [..., K, K] to act on matrices [..., R, C] from their smaller side."""
+    """Return the two factors whose product applies the operator [..., K, K] to matrices [..., R, C]."""
     operator = operator.to(matrices.dtype)
     tall = matrices.shape[-2] > matrices.shape[-1]
     return (matrices, operator) if tall else (operator, matrices)
 
 
 def _operator(gram: Tensor, floor: float, weight: Tensor | None = None) -> Tensor:
-    """What makes matrices their gradient: U diag(d / s) U^T from Gram matrices U diag(s^2) U^T, [..., K, K].
+    """Return the operator [..., K, K] that turns matrices into their gradient, times weights [..., 1] if given.
 
-    Times the weights [..., 1], if there are any.
+    It is U diag(d / s) U^T from Gram matrices U diag(s^2) U^T.
     """
     finite = torch.isfinite(gram.diagonal(dim1=-2, dim2=-1)).all(-1)[..., None]
-    # Elsewhere than on a CPU looking would mean waiting.
+    # Checking the values would synchronise host and device, so it is done on a CPU only.
     if gram.device.type != "cpu" or not bool(finite.all()):
         gram = torch.where(finite[..., None], gram, torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device))
     eigenvalues, left = torch.linalg.eigh(gram)
     squares = eigenvalues.clamp_min(0)
-    tiny = torch.finfo(torch.float32).tiny  # of the weights' type, which the operator will have
+    tiny = torch.finfo(torch.float32).tiny  # in the weights' type, which the operator will have
     values = square_root((squares + floor**2 * squares[..., -1:]).clamp_min(tiny))
-    # dH/dt / t, the weight of each squared singular value; the largest also acts through everybody's floor.
+    # dH/dt / t, the weight of each squared singular value; the largest also acts through the floor of all.
     factors = _entropy_slope(values) / values
     factors[..., -1] += floor**2 * factors.sum(-1)
     factors = torch.where(finite, factors, torch.nan)
@@ -111,7 +111,7 @@ def _gradient_from_svd(matrices: Tensor) -> Tensor:
 
 
 def _entropy_slope(values: Tensor) -> Tensor:
-    """dH/ds_i = -(ln p_i + H) / sum(s) for positive values [..., K]."""
+    """Return dH/ds_i = -(ln p_i + H) / sum(s) for positive values [..., K]."""
     total = values.sum(-1, keepdim=True)
     logarithm = (values / total).clamp_min(torch.finfo(values.dtype).tiny).log()
     entropy = -(values / total * logarithm).sum(-1, keepdim=True)
@@ -124,7 +124,7 @@ def add_penalty_gradient(
     """Add the gradient of weight x mean of H over all matrices, in place.
 
     Args:
-        gradient: name -> [L, ...], as for the parameters.
+        gradient: name -> [L, ...], with the shapes of the parameters.
         parameters: name -> [L, ...]; see `matrix_sides`.
         floor: tau, see `entropy_gradient`.
         weight: lambda of each lane, [L, 1].

@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""The specifications that come with the package, as YAML files."""

@@ -163,7 +163,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
     ):
         compared(rows, {"weight_decay": 1, "spectral_start": 0}, {"weight_decay": 2})
     with pytest.raises(
-        AnalysisError, match=r"of spectral_entropy_weight 0\.1 has several; say more .* spectral_start"
+        AnalysisError, match=r"of spectral_entropy_weight 0\.1 has several; name more .* spectral_start"
     ):
         compared(
             frame(rows, trial({**LATE, "spectral_start": 0}, 0, 400, {0: 50})),

@@ -107,7 +107,7 @@ def test_columns_select_and_unknown_ones_are_refused_with_the_nearest(folder: Fo
 
 
 def test_a_newer_attempt_replaces_the_reports_it_does_again(folder: Folder) -> None:
-    """Attempt 0 goes on writing although it is thought dead; attempt 1 resumed from report 1."""
+    """Attempt 0 continues to write although it is thought dead; attempt 1 resumed from report 1."""
     trial = TRIALS[0]
     cohort = folder.cohort(0, [trial])
     for report in range(5):
@@ -306,7 +306,7 @@ def test_rows_come_back_as_they_were_written(
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[range]:
-    """Reports of each attempt: an attempt goes on from some report that counted, and zombies write on."""
+    """Reports of each attempt: an attempt resumes from some report that counted, and zombies continue to write."""
     attempts: list[range] = []
     counted = 0
     for _ in range(draw(st.integers(1, 4))):

@@ -132,7 +132,7 @@ def test_a_wide_map_continues_below() -> None:
 
 
 def many_panels(weights: int, decays: int = 2) -> pd.DataFrame:
-    """A map with a cell for each decay in each of so many panels."""
+    """A map with a cell for each decay in each of `panels` panels."""
     settings = [(float(weight), float(decay)) for weight in range(weights) for decay in range(decays)]
     frame = ended([1_000.0] * len(settings), ["grokked"] * len(settings), [2_000.0] * len(settings))
     frame = frame.assign(

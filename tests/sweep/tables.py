@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.results_folder import ResultsFolder
 from analysis.schema import TABLES
 
-#: Seconds, and who has trained a trial in which process, are no part of a comparison.
+#: Seconds, and the process that trained a trial, are not part of a comparison.
 _OF_THE_RUN = ("train_wall_s", "measure_wall_s", "wall_s", "cohort_id")
 
 

@@ -1,4 +1,4 @@
-"""Networks and data of the user's that cannot be trained: one line each at `sweep plan`, with file:line."""
+"""User-supplied networks and data that cannot be trained: one line each at `sweep plan`, with file:line."""
 
 from __future__ import annotations
 

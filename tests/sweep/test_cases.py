@@ -104,9 +104,9 @@ case: [one, tow]
 """
     found = [line.partition("; try ")[0] for line in problems(text, tmp_path)]
     assert found == [
-        "s.yaml:2: weight_decay stands in cases.one[4], too; say it in cases or outside, not both",
+        "s.yaml:2: weight_decay is in cases.one[4], too; set it in cases or outside, not both",
         "s.yaml:5: unknown key 'cases.one[0].weight_decy'; did you mean 'weight_decay'?",
-        "s.yaml:5: unknown key 'cases.one[0].seeds'; seeds is the same for all cases, say it outside of them",
+        "s.yaml:5: unknown key 'cases.one[0].seeds'; seeds is the same for all cases, set it outside of them",
         "s.yaml:6: cases.one[1].task.family must be a known family, got 'additions'",
         "s.yaml:6: cases.one[1].data_fraction[1] must be a number, got 'x'",
         "s.yaml:6: cases.one[1].data_fraction must lie strictly between 0 and 1, got 2.0; the rest is validation",
@@ -137,7 +137,7 @@ case: [one, tow]
         ({"cases": [1]}, "cases must be a mapping such as {key: value}, got [1]"),
         (
             {"cases": TWO, "task": {"family": "addition"}},
-            "task.family stands in cases.easy[0], too; say it in cases or outside, not both",
+            "task.family is in cases.easy[0], too; set it in cases or outside, not both",
         ),
         (
             {"cases": {"a": [{"spectral_start": 64}]}},
@@ -184,14 +184,14 @@ def test_a_wrong_value_of_an_axis_in_a_case_has_its_own_line(tmp_path: Path) -> 
     text = "cases:\n  a:\n    - weight_decay:\n        - 0\n        - -1\n      seeds: 2\n"
     assert problems(text, tmp_path) == [
         "s.yaml:5: cases.a[0].weight_decay must be finite and at least 0, got -1.0",
-        "s.yaml:6: unknown key 'cases.a[0].seeds'; seeds is the same for all cases, say it outside of them",
+        "s.yaml:6: unknown key 'cases.a[0].seeds'; seeds is the same for all cases, set it outside of them",
     ]
 
 
 def test_an_option_that_cases_say_already_is_refused(tmp_path: Path) -> None:
     text = "cases: {a: [{weight_decay: 1}]}\n"
     assert problems(text, tmp_path, "weight_decay=0.5") == [
-        "--set weight_decay=0.5: weight_decay stands in cases.a[0], too; say it in cases or outside, not both"
+        "--set weight_decay=0.5: weight_decay is in cases.a[0], too; set it in cases or outside, not both"
     ]
 
 

@@ -23,7 +23,7 @@ def cluster() -> dict[str, Any]:
 
 @pytest.fixture
 def edited(tmp_path: Path) -> Path:
-    """The cluster file as somebody with a bucket would have it."""
+    """The cluster file as a user with a bucket would have it."""
     path = tmp_path / "cluster.yaml"
     text = CLUSTER.read_text(encoding="utf-8")
     path.write_text(
@@ -119,5 +119,5 @@ def test_placeholders_in_comments_do_not_count() -> None:
 
 
 def test_placeholder_in_a_results_path() -> None:
-    with pytest.raises(PlaceholderLeft, match=r"^results: put a value of yours in place of <YOUR-BUCKET>$"):
+    with pytest.raises(PlaceholderLeft, match=r"^results: put your own value in place of <YOUR-BUCKET>$"):
         check_no_placeholders("s3://<YOUR-BUCKET>/quickstart", "results")

@@ -47,7 +47,7 @@ def specification(results: Path) -> SweepConfig:
 
 
 def recorded(results: Path, cohorts: int = 1, lanes: int = 2) -> list[str]:
-    """A results folder with so many cohorts of the four trials, nothing run; the cohorts' ids."""
+    """Make a results folder with cohorts of the four trials, nothing run; return the cohorts' ids."""
     config, store = specification(results), Store(results)
     decided = plan(config, store)
     new = [
@@ -175,7 +175,7 @@ def test_stopped_in_good_order_nothing_is_trained_twice(undisturbed: Path, tmp_p
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 def test_a_process_that_dies_loses_nothing(undisturbed: Path, tmp_path: Path, steps: int) -> None:
-    """Whether or not it has written a checkpoint; and if it only seemed dead, it may go on writing."""
+    """Whether or not it has written a checkpoint; and if it only seemed dead, it may continue to write."""
     [cohort_id] = recorded(tmp_path)
     first = actor(tmp_path, cohort_id)
     for _ in range(steps):
@@ -246,7 +246,7 @@ def test_out_of_memory_it_goes_on_with_half_the_lanes(
     trainable = actor(tmp_path, cohort_id)
     results = list(steps_of(trainable))
     notes = [result["note"] for result in results if result["note"]]
-    assert notes == [f"memory ran out with {before} lanes; it goes on from its last report with {after}"]
+    assert notes == [f"memory ran out with {before} lanes; it resumes from its last report with {after}"]
     assert {result["failure"] for result in results} == {None}
     assert_same_tables(tmp_path, undisturbed)
 

@@ -64,7 +64,7 @@ def test_nothing_of_a_trial_is_left_out() -> None:
     assert {field.name for field in dataclasses.fields(TrialConfig)} - {"seed"} <= top
     assert {field.name for field in dataclasses.fields(MeasuringConfig)} <= top
     for config, axes in ((TaskConfig, TaskAxes), (ModelConfig, ModelAxes)):
-        # A source is what a name stands for, and never said.
+        # A source follows from a name, and is never written.
         assert {field.name for field in dataclasses.fields(config)} - {"source"} == set(axes.model_fields)
 
 
@@ -309,7 +309,7 @@ def axis(values: st.SearchStrategy[float]) -> st.SearchStrategy[object]:
         ),
         (
             {"drift": {64: {"family": "subtraction"}}, "task": {"family": ["addition", "subtraction"]}},
-            "drift at step 64 must change the training set, got the one that is there already; say another split, "
+            "drift at step 64 must change the training set, got the current one again; name another split, "
             "family or shift, or leave it out",
         ),
         ({"epsilon": 2, "extra_epsilons": [2]}, "extra_epsilons repeats epsilon, 2; leave it out"),

@@ -1,4 +1,4 @@
-"""One call in a notebook: the same tables as through Ray, without Ray, and going on from where it was."""
+"""One call in a notebook: the same tables as through Ray, without Ray, and resuming where it was."""
 
 from __future__ import annotations
 

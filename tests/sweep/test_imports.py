@@ -1,4 +1,4 @@
-"""Modules of the user's: imported by name, recorded with the results, found by workers, refused in one line."""
+"""User-supplied modules: imported by name, recorded with the results, found by workers, refused in one line."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
         ("no such", "must name a module as an import statement does, got 'no such'"),
         (
             "no_such_lab.tasks",
-            "No module named 'no_such_lab'; run this in the folder that no_such_lab lies in, not",
+            "No module named 'no_such_lab'; run this in the folder that contains no_such_lab, not",
         ),
         ("LAB.task", "No module named 'LAB.task'; did you mean LAB.tasks?"),
         ("LAB.plots", "No module named 'LAB.plots'; LAB has tasks"),

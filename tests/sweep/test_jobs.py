@@ -198,7 +198,7 @@ def test_results_on_this_machine_are_refused_for_other_machines(
 def test_bucket_of_the_cluster_file_must_have_been_edited(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.node", lambda: "laptop")
     monkeypatch.chdir(ROOT)
-    with pytest.raises(PlaceholderLeft, match=r"cluster\.yaml:\d+: put a value of yours in place of <YOUR-BUCKET>"):
+    with pytest.raises(PlaceholderLeft, match=r"cluster\.yaml:\d+: put your own value in place of <YOUR-BUCKET>"):
         jobs.submit(tiny(), address=head.address)
 
 

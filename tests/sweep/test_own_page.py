@@ -88,7 +88,7 @@ def test_the_notebook_runs_as_the_page_says(lab: Path, capsys: pytest.CaptureFix
     text = text.replace("steps=2000", "steps=32")
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     exec(compile(text, file, "exec"), namespace)
-    assert isinstance(namespace["found"], RunSummary)
+    assert isinstance(namespace["summary"], RunSummary)
     assert set(analysis.trials("results/notebook")["seed"]) == {0, 1}
     assert "complexity_bytes" in capsys.readouterr().out
     analysis.grok_map(analysis.events(analysis.load("results/notebook")), x="weight_decay", y="data_fraction")

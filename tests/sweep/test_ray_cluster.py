@@ -1,4 +1,4 @@
-"""Ray as we start it: open to nobody, asking for a token, leaving nothing behind."""
+"""Ray as we start it: closed to other machines, asking for a token, leaving nothing behind."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_what_there_is_to_run_on(ray_session: RaySession) -> None:
 
 @pytest.mark.slow
 def test_nothing_remains_and_the_environment_is_as_before() -> None:
-    """Also the other Ray of this machine goes on: the one of the test session is not touched."""
+    """Also the other Ray of this machine continues: the one of the test session is not touched."""
     outcome = run_python(
         """
         import os, psutil, ray

@@ -148,7 +148,7 @@ def test_a_second_run_runs_nothing_and_starts_no_ray(undisturbed: tuple[Path, Ru
     )
     assert outcome.stdout.splitlines() == [
         "8 of 8 trials are done (8 to the end of their budget); 0 grokked.",
-        "All of them were there already; nothing was run.",
+        "All of them had results already; nothing was run.",
         "ray was imported: False",
     ], outcome.stderr
     assert sorted((path, path.stat().st_mtime_ns) for path in (results / "tables").rglob("*.parquet")) == before
@@ -276,7 +276,7 @@ def test_a_driver_that_is_stopped_goes_on_where_it_was(
         else:
             assert outcome.returncode == 128 + number, outcome.stderr
             assert f"Interrupted ({number.name})" in outcome.stdout
-            assert "the same command goes on from here" in outcome.stdout
+            assert "the same command resumes from here" in outcome.stdout
         assert outcome.stderr == ""
         # Whatever the driver has started ends with it.
         left = processes_of(scratch)
@@ -363,7 +363,7 @@ def test_what_a_retry_cannot_cure_is_not_retried(ray_session: RaySession, tmp_pa
 def test_a_process_killed_between_two_cohorts_costs_no_cohort(
     ray_session: RaySession, undisturbed: tuple[Path, RunSummary, Recorder], tmp_path: Path
 ) -> None:
-    """Tune is told twice of such a death and gives the next cohort up at once; it is started again all the same."""
+    """Tune hears twice of such a death and gives the next cohort up at once; it is restarted nevertheless."""
 
     def kill() -> None:
         for process in cohort_processes(ray_session):
@@ -401,7 +401,7 @@ def test_trouble_in_tune_itself_is_a_message_and_nothing_is_lost(
         assert "low on memory" in summary.problem
         assert summary.exit_code == 1
         assert summary.missing > 0
-        assert "the same command goes on from here" in str(summary)
+        assert "the same command resumes from here" in str(summary)
         assert run(specification(tmp_path), progress=NoProgress()).exit_code == 0
     assert_same_tables(tmp_path, undisturbed[0])
 

@@ -119,12 +119,12 @@ def test_a_report_of_an_attempt_that_was_replaced_does_not_count(tmp_path: Path)
     assert second == Attempt(2, 1, b"zero")
     assert steps(store) == [32, 64]
     write(2, 1, 64)
-    write(1, 2, 96)  # the process thought dead goes on
+    write(1, 2, 96)  # the process thought dead continues
     assert steps(store) == [32, 64]
-    # ... and even leaves a checkpoint of a report that does not count: nobody goes on from there.
+    # ... and even leaves a checkpoint of a report that does not count: nothing resumes from there.
     store.write_checkpoint(cohort.cohort_id, 1, 2, b"of the dead")
     assert store.claim_attempt(cohort.cohort_id) == Attempt(3, 1, b"zero")
-    # Nor does it touch that of its successor, who was stopped in good order elsewhere in the same report.
+    # Nor does it touch that of its successor, which was stopped cleanly elsewhere in the same report.
     store.write_checkpoint(cohort.cohort_id, 2, 1, b"one")
     for report in (1, 2, 3):
         store.write_checkpoint(cohort.cohort_id, 1, report, b"of the dead")
@@ -163,7 +163,7 @@ def comparable(store: Store) -> pd.DataFrame:
 
 
 def train(store: Store, cohort: Cohort, *, reports: int, lose_last_checkpoint: bool = False) -> None:
-    """What a cohort's process does, for so many reports of one block, then it is gone."""
+    """Do what a cohort's process does, for `reports` reports of one block, and then end."""
     attempt = store.claim_attempt(cohort.cohort_id)
     if attempt.checkpoint is None:
         run = LaneRun(cohort.trials, measuring=cohort.measuring, lanes=2)

@@ -23,7 +23,7 @@ def of_python(*_: Any) -> None:
 
 
 class Room:
-    """A function that needs room for each lane it is called with, and has little after so many calls.
+    """A function that needs room for each lane it is called with, and has little after a number of calls.
 
     Args:
         real: the function.

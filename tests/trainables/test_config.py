@@ -13,7 +13,7 @@ from trainables.config import ModelConfig, TaskConfig, TrialConfig, identity, tr
 from trainables.drift import Drift
 from trainables.errors import ConfigError
 
-#: Ids of settings that are already in somebody's results: a change of any of them orphans those results.
+#: Ids of settings that are already in users' results: a change of any of them orphans those results.
 PINNED_IDS = {
     "44136fa355b3678a": TrialConfig(),
     "88982190d6f9c220": TrialConfig(weight_decay=0.1, data_fraction=0.2, seed=3),

@@ -70,7 +70,7 @@ IMAGE_FILE, LABEL_FILE = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
         (IMAGE_FILE, b"", "train-images-idx3-ubyte is no idx file of bytes"),
         (IMAGE_FILE, b"<html>not found</html>", "is no idx file of bytes"),
         (IMAGE_FILE, idx(IMAGES)[:9], "ends within its header"),
-        (IMAGE_FILE, idx(IMAGES)[:-1], r"must hold .* values, as it says, and holds"),
+        (IMAGE_FILE, idx(IMAGES)[:-1], r"must hold .* values, as it says, but holds"),
         (IMAGE_FILE, gzip.compress(idx(IMAGES))[:-20], "ended"),
         (IMAGE_FILE, gzip.compress(idx(IMAGES))[:60] + bytes(40), "hold files that can be read"),
         (

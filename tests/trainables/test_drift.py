@@ -146,7 +146,7 @@ def test_rows_say_their_phase_and_are_about_its_training_set() -> None:
 
 
 def test_training_goes_on_as_it_would_by_hand() -> None:
-    """Weights and moments go on; epochs and batches are of the new training set, counted from the exchange."""
+    """Weights and moments continue; epochs and batches are of the new training set, counted from the exchange."""
     one = trial(drift={64: {"split": 1, "family": "subtraction"}}, steps=96)
     run = LaneRun([one], measuring=RARELY)
     run.advance(2)

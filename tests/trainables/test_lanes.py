@@ -1,4 +1,4 @@
-"""The training loop: company changes nothing, endings are what they say, checkpoints go on bit for bit."""
+"""The training loop: other lanes change nothing, endings are what they say, checkpoints resume bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of the user's tasks and networks, and the hash of what they stand for."""
+"""Names of user-supplied tasks and networks, and the hash of their source."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def other(task, model):
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package of the user's that can be imported anew."""
+    """A user-supplied package that can be imported anew."""
     folder = tmp_path / "some_lab"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
@@ -157,7 +157,7 @@ def test_a_recorded_configuration_is_readable_without_its_module_and_buildable_o
         build_task(task)
     changed = ModelConfig(kind="tiny-conv", source="0123456789ab")
     with pytest.raises(
-        ConfigError, match="must be what the trial was planned with, source 0123456789ab, and tests"
+        ConfigError, match="must be what the trial was planned with, source 0123456789ab, but tests"
     ):
         architecture_of(build_task(TaskConfig(family="stripes")), changed)
 

@@ -27,7 +27,7 @@ class Network(Base):
 
 
 def typed(text: str, name: str) -> Any:
-    """What a name stands for after a cell has been run, as IPython runs one: its text is in `linecache`."""
+    """The function of a name after a cell has been run, as IPython runs one: its text is in `linecache`."""
     text = textwrap.dedent(text)
     file = f"<ipython-input-{abs(hash(text))}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)

@@ -16,7 +16,7 @@ from trainables.by_hand.network import Back, Network, dense
 def attend(
     heads: int, examples: int, queries: Tensor, keys: Tensor, values: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]]:
-    """Mixed values [n Q, C], and the way back to queries, keys and values.
+    """Return mixed values [n Q, C], and the way back to queries, keys and values.
 
     Args:
         heads: head i owns the i-th C / h columns.
@@ -27,16 +27,16 @@ def attend(
     """
 
     def split(rows: Tensor) -> Tensor:
-        """[n P, C] -> [n h, P, d]."""
+        """Split rows into heads: [n P, C] -> [n h, P, d]."""
         return rows.view(examples, -1, heads, rows.shape[1] // heads).transpose(1, 2).flatten(0, 1)
 
     def merge(parts: Tensor) -> Tensor:
-        """The inverse of `split`."""
+        """Undo `split`."""
         return parts.view(examples, heads, *parts.shape[1:]).transpose(1, 2).reshape(-1, heads * parts.shape[2])
 
     scale = 1 / math.sqrt(queries.shape[1] // heads)
     queries, keys, values = split(queries) * scale, split(keys), split(values)
-    # Softmax is over few numbers: much faster along the first axis than along the last.
+    # Softmax over few numbers is much faster along the first axis than along the last.
     first = torch.bmm(queries, keys.mT).permute(2, 1, 0).contiguous().softmax(0)  # [T, Q, n h]
     weights = first.permute(2, 1, 0).contiguous()
 
@@ -53,15 +53,15 @@ def attend(
 def attend_once(
     network: Network, prefix: str, entries: Entries, table: Tensor, varying: Tensor
 ) -> tuple[Tensor, Back]:
-    """Mixed values [n, C] of the last position of a first layer, whose entry is the last one for every example.
+    """Return mixed values [n, C] of the last position of a first layer, if all examples share its last entry.
 
     Scores and values then depend on an example's entries only. Keys are not needed: q (x K + b) = x (K q) + b q.
 
     Args:
         network: the weights.
-        prefix: where in the network.
-        entries: which (position, token) there are.
-        table: what enters the layer for each, [E, C].
+        prefix: the start of the names of this layer's weights.
+        entries: the possible pairs (position, token).
+        table: the layer's input for each entry, [E, C].
         varying: the entries of each example at the U positions where they vary, [U, n].
     """
     heads, (positions, examples), width = network.config.heads, varying.shape, table.shape[1]
@@ -115,12 +115,12 @@ def attend_once(
 
 @lru_cache(maxsize=16)
 def _owned(heads: int, width: int, dtype: torch.dtype) -> Tensor:
-    """One where a head owns a column, [h, C]."""
+    """Return [h, C]: 1 where a head owns a column, else 0."""
     return torch.eye(heads, dtype=dtype).repeat_interleave(width // heads, 1)
 
 
 def attend_last(network: Network, prefix: str, x: Tensor) -> tuple[Tensor, Back]:
-    """Mixed values [n, C] of the last position, and the way back to what enters the layer, x [n, T, C].
+    """Return mixed values [n, C] of the last position, and the way back to the layer's input x [n, T, C].
 
     With one query an example, neither keys nor values are needed: q (x K + b) = x (K q) + b q, and
     sum w (x V + b) = (sum w x) V + b.
@@ -129,7 +129,7 @@ def attend_last(network: Network, prefix: str, x: Tensor) -> tuple[Tensor, Back]
     scale = 1 / math.sqrt(width // heads)
 
     def by_head(rows: Tensor) -> Tensor:
-        """Columns of the heads apart: [rows, C] -> [h, rows, d]."""
+        """Split columns into heads: [rows, C] -> [h, rows, d]."""
         return rows.view(len(rows), heads, -1).transpose(0, 1)
 
     query, query_back = dense(network, f"{prefix}/q_proj", x[:, -1].contiguous())
@@ -139,7 +139,7 @@ def attend_last(network: Network, prefix: str, x: Tensor) -> tuple[Tensor, Back]
     seen = torch.bmm(query, key_kernel.mT).transpose(0, 1)  # K q, [n, h, C]
     shift = (key_bias * query).sum(-1).T  # b q, [n, h]
     scores = torch.bmm(x, seen.mT) + shift[:, None]  # [n, T, h]
-    # Softmax is over few numbers: much faster along the first axis.
+    # Softmax over few numbers is much faster along the first axis.
     first = scores.transpose(0, 1).contiguous().softmax(0)  # [T, n, h]
     weights = first.permute(1, 2, 0).contiguous()
     mean = torch.bmm(weights, x).transpose(0, 1)  # sum w x, [h, n, C]
@@ -165,16 +165,16 @@ def attend_last(network: Network, prefix: str, x: Tensor) -> tuple[Tensor, Back]
 
 
 def _softmax_back(weights: Tensor, gradient: Tensor) -> Tensor:
-    """Through a softmax along the first axis."""
+    """Propagate a gradient through a softmax along the first axis."""
     weighted = gradient * weights
     return weighted.sub_(weights * weighted.sum(0))
 
 
 def _mix(weights: Tensor, values: Tensor) -> Tensor:
-    """[b, Q, T], [b, T, d] -> [b, Q, d]; batches of thin products are slower than writing them out."""
+    """Mix [b, Q, T], [b, T, d] -> [b, Q, d], written out: faster than batches of thin products."""
     return (weights.mT * values).sum(1, keepdim=True) if weights.shape[1] == 1 else torch.bmm(weights, values)
 
 
 def _spread(weights: Tensor, gradient: Tensor) -> Tensor:
-    """[b, Q, T], [b, Q, d] -> [b, T, d]."""
+    """Spread [b, Q, T], [b, Q, d] -> [b, T, d]."""
     return weights.mT * gradient if weights.shape[1] == 1 else torch.bmm(weights.mT, gradient)

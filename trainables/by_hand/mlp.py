@@ -1,4 +1,4 @@
-"""The MLP by hand."""
+"""The MLP, written out by hand."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from trainables.by_hand.network import Back, Network, dense
 
 
 def mlp(network: Network, inputs: Tensor, fixed: tuple[int | None, ...]) -> tuple[Tensor, Callable[[Tensor], None]]:
-    """The last hidden layer [n, F], and the way back from its gradient.
+    """Return the last hidden layer [n, F], and the way back from its gradient.
 
     Args:
-        network: which one.
+        network: the weights, and the tensors for their gradient.
         inputs: tokens [n, T], or features [n, E] where nothing is `fixed`.
-        fixed: as for `write_gradient`.
+        fixed: see `write_gradient`.
     """
     x, first_back = _of_tokens(network, inputs, fixed) if fixed else _of_features(network, inputs)
     layers, backs = [x.clamp_min_(0)], list[Back]()
@@ -34,7 +34,7 @@ def mlp(network: Network, inputs: Tensor, fixed: tuple[int | None, ...]) -> tupl
 
 
 def _of_features(network: Network, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], None]]:
-    """What the first layer adds up, [n, F], of features [n, E]; nobody asks for their gradient."""
+    """Return the first layer's sums [n, F] over features [n, E]; the gradient of features is not needed."""
     kernel, bias = network.weights["mlp_layers_0/kernel"], network.weights["mlp_layers_0/bias"]
 
     def back(gradient: Tensor) -> None:
@@ -47,7 +47,10 @@ def _of_features(network: Network, inputs: Tensor) -> tuple[Tensor, Callable[[Te
 def _of_tokens(
     network: Network, inputs: Tensor, fixed: tuple[int | None, ...]
 ) -> tuple[Tensor, Callable[[Tensor], None]]:
-    """The same of tokens [n, T]: it depends on (position, token) only, a table, or one row where that is fixed."""
+    """Return the first layer's sums [n, F] over tokens [n, T], by a table of (position, token).
+
+    A fixed position has one row.
+    """
     tokens = network.weights["embedding/embedding"]
     kernels = network.weights["mlp_layers_0/kernel"].view(inputs.shape[1], tokens.shape[1], -1)
     places = list(zip(fixed, kernels, inputs.mT, strict=True))
@@ -77,6 +80,6 @@ def _of_tokens(
 
 
 def _relu_back(gradient: Tensor, x: Tensor) -> Tensor:
-    """The gradient, in place, where ReLU gave a positive x."""
+    """Keep the gradient, in place, where ReLU returned a positive x; set it to zero elsewhere."""
     torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
     return gradient

@@ -11,22 +11,22 @@ from torch import Tensor
 from trainables.config import ModelConfig
 
 Back = Callable[[Tensor], Tensor]
-"""From the gradient of what a piece gave to that of what it took."""
+"""A function from the gradient of a part's output to the gradient of its input."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network and where the gradient of its weights goes."""
+    """One network, and the tensors to which the gradient of its weights is written."""
 
     config: ModelConfig
     weights: Mapping[str, Tensor]
     """name -> tensor without lane axis."""
     gradient: Mapping[str, Tensor]
-    """Likewise; it is written to, whatever it held."""
+    """name -> tensor without lane axis; it is overwritten."""
 
 
 def dense(network: Network, name: str, x: Tensor) -> tuple[Tensor, Back]:
-    """[rows, inputs] -> [rows, outputs]."""
+    """Apply an affine layer: [rows, inputs] -> [rows, outputs]."""
     kernel, bias = network.weights[f"{name}/kernel"], network.weights[f"{name}/bias"]
 
     def back(gradient: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The transformer by hand. The savings are those of `trainables.models`."""
+"""The transformer, written out by hand, with the same savings as in `trainables.models`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trainables.layer_tail import tail_of_one
 def transformer(
     network: Network, inputs: Tensor, fixed: tuple[int | None, ...]
 ) -> tuple[Tensor, Callable[[Tensor], None]]:
-    """What the last layer gives at the last position, [n, C], and the way back from its gradient."""
+    """Return the last layer's output at the last position, [n, C], and the way back from its gradient."""
     depth, positions = network.config.depth, inputs.shape[1]
     entries = entries_of(len(network.weights["embedding/embedding"]), fixed)
     x, first_back = _first_layer(network, entries, inputs, 1 if depth == 1 else positions)
@@ -36,7 +36,7 @@ def transformer(
 
 
 def _first_layer(network: Network, entries: Entries, inputs: Tensor, queried: int) -> tuple[Tensor, Back]:
-    """Rows [n Q, C] for the last Q positions, and the way back to the table of entries [E, C]."""
+    """Return rows [n Q, C] for the last Q positions, and the way back to the table of entries [E, C]."""
     prefix, table, used = "decoder_layers_0/self_attn", entries.table(network), entries.used(inputs)
     asked = used[:, -queried:].reshape(-1)
     once = queried == 1 and entries.asks_once
@@ -62,7 +62,7 @@ def _first_layer(network: Network, entries: Entries, inputs: Tensor, queried: in
 
 
 def _later_layer(network: Network, layer: int, x: Tensor, positions: int, queried: int) -> tuple[Tensor, Back]:
-    """A layer on top of another one: rows [n T, C] -> [n Q, C] for the last Q positions."""
+    """Apply a layer on top of another one: rows [n T, C] -> [n Q, C] for the last Q positions."""
     prefix, examples = f"decoder_layers_{layer}/self_attn", len(x) // positions
 
     def asked(rows: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def _later_layer(network: Network, layer: int, x: Tensor, positions: int, querie
 
 
 def _attend_rows(network: Network, prefix: str, x: Tensor, examples: int) -> tuple[Tensor, Back]:
-    """Mixed values [n T, C] of all positions of a later layer."""
+    """Return mixed values [n T, C] of all positions of a later layer."""
     parts, backs = zip(*(dense(network, f"{prefix}/{part}_proj", x) for part in "qkv"), strict=True)
     mixed, mixed_back = attend(network.config.heads, examples, *parts)
 
@@ -100,7 +100,7 @@ def _attend_rows(network: Network, prefix: str, x: Tensor, examples: int) -> tup
 
 
 def _sum_of_rows(network: Network, prefix: str, x: Tensor, positions: int, queried: int) -> tuple[Tensor, Back]:
-    """Mixed values [n Q, C] of a later layer whose attention is the plain sum of the values."""
+    """Return mixed values [n Q, C] of a later layer whose attention is the plain sum of the values."""
     values, values_back = dense(network, f"{prefix}/v_proj", x)
     mixed = values.view(-1, positions, values.shape[1]).sum(1).repeat_interleave(queried, 0)
 
@@ -115,7 +115,7 @@ def _sum_of_rows(network: Network, prefix: str, x: Tensor, positions: int, queri
 def _sum_of_entries(
     network: Network, prefix: str, table: Tensor, used: Tensor, queried: int
 ) -> tuple[Tensor, Back]:
-    """Mixed values [n Q, C] of a first layer whose attention is the plain sum of the values."""
+    """Return mixed values [n Q, C] of a first layer whose attention is the plain sum of the values."""
     values, values_back = dense(network, f"{prefix}/v_proj", table)
     mixed = functional.embedding_bag(used, values, mode="sum").repeat_interleave(queried, 0)
 
@@ -132,7 +132,7 @@ def _sum_of_entries(
 def _attend_entries(
     network: Network, prefix: str, table: Tensor, used: Tensor, asked: Tensor
 ) -> tuple[Tensor, Back]:
-    """Mixed values [n Q, C] of a first layer: queries, keys and values are looked up among those of the entries."""
+    """Return mixed values [n Q, C] of a first layer; queries, keys and values are looked up by entry."""
     tables, backs = zip(*(dense(network, f"{prefix}/{part}_proj", table) for part in "qkv"), strict=True)
     rows = (asked, used.view(-1), used.view(-1))
     mixed, mixed_back = attend(
@@ -149,7 +149,7 @@ def _attend_entries(
 
 
 def _nothing_asked(network: Network, prefix: str) -> None:
-    """Zero is the gradient of queries and keys that nothing depends on."""
+    """Write zero as the gradient of queries and keys that nothing depends on."""
     for part in ("q_proj/kernel", "q_proj/bias", "k_proj/kernel", "k_proj/bias"):
         network.gradient[f"{prefix}/{part}"].zero_()
 
@@ -157,7 +157,7 @@ def _nothing_asked(network: Network, prefix: str) -> None:
 def _tail(
     network: Network, layer: int, residual: Tensor, mixed: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
-    """`layer_tail` of the layer of that number."""
+    """Apply `layer_tail` of the layer with this number."""
     names = [f"decoder_layers_{layer}/{name}" for name in TAIL_PARAMETERS]
     result, back = tail_of_one(residual, mixed, [network.weights[name] for name in names])
     return result, lambda gradient: back(gradient, [network.gradient[name] for name in names])

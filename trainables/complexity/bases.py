@@ -9,7 +9,7 @@ from trainables.complexity.rotation import integer_basis
 
 
 class Bases:
-    """Bases of the pieces that have a code so far, each computed when it is first asked for."""
+    """Bases of the pieces that have a code so far, each computed on first use."""
 
     def __init__(self, codes: Sequence[Code]) -> None:
         """Take the codes of all pieces, in order; more may be appended later."""
@@ -17,7 +17,7 @@ class Bases:
         self._known: dict[tuple[int, int], Integers] = {}
 
     def of(self, rotation: Rotation) -> Integers:
-        """The basis [n, n] that a rotation speaks of, see `integer_basis`.
+        """Return the basis [n, n] that a rotation refers to, see `integer_basis`.
 
         It is the same whatever scale the source has, so scales may be fitted once everything is rounded.
         """
@@ -30,5 +30,5 @@ class Bases:
         return self._known[key]
 
     def of_axes(self, code: Code) -> dict[int, Integers]:
-        """The bases of all rotated axes of a piece, by axis."""
+        """Return the bases of all rotated axes of a piece, by axis."""
         return {} if isinstance(code, Zeros) else {rotation.axis: self.of(rotation) for rotation in code.rotations}

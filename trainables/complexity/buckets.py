@@ -1,4 +1,4 @@
-"""Pieces of like shape side by side, with everything about them that does not depend on the price of a bit."""
+"""Pieces of similar shape in one batch, with everything about them that does not depend on the price of a bit."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from trainables.numerics.roots import square_root
 #: Sides are padded to a multiple of this, so that there are few shapes, and blocks divide them.
 _PADDING = 16
 
-#: Blocks of rounding with feedback are so many entries high and wide, on a CPU and elsewhere.
+#: Entries along each side of a block of rounding with feedback, on a CPU and elsewhere.
 _CPU_BLOCK = 8
 _DEVICE_BLOCK = 16
 
-#: Components a matrix may be kept as, at most.
+#: The largest rank at which a matrix may be kept as two factors.
 LARGEST_RANK = 40
 _FEWEST_ROWS_FOR_FACTORS = 9
 
 _LARGEST_WEIGHT = torch.finfo(torch.float32).max
 
-#: A transform must promise to save this share.
+#: The share of a piece's bits that a transform must promise to save.
 TRANSFORM_GAIN = 0.06
 
 
@@ -48,34 +48,34 @@ class Side:
     block: int
 
     def pick(self, lanes: Tensor) -> Side:
-        """The same for some lanes only."""
+        """Return the side of these lanes [M] only."""
         return Side(
             self.curvature[lanes], self.order[lanes], self.diagonal[lanes], self.feedback[lanes], self.block
         )
 
     def member(self, lane: int, place: int) -> Side:
-        """The same for one piece of one lane."""
+        """Return the side of one piece of one lane."""
         here = (slice(lane, lane + 1), slice(place, place + 1))
         return Side(self.curvature[here], self.order[here], self.diagonal[here], self.feedback[here], self.block)
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The curvature-weighted matrix A^1/2 W B^1/2 by singular values, as far as low rank may pay."""
+    """The singular value decomposition of the curvature-weighted matrix A^1/2 W B^1/2, up to `LARGEST_RANK`."""
 
     left: Tensor
     """[L, T, R, K]: A^-1/2 U s."""
     singular_values: Tensor
-    """[L, T, K], falling."""
+    """[L, T, K], in falling order."""
     felt: Tensor
-    """[L, T, R, C]: A W."""
+    """[L, T, R, C]: A W, the weights as the row curvature weighs them."""
 
     def pick(self, lanes: Tensor) -> Components:
-        """The same for some lanes only."""
+        """Return the components of these lanes [M] only."""
         return Components(self.left[lanes], self.singular_values[lanes], self.felt[lanes])
 
     def member(self, lane: int, place: int) -> Components:
-        """The same for one piece of one lane."""
+        """Return the components of one piece of one lane."""
         here = (slice(lane, lane + 1), slice(place, place + 1))
         return Components(self.left[here], self.singular_values[here], self.felt[here])
 
@@ -86,21 +86,22 @@ class Bucket:
 
     pieces: tuple[Piece, ...]
     weights: Tensor
-    """[L, T, R, C]: less the mean, zero where the loss sees nothing, transformed."""
+    """[L, T, R, C]: minus the mean, zero where the loss does not depend on them, then transformed."""
     rows: Side
     columns: Side
     ordered: Tensor
     """[L, T, R, C]: the weights in the order of both sides."""
     sharpness: Tensor
-    """[L, T, R, C]: nats per squared error of each ordered weight once feedback has been given."""
+    """[L, T, R, C]: nats per squared error of each ordered weight after feedback."""
     axes: Tensor
-    """[L, T] on the host: 0 for no transform, 1 along rows' numbers (each column transformed), 2 along columns'."""
+    """[L, T] on the host: 0 for no transform, 1 for each column along the row index, 2 for each row along the
+    column index."""
     lengths: Tensor
-    """[L, T] on the host: how many entries are transformed."""
+    """[L, T] on the host: the number of entries that are transformed."""
     components: Components | None
 
     def pick(self, lanes: Tensor) -> Bucket:
-        """The same for some lanes [M] only."""
+        """Return the bucket of these lanes [M] only."""
         there = lanes.to(self.weights.device)
         return Bucket(
             pieces=self.pieces,
@@ -115,7 +116,7 @@ class Bucket:
         )
 
     def member(self, lane: int, place: int) -> Bucket:
-        """One piece of one lane by itself."""
+        """Return one piece of one lane as a bucket of its own."""
         here = (slice(lane, lane + 1), slice(place, place + 1))
         return Bucket(
             pieces=(self.pieces[place],),
@@ -140,7 +141,7 @@ def assembled(
     *,
     factors: bool,
 ) -> Bucket:
-    """A bucket from all that the rest of it follows from, see `Bucket`; with components if there may be factors."""
+    """Build a bucket from the fields that determine the others; `factors` says whether it gets components."""
     return Bucket(
         pieces=members,
         weights=weights,
@@ -163,7 +164,7 @@ def buckets(
     factors: bool = True,
     transform_gain: float = TRANSFORM_GAIN,
 ) -> list[Bucket]:
-    """Prepare all pieces that the loss sees.
+    """Prepare all pieces that the loss depends on, batched by padded shape.
 
     Args:
         parameters: name -> [L, ...].
@@ -204,7 +205,8 @@ class _Prepared:
     ) -> None:
         self.piece = piece
         curvature = curvatures[piece]
-        # Of float64 weights some are beyond float32; what becomes of them keeps no bound, and need not.
+        # Some float64 weights do not fit in float32. Rounding such weights keeps no bound, and then the lossless
+        # stream is used, so clamping them is harmless.
         weights = take(parameters[piece.name], piece).float().clamp(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
         if piece in means:
             weights = weights - means[piece][:, None, None]
@@ -218,7 +220,7 @@ class _Prepared:
             self._transform(typical_price, transform_gain)
 
     def _transform(self, price: float, gain: float) -> None:
-        """Transform lane by lane along the side and length that promise most, if that is enough."""
+        """Transform each lane along the side and length that promise the most savings, if they reach the gain."""
         scale = self.rows.diagonal(dim1=1, dim2=2).mean(1) * self.columns.diagonal(dim1=1, dim2=2).mean(1) / price
 
         def bits(weights: Tensor) -> Tensor:
@@ -227,9 +229,9 @@ class _Prepared:
         best = bits(self.weights) * (1 - gain)
         for axis, size in ((1, self.piece.rows), (2, self.piece.columns)):
             for length in range(size, size - LARGEST_REST - 1, -1):
-                found = bits(apply_transform(self.weights, axis, length))
-                better = found < best
-                best = torch.where(better, found, best)
+                transformed_bits = bits(apply_transform(self.weights, axis, length))
+                better = transformed_bits < best
+                best = torch.where(better, transformed_bits, best)
                 self.axes = torch.where(better, axis, self.axes)
                 self.lengths = torch.where(better, length, self.lengths)
         for axis, length in transforms_in_use(self.axes, self.lengths):
@@ -242,12 +244,12 @@ class _Prepared:
 
 
 def transforms_in_use(axes: Tensor, lengths: Tensor) -> list[tuple[int, int]]:
-    """The (axis, length) that occur in [L] axes and lengths, no transform left out."""
+    """List the pairs (axis, length) that occur in [L] axes and lengths, except axis 0 (no transform)."""
     return sorted({(axis, length) for axis, length in zip(axes.tolist(), lengths.tolist(), strict=True) if axis})
 
 
 def apply_transform(weights: Tensor, axis: int, length: int, *, back: bool = False) -> Tensor:
-    """Matrices [..., R, C] transformed along their rows' numbers (axis 1) or their columns' (2), or back."""
+    """Transform matrices [..., R, C] along the row index (axis 1) or the column index (axis 2), or undo it."""
     matrix = float_matrix(length, weights.shape[-2 if axis == 1 else -1]).to(weights.device)
     if axis == 1:
         return (matrix.mT if back else matrix) @ weights
@@ -276,14 +278,14 @@ def _padded_weights(weights: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _padded_curvature(curvature: Tensor, size: int) -> Tensor:
-    """Padded entries get hardly any curvature of their own, so that they come first and take part in nothing."""
+    """Pad [..., n, n] with entries of almost no curvature, which come first in order and affect nothing else."""
     missing = size - curvature.shape[-1]
     own = (torch.arange(size, device=curvature.device) >= curvature.shape[-1]).to(curvature.dtype)
     return functional.pad(curvature, (0, missing, 0, missing)) + torch.diag(own * 1e-9)
 
 
 def side(curvature: Tensor) -> Side:
-    """A side with this curvature [L, T, n, n], damped."""
+    """Factor a damped curvature [L, T, n, n] into a side."""
     size = curvature.shape[-1]
     block = min(_CPU_BLOCK if curvature.device.type == "cpu" else _DEVICE_BLOCK, size)
     triangular = factored(curvature, coarse_first(curvature))
@@ -292,6 +294,7 @@ def side(curvature: Tensor) -> Side:
 
 
 def _components(weights: Tensor, row_curvature: Tensor, column_curvature: Tensor) -> Components:
+    # In float64, because the eigenvalues below are squared singular values, which halves the digits.
     left_root = torch.linalg.cholesky(row_curvature.double())
     right_root = torch.linalg.cholesky(column_curvature.double())
     weighted = left_root.mT @ weights.double() @ right_root

@@ -30,15 +30,15 @@ from trainables.complexity.rounding import DIRECT, FACTORS, Rounded, round_bucke
 
 @dataclass(frozen=True, slots=True)
 class Corrections:
-    """The few real numbers a candidate has beside its integers; they cannot memorise anything."""
+    """The few real numbers a candidate has besides its integers; there are too few to memorise anything."""
 
     gains: Mapping[Piece, Tensor]
-    """[L] what each piece's scale is multiplied by."""
+    """[L] the factor on each piece's scale."""
     means: Mapping[Piece, Tensor]
-    """[L] what is added to every weight of a piece."""
+    """[L] the value added to every weight of a piece."""
 
     def pick(self, lanes: Tensor) -> Corrections:
-        """The same for some lanes only."""
+        """Return the corrections of these lanes only."""
         return Corrections(
             {piece: value[lanes] for piece, value in self.gains.items()},
             {piece: value[lanes] for piece, value in self.means.items()},
@@ -51,13 +51,13 @@ class Turned:
 
     rotations: tuple[Rotation, ...]
     bucket: Bucket
-    """Of one lane and one piece, rotated."""
+    """The bucket of this one lane and piece, rotated."""
     rounded: Rounded
-    """The same rounded, still rotated."""
+    """That bucket rounded, still rotated."""
 
     @property
     def step(self) -> float:
-        """Before its scale is corrected."""
+        """The step before its scale is corrected."""
         factors = self.rounded.factors
         if int(self.rounded.kinds) == FACTORS and factors is not None:
             return float(factors.steps)
@@ -72,16 +72,16 @@ class Candidates:
     rounded: Sequence[Rounded]
     corrections: Corrections
     like: Mapping[str, Tensor]
-    """[L, ...] names, shapes and dtypes."""
+    """[L, ...] tensors with the names, shapes and dtypes to produce."""
     turned: Mapping[tuple[int, Piece], Turned] = field(default_factory=dict)
-    """By lane and piece, what is coded in their place; `rounded` has their weights, rotated back."""
+    """By lane and piece: the pieces coded in another basis. `rounded` has their weights, rotated back."""
 
     def corrected(self, corrections: Corrections) -> Candidates:
-        """The same integers with other scales and means."""
+        """Return candidates with the same integers and other scales and means."""
         return replace(self, corrections=corrections)
 
     def bases(self) -> dict[str, Tensor]:
-        """[L, ...] float32 weights before scales and means are corrected; zero where the loss sees nothing."""
+        """Return float32 weights [L, ...] without corrections; zero where the loss depends on none of them."""
         into = {name: torch.zeros(tensor.shape, device=tensor.device) for name, tensor in self.like.items()}
         for bucket, rounded in zip(self.buckets, self.rounded, strict=True):
             for place, piece in enumerate(bucket.pieces):
@@ -90,7 +90,7 @@ class Candidates:
         return into
 
     def parameters(self) -> dict[str, Tensor]:
-        """[L, ...] the weights as they will decode, up to the rounding of float32."""
+        """Return the weights [L, ...] as they will decode, up to the rounding of float32."""
         into = self.bases()
         for bucket, rounded in zip(self.buckets, self.rounded, strict=True):
             snapped = snapped_gains(rounded, bucket, self.corrections)
@@ -103,18 +103,18 @@ class Candidates:
         return {name: into[name].to(tensor.dtype) for name, tensor in self.like.items()}
 
     def codes(self, lane: int, cut: Sequence[Piece]) -> dict[Piece, Code]:
-        """The code of every piece of one lane's network."""
-        found: dict[Piece, Code] = dict.fromkeys(cut, Zeros())
+        """Return the code of every piece of one lane's network."""
+        codes: dict[Piece, Code] = dict.fromkeys(cut, Zeros())
         for bucket, rounded in zip(self.buckets, self.rounded, strict=True):
             for place, piece in enumerate(bucket.pieces):
                 gain = float(self.corrections.gains[piece][lane])
                 mean = float(self.corrections.means[piece][lane]) if piece in self.corrections.means else 0.0
                 turned = self.turned.get((lane, piece))
                 if turned is None:
-                    found[piece] = code_of(bucket, rounded, (lane, place), gain, mean)
+                    codes[piece] = code_of(bucket, rounded, (lane, place), gain, mean)
                 else:
-                    found[piece] = code_of(turned.bucket, turned.rounded, (0, 0), gain, mean, turned.rotations)
-        return found
+                    codes[piece] = code_of(turned.bucket, turned.rounded, (0, 0), gain, mean, turned.rotations)
+        return codes
 
 
 def code_of(
@@ -125,7 +125,7 @@ def code_of(
     mean: float = 0.0,
     rotations: tuple[Rotation, ...] = (),
 ) -> Code:
-    """The code of one piece, `where` in a bucket: its lane and place."""
+    """Return the code of one piece; `where` is its lane and place in the bucket."""
     piece = bucket.pieces[where[1]]
     axis, length = int(bucket.axes[where]), int(bucket.lengths[where])
     transform = Transform(axis, length) if axis else None
@@ -161,7 +161,7 @@ def candidates(
 
 
 def first_corrections(parameters: Mapping[str, Tensor], cut: Sequence[Piece]) -> Corrections:
-    """No corrected scale yet; of vectors, where it will pay, the mean."""
+    """Start with gains of 1, and with the mean of each vector where sending it pays."""
     means, gains = {}, {}
     for piece in cut:
         weights = take(parameters[piece.name], piece).float()
@@ -174,17 +174,17 @@ def first_corrections(parameters: Mapping[str, Tensor], cut: Sequence[Piece]) ->
     return Corrections(gains, means)
 
 
-#: Bits that a mean must save.
+#: The bits that a mean must save.
 _MEAN_COST = 24.0
 
 
 def snapped_means(means: Tensor) -> Tensor:
-    """Means [L] as they can be sent."""
+    """Round means [L] to values that can be sent."""
     return torch.tensor([mean_from_bits(mean_bits(mean)) for mean in means.tolist()]).to(means)
 
 
 def snapped_gains(rounded: Rounded, bucket: Bucket, corrections: Corrections) -> Tensor:
-    """[L, T] what weights are multiplied by when scales are corrected to ones that can be sent."""
+    """Return the gains [L, T] that make corrected scales ones that can be sent."""
     steps = rounded.direct.steps
     if rounded.factors is not None:
         steps = torch.where(rounded.kinds == FACTORS, rounded.factors.steps, steps)
@@ -194,12 +194,12 @@ def snapped_gains(rounded: Rounded, bucket: Bucket, corrections: Corrections) ->
 
 
 def _transformed_back(weights: Tensor, bucket: Bucket, place: int) -> Tensor:
-    found = weights
+    restored = weights
     axes, lengths = bucket.axes[:, place], bucket.lengths[:, place]
     for axis, length in transforms_in_use(axes, lengths):
         lanes = ((axes == axis) & (lengths == length)).to(weights.device)[:, None, None]
-        found = torch.where(lanes, apply_transform(weights, axis, length, back=True), found)
-    return found
+        restored = torch.where(lanes, apply_transform(weights, axis, length, back=True), restored)
+    return restored
 
 
 def _integers(tensor: Tensor) -> Integers:

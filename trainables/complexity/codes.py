@@ -1,4 +1,4 @@
-"""The integers that stand for one piece of a network, and the exact arithmetic that turns them into weights.
+"""The integers that represent one piece of a network, and the exact arithmetic that turns them into weights.
 
 Reconstruction is part of the decoder, so it must give the same bits on every machine. Every product and
 sum below is over integers (times powers of two) small enough to be exact in float64: then neither the order
@@ -51,16 +51,16 @@ class Transform:
     """A Fourier transform that the decoder undoes, see `trainables.complexity.transform`."""
 
     axis: int
-    """1: of every column, along the rows' numbers; 2: of every row, along the columns'."""
+    """1: every column, along the row index; 2: every row, along the column index."""
     length: int
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """An axis given in the basis of another piece, see `trainables.complexity.rotation`."""
+    """An axis expressed in the basis of another piece, see `trainables.complexity.rotation`."""
 
     axis: int
-    """1: the rows' numbers, every column is rotated; 2: the columns'."""
+    """1: the row index, so every column is rotated; 2: the column index."""
     source: int
     """The number of the other piece, below that of this one."""
     source_axis: int
@@ -69,7 +69,7 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True)
 class Zeros:
-    """A piece whose entries are all equal: to its mean."""
+    """A piece whose entries all equal its mean."""
 
     mean: float = 0.0
 
@@ -86,7 +86,7 @@ class Direct:
     transform: Transform | None = None
     mean: float = 0.0
     rotations: tuple[Rotation, ...] = ()
-    """Of axes that are not transformed, at most one each, by axis."""
+    """Rotations of axes that are not transformed, at most one for each axis, in the order of axes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,62 +110,64 @@ Code = Zeros | Direct | Factors
 
 @cache
 def _fractions() -> tuple[float, ...]:
-    """2^(k / 128) for k from 0 to 127, in integer arithmetic since `pow` differs by machine."""
+    """Return 2^(k / 128) for k from 0 to 127, in integer arithmetic since `pow` differs by machine."""
     bits = 120
-    root = 1 << (2 * bits)  # the root of 2^(2 bits) is 1 with so many fractional bits
+    root = 1 << (2 * bits)  # the square root of 2^(2 bits) is 1 with `bits` fractional bits
     roots = []
     power = 2 << bits
     for _ in range(SCALES_PER_OCTAVE.bit_length() - 1):
         power = math.isqrt(power << bits)
         roots.append(power)  # 2^(1/2), 2^(1/4), ...
-    found = []
+    fractions = []
     for k in range(SCALES_PER_OCTAVE):
         value = math.isqrt(root)
         for place, factor in enumerate(roots):
             if k >> (len(roots) - 1 - place) & 1:
                 value = value * factor >> bits
-        found.append(math.ldexp(value >> (bits - 60), -60))
-    return tuple(found)
+        fractions.append(math.ldexp(value >> (bits - 60), -60))
+    return tuple(fractions)
 
 
 def scale_size(scale: int) -> float:
-    """2^(scale / 128), the same float64 on every machine."""
+    """Return 2^(scale / 128), the same float64 on every machine."""
     octave, fraction = divmod(scale, SCALES_PER_OCTAVE)
     return math.ldexp(_fractions()[fraction], octave)
 
 
 def nearest_scale(size: float) -> int:
-    """The scale whose size is nearest, within the limits."""
+    """Return the scale whose size is nearest, within the limits."""
     return min(max(round(SCALES_PER_OCTAVE * math.log2(size)), -LARGEST_SCALE), LARGEST_SCALE)
 
 
 def row_scales(exponents: Tensor) -> Tensor:
-    """The row scales that exponents [...] (floats with integer values) stand for."""
+    """Turn exponents [...] (floats with integer values) into row scales."""
     table = torch.tensor(_ROW_SCALES, dtype=exponents.dtype, device=exponents.device) / 2.0**_ROW_SCALE_BITS
     return table[exponents.long() - SMALLEST_ROW_SCALE]
 
 
 def mean_bits(mean: float) -> int:
-    """The bits a mean is sent in."""
+    """Encode a mean as the bits that are sent."""
     dropped = 32 - MEAN_BITS
+    # Adding half of the last kept unit to the bit pattern rounds the magnitude to nearest, exponent included.
     bits = (int(np.float32(mean).view(np.uint32)) + (1 << dropped - 1)) >> dropped
-    # The largest floats would be rounded up to infinity.
+    # Rounding up the largest floats would give infinity.
     return bits - 1 if math.isfinite(mean) and not math.isfinite(mean_from_bits(bits)) else bits
 
 
 def mean_from_bits(bits: int) -> float:
-    """The mean that bits stand for; infinite or NaN for bits that no mean has."""
+    """Decode a mean; bits that no mean has give infinity or NaN."""
     return float(np.uint32(bits << (32 - MEAN_BITS)).view(np.float32))
 
 
 def exponents_of(left: Integers) -> npt.NDArray[np.int64]:
-    """[rank] floor of the binary logarithm of the Euclidean norm of each row of a left factor; 0 of a zero row."""
+    """Return [rank]: floor of the binary logarithm of each left row's Euclidean norm; 0 for a row of zeros."""
+    # frexp is exact, log2 is not: a square in [2^(e - 1), 2^e) has a root whose floored logarithm is (e - 1) // 2.
     squares = (left.astype(np.float64) ** 2).sum(axis=1)
     return np.asarray((np.frexp(np.maximum(squares, 1.0))[1] - 1) // 2, dtype=np.int64)
 
 
 def is_exact(code: Code) -> bool:
-    """Whether every sum of the reconstruction is exact in float64 in whatever order it is summed."""
+    """Check that every sum of the reconstruction is exact in float64, whatever the order of its terms."""
     if isinstance(code, Zeros):
         return True
     if isinstance(code, Direct):
@@ -173,7 +175,7 @@ def is_exact(code: Code) -> bool:
         if code.exponents.size:
             reach *= _ROW_SCALES[-1]
     else:
-        # The squares of the left factor are summed, too.
+        # The sums of squares in `exponents_of` must be exact, too.
         if float(np.abs(code.left).max(initial=0)) ** 2 * code.left.shape[1] >= EXACT:
             return False
         exponents = exponents_of(code.left)
@@ -183,20 +185,21 @@ def is_exact(code: Code) -> bool:
         )
         reach = float(np.sum(np.ldexp(product, largest - exponents)))
     if code.transform is not None:
-        # A column of the orthogonal matrix has no more than the square root of its length as sum of magnitudes.
+        # The magnitudes in a column of an orthogonal matrix sum to at most the square root of its length; 1 more
+        # covers the rounding to integers.
         reach *= 2.0**SCALE_BITS * (math.sqrt(code.transform.length) + 1)
     return reach < EXACT
 
 
 def whole_numbers(code: Direct | Factors, bases: Mapping[int, Integers]) -> tuple[Floats, int]:
-    """The weights [rows, columns] of a piece in units of its scale and without its mean, as integers.
+    """Return the weights [rows, columns] of a piece as integers in units of its scale, without its mean.
 
     Args:
         code: of the piece.
         bases: of the axes that are rotated.
 
     Returns:
-        The integers, and how many of their bits are behind the binary point.
+        The integers, and how many of their bits come after the binary point.
     """
     shift = 0
     if isinstance(code, Direct):
@@ -222,12 +225,12 @@ def whole_numbers(code: Direct | Factors, bases: Mapping[int, Integers]) -> tupl
 def reconstruct(
     code: Code, rows: int, columns: int, bases: Mapping[int, Integers] = MappingProxyType({})
 ) -> Floats:
-    """The weights [rows, columns] of a piece, the bases of its rotated axes given."""
+    """Return the weights [rows, columns] of a piece, given the bases of its rotated axes."""
     if isinstance(code, Zeros):
         return np.full((rows, columns), code.mean)
     whole, shift = whole_numbers(code, bases)
     weights = np.asarray(np.ldexp(whole, -shift) * scale_size(code.scale))
-    # Adding 0 makes a negative zero, which not every machine finds, a positive one.
+    # Adding 0 turns negative zeros into positive ones: machines differ in which of the two they produce.
     return weights + (code.mean if isinstance(code, Direct) else 0.0)
 
 

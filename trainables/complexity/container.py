@@ -39,16 +39,16 @@ _DTYPE_NAMES = {str(dtype).removeprefix("torch."): dtype for dtype in DTYPES}
 
 @dataclass(frozen=True, slots=True)
 class SelfContained:
-    """What is in a self-contained file."""
+    """The content of a self-contained file."""
 
     bitstream: bytes
     like: dict[str, Tensor]
     """Names, shapes and dtypes; the values mean nothing and take no memory."""
     about: dict[str, str]
-    """What else the file says of the network."""
+    """Other texts that the file keeps about the network."""
 
     def decode(self) -> dict[str, Tensor]:
-        """The network.
+        """Decode the network.
 
         Raises:
             BitstreamError: the bytes are truncated or altered.
@@ -57,12 +57,12 @@ class SelfContained:
 
 
 def is_self_contained(data: bytes) -> bool:
-    """Whether bytes begin like a self-contained file."""
+    """Check whether bytes begin like a self-contained file."""
     return data.startswith(MAGIC)
 
 
 def pack(bitstream: bytes, like: Network, about: Mapping[str, str] | None = None) -> bytes:
-    """A file that decodes by itself.
+    """Pack a bitstream into a file that can be decoded without anything else.
 
     Args:
         bitstream: what `measure` gave.
@@ -146,6 +146,6 @@ def _entry(entry: Any) -> tuple[str, tuple[int, ...], torch.dtype]:
     sizes_hold = isinstance(shape, list) and all(type(size) is int and 0 < size < 2**31 for size in shape)
     if not sizes_hold or len(shape) > _LARGEST_DIMENSIONS:
         raise BitstreamError(
-            f"a shape must be at most {_LARGEST_DIMENSIONS} sizes from 1 up, of {name!r} it is not"
+            f"a shape must be at most {_LARGEST_DIMENSIONS} sizes from 1 up, that of {name!r} is not"
         )
     return name, tuple(shape), _DTYPE_NAMES[dtype]

@@ -1,7 +1,7 @@
-"""What an integer is expected to be: classes of expected magnitude, and a table of counts for each.
+"""The expected size of an integer: classes of expected magnitude, and a table of counts for each class.
 
 All of it is integer arithmetic, so encoder and decoder expect the same on any machine. Magnitudes are in fixed
-point, `ONE` for 1. Class k stands for the mean magnitude 2^(k/2 - 8).
+point, `ONE` for 1. Class k represents the mean magnitude 2^(k/2 - 8).
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ ONE = 1 << FRACTION_BITS
 CLASSES = 80
 _LOWEST_OCTAVE = 8
 
-#: Classes from here on share the last two tables: their integers are coded without so many low bits that what
-#: remains has a mean magnitude between 2 and 4.
+#: Classes from here on share the last two tables: their integers are shifted right until the mean magnitude is
+#: between 2 and 4, and the low bits are coded separately.
 _FIRST_SHIFTED = 20
 
 #: Magnitudes up to here have a symbol of their own, larger ones an escape.
 LARGEST_LETTER = 12
 _LETTERS = 2 * LARGEST_LETTER + 3
 
-#: What an observation adds to its count, and what the expectation before any is worth.
+#: How much one observation adds to its count, and the weight of the counts expected beforehand.
 _INCREMENT = 32
 _PRIOR_TOTAL = 24 * _INCREMENT
 _SMALLEST_COUNT = 2
 
-#: Symbols coded at once: what bounds the memory of it.
+#: How many symbols are coded at once; this bounds memory.
 _LARGEST_BLOCK = 1 << 14
 
-#: Counts are halved where their sum reaches this; at a new matrix those of magnitudes keep no more than that.
+#: Counts are halved when their sum exceeds the first; a new matrix keeps magnitude counts up to the second.
 _LARGEST_COUNTS = 1 << 18
 _KEPT_COUNTS = 100 * _INCREMENT
 
@@ -53,26 +53,26 @@ _SIGN_PRIOR = 8
 
 @cache
 def class_means() -> Wide:
-    """[CLASSES] mean magnitudes in fixed point: integer square roots of powers of two."""
+    """Return mean magnitudes [CLASSES] in fixed point, as integer square roots of powers of two."""
     exponents = [k + 2 * (FRACTION_BITS - _LOWEST_OCTAVE) for k in range(CLASSES)]
     return np.array([math.isqrt(1 << exponent) for exponent in exponents], dtype=np.int64)
 
 
 @cache
 def _boundaries() -> Wide:
-    """[CLASSES - 1] where one class ends and the next begins: the geometric mean of theirs."""
+    """Return the boundaries [CLASSES - 1] between classes: the geometric means of neighbouring class means."""
     means = [int(mean) for mean in class_means()]
     return np.array([math.isqrt(a * b) + 1 for a, b in itertools.pairwise(means)], dtype=np.int64)
 
 
 def classes_of(magnitudes: Wide) -> Wide:
-    """The classes of mean magnitudes in fixed point."""
+    """Return the classes of mean magnitudes in fixed point."""
     return np.searchsorted(_boundaries(), magnitudes, side="right")
 
 
 @cache
 def _expected_counts() -> Wide:
-    """[tables, LARGEST_LETTER + 2] counts before any observation: two-sided geometric of each class's mean."""
+    """Return counts [tables, LARGEST_LETTER + 2] expected beforehand: two-sided geometric of each class's mean."""
     rows = []
     for mean in class_means()[:_FIRST_SHIFTED].tolist():
         # theta = (sqrt(1 + m^2) - 1) / m, in sixteen bits.
@@ -97,7 +97,7 @@ class Table:
         self._increment = increment
 
     def code(self, coder: Coder, values: Integers | None, count: int) -> Integers:
-        """Code that many values by the counts so far, then count them."""
+        """Code `count` values by the counts so far, then count them."""
         coded = coder.symbols(values, self._counts[None, :], np.zeros(count, dtype=np.int64))
         self._counts += self._increment * np.bincount(coded, minlength=self._counts.size)
         while int(self._counts.sum()) > _LARGEST_COUNTS:
@@ -105,7 +105,7 @@ class Table:
         return coded
 
     def code_in_blocks(self, coder: Coder, values: Integers | None, count: int) -> Wide:
-        """Code that many values, each block by the counts of those before it; blocks grow."""
+        """Code `count` values, each block by the counts of the blocks before it; blocks grow."""
         parts = [np.zeros(0, dtype=np.int64)]
         done, block = 0, 8
         while done < count:
@@ -118,13 +118,13 @@ class Table:
 
 
 class NumberTable:
-    """Adaptive code of integers from 0 to 2^31: how many bits, by a table, then the bits."""
+    """Adaptive code of integers from 0 to 2^31: the number of bits by a table, then the bits."""
 
     def __init__(self, typical_bits: int, largest_bits: int = 31) -> None:
         self._lengths = Table([max(_INCREMENT >> abs(k - typical_bits), 1) for k in range(largest_bits + 1)])
 
     def code(self, coder: Coder, values: Wide | None, count: int) -> Wide:
-        """Code that many integers."""
+        """Code `count` integers."""
         lengths = None if values is None else (np.frexp((values + 1).astype(np.float64))[1] - 1).astype(np.int32)
         lengths = self._lengths.code(coder, lengths, count)
         floors = np.int64(1) << lengths.astype(np.int64)
@@ -139,7 +139,7 @@ class NumberTable:
 
 
 class Magnitudes:
-    """The tables of all classes, and the code of integers by their classes."""
+    """The count tables of all classes; codes integers by their classes."""
 
     def __init__(self) -> None:
         self._counts = _expected_counts().copy()
@@ -147,7 +147,7 @@ class Magnitudes:
         self._negative, self._positive = 0, 0
 
     def new_matrix(self) -> None:
-        """Forget what made the last matrix special: all but the rough shape of the tables, and its signs."""
+        """Forget the signs of the last matrix, and shrink the counts to the rough shape of the tables."""
         sums = self._counts.sum(axis=1, keepdims=True)
         self._counts = np.where(sums > _KEPT_COUNTS, self._counts * _KEPT_COUNTS // sums + 1, self._counts)
         self._negative, self._positive = 0, 0
@@ -194,7 +194,10 @@ class Magnitudes:
         return coded
 
     def _frequencies(self) -> Frequencies:
-        """[tables, letters] from -LARGEST_LETTER up, then the two escapes, signs as frequent as in this matrix."""
+        """Return frequencies [tables, letters]: letters from -LARGEST_LETTER up, then the two escapes.
+
+        Signs are weighted as often as this matrix has shown them so far.
+        """
         signs = self._negative + self._positive
         positive = 1 + (_SIGNS - 2) * (self._positive + _SIGN_PRIOR) // (signs + 2 * _SIGN_PRIOR)
         negative = _SIGNS - positive

@@ -17,7 +17,7 @@ _RATE = 0.12
 _LAST_RATE = 0.5
 _MOMENTUM, _SQUARES = 0.8, 0.95
 
-#: The mean over this share of the steps, the last ones, is what counts: few examples make steps noisy.
+#: Average over this share of the steps, the last ones: each step sees few examples and is noisy.
 _AVERAGED = 0.25
 
 #: Means move in proportion to their size, or to this where they are smaller.
@@ -25,7 +25,7 @@ _SMALLEST_REACH = 0.1
 
 
 def fitted(candidates: Candidates, objective: Objective, steps: int) -> Corrections:
-    """Fit the gain of every piece and the mean of every vector that has one; Adam, lane by lane.
+    """Fit the gain of every piece and the mean of every vector that has one, by Adam in each lane.
 
     A loss without gradient leaves them as they are.
     """
@@ -75,7 +75,7 @@ def fitted(candidates: Candidates, objective: Objective, steps: int) -> Correcti
         if moved
         else {}
     )
-    # Steps have a least length, so of what is right already they make something worse: then it stays as it was.
+    # Adam's steps have a least length, so they can worsen values that are already right: keep those as they were.
     with torch.no_grad():
         losses_now = objective.fitted(_corrected(bases, layout, gains, means, candidates.like), 1)
     better = losses_now < losses_before
@@ -86,16 +86,16 @@ def fitted(candidates: Candidates, objective: Objective, steps: int) -> Correcti
 
 
 def _layout(bases: Mapping[str, Tensor], shown: Sequence[Piece]) -> dict[str, tuple[list[Piece], Tensor]]:
-    """For every tensor its pieces, and for every entry of its matrix the number of its piece; one more for none."""
-    found = {}
+    """List each tensor's pieces, and number each matrix entry by its piece, or by one more where there is none."""
+    layout = {}
     for name, base in bases.items():
         own = [piece for piece in shown if piece.name == name]
         shape = matrix_shape(tuple(base.shape[1:])) if len(own) > 1 else (0, 0)
         number = torch.full(shape, len(own), dtype=torch.int64, device=base.device)
         for index, piece in enumerate(own if len(own) > 1 else ()):
             number[piece.row : piece.row + piece.height, piece.column : piece.column + piece.width] = index
-        found[name] = own, number.flatten()
-    return found
+        layout[name] = own, number.flatten()
+    return layout
 
 
 def _corrected(
@@ -105,7 +105,7 @@ def _corrected(
     means: Mapping[Piece, Tensor],
     like: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    found = {}
+    corrected = {}
     for name, base in bases.items():
         weights = base
         own, number = layout[name]
@@ -119,11 +119,11 @@ def _corrected(
             if any(piece in means for piece in own):
                 none = base.new_zeros(len(base))
                 weights = weights + _field([means.get(piece, none) for piece in own], number, base, 0.0)
-        found[name] = weights.to(like[name].dtype)
-    return found
+        corrected[name] = weights.to(like[name].dtype)
+    return corrected
 
 
 def _field(values: list[Tensor], number: Tensor, base: Tensor, elsewhere: float) -> Tensor:
-    """[L, ...]: to every entry of a tensor in several pieces its piece's value."""
+    """Spread the values of a tensor's pieces over its entries, [L, ...]; `elsewhere` applies outside all pieces."""
     table = torch.stack([*values, torch.full_like(values[0], elsewhere)], 1)
     return table[:, number].reshape(base.shape)

@@ -1,11 +1,11 @@
-"""Symbols to bytes and back at the length their probabilities promise: asymmetric numeral systems.
+"""Symbols to bytes and back at the length that their probabilities promise: asymmetric numeral systems.
 
-Probabilities are given as integer frequencies. They reach the coder as float32 that are exact, and so are
+Probabilities are given as integer frequencies. They reach the coder as float32 values that are exact, and so are
 their sums, so the fixed-point intervals it makes of them are the same on every machine.
 
-Whoever codes calls the same methods in the same order on both sides: an `Encoder` takes values and returns
-them, a `Decoder` takes None in their place and returns what the stream says. Numeral systems give symbols back
-in the reverse order, so the encoder keeps all until the end.
+Both sides call the same methods in the same order: an `Encoder` takes values and returns them, a `Decoder` takes
+None in their place and returns what the stream says. Numeral systems return symbols in the reverse order, so the
+encoder keeps all of them until the end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Indices = npt.NDArray[np.int64]
 #: The frequencies of one alphabet sum to less than this: float32 holds all integers up to here.
 LARGEST_TOTAL = 2**24
 
-#: Bits of equal probability are coded in pieces of at most so many.
+#: Integers of equal probability are coded in parts of at most this many bits.
 _PIECE = 16
 
 _CATEGORICAL = constriction.stream.model.Categorical(perfect=False)
@@ -33,7 +33,7 @@ _UNIFORM = constriction.stream.model.Uniform()
 
 
 class Coder(Protocol):
-    """What encoder and decoder have in common."""
+    """The methods that encoder and decoder have in common."""
 
     def symbols(self, values: Integers | None, frequencies: Frequencies, rows: Indices) -> Integers:
         """Code symbols by the frequencies of their alphabets.
@@ -50,26 +50,26 @@ class Coder(Protocol):
         ...
 
     def begin(self, name: str) -> None:
-        """Say what all that follows belongs to, until the next call."""
+        """Name the owner of all symbols from here to the next call."""
         ...
 
 
 class Encoder:
-    """Collects symbols; `finish` gives the bytes."""
+    """Collects symbols; `finish` returns the bytes."""
 
     def __init__(self) -> None:
         self._collected: list[tuple[Integers, npt.NDArray[np.float32] | None, Indices | Integers]] = []
         self._owners: list[tuple[str, int]] = []
 
     def symbols(self, values: Integers | None, frequencies: Frequencies, rows: Indices) -> Integers:
-        """See `Coder`."""
+        """Collect symbols, see `Coder`."""
         assert values is not None, "an encoder needs the values"
         if values.size:
             self._collected.append((values, frequencies.astype(np.float32), rows))
         return values
 
     def bits(self, values: npt.NDArray[np.int64] | None, widths: Integers) -> npt.NDArray[np.int64]:
-        """See `Coder`."""
+        """Collect integers of equal probability, see `Coder`."""
         assert values is not None, "an encoder needs the values"
         for shift, chosen, sizes in _pieces(widths):
             pieces = (values[chosen] >> shift) & (sizes - 1)
@@ -77,20 +77,20 @@ class Encoder:
         return values
 
     def begin(self, name: str) -> None:
-        """See `Coder`."""
+        """Name the owner of the following symbols, see `Coder`."""
         self._owners.append((name, len(self._collected)))
 
     def bits_by_owner(self) -> dict[str, float]:
-        """The ideal code length, in bits, of the symbols that belong to each name."""
-        found: dict[str, float] = {}
+        """Return the ideal code length, in bits, of the symbols that belong to each name."""
+        bits_of: dict[str, float] = {}
         ends = [first for _, first in self._owners[1:]] + [len(self._collected)]
         for (name, first), end in zip(self._owners, ends, strict=True):
             bits = sum(_code_length(*one) for one in self._collected[first:end])
-            found[name] = found.get(name, 0.0) + bits
-        return found
+            bits_of[name] = bits_of.get(name, 0.0) + bits
+        return bits_of
 
     def finish(self) -> bytes:
-        """The stream: no header, no padding."""
+        """Return the stream, without header or padding."""
         coder = constriction.stream.stack.AnsCoder()
         for values, frequencies, rows in reversed(self._collected):
             if frequencies is None:
@@ -101,10 +101,10 @@ class Encoder:
 
 
 class Decoder:
-    """Reads what an encoder has written; of anything else it makes other symbols of the same alphabets.
+    """Reads what an encoder has written; from other bytes it decodes other symbols of the same alphabets.
 
     Raises:
-        BitstreamError: bytes that no encoder leaves, such as a zero at the end.
+        BitstreamError: bytes that no encoder writes, such as a zero at the end.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -114,7 +114,7 @@ class Decoder:
         self._coder = constriction.stream.stack.AnsCoder(words)
 
     def symbols(self, values: Integers | None, frequencies: Frequencies, rows: Indices) -> Integers:
-        """See `Coder`."""
+        """Decode symbols, see `Coder`."""
         assert values is None, "a decoder finds the values"
         if not rows.size:
             return np.zeros(0, dtype=np.int32)
@@ -122,7 +122,7 @@ class Decoder:
         return np.asarray(self._coder.decode(_CATEGORICAL, chosen), dtype=np.int32)
 
     def bits(self, values: npt.NDArray[np.int64] | None, widths: Integers) -> npt.NDArray[np.int64]:
-        """See `Coder`."""
+        """Decode integers of equal probability, see `Coder`."""
         assert values is None, "a decoder finds the values"
         decoded = np.zeros(len(widths), dtype=np.int64)
         for shift, chosen, sizes in _pieces(widths):
@@ -130,7 +130,7 @@ class Decoder:
         return decoded
 
     def begin(self, name: str) -> None:
-        """See `Coder`; nothing to a decoder."""
+        """Do nothing: a decoder keeps no account of owners, see `Coder`."""
 
     def finish(self) -> None:
         """Raise BitstreamError unless the stream ends here."""
@@ -139,7 +139,7 @@ class Decoder:
 
 
 def _code_length(values: Integers, frequencies: npt.NDArray[np.float32] | None, rows: Indices | Integers) -> float:
-    """Bits of one collected part."""
+    """Return the bits of one collected part."""
     if frequencies is None:
         return float(np.log2(rows).sum())
     chosen = frequencies[rows, values] / frequencies.sum(axis=1)[rows]
@@ -147,9 +147,9 @@ def _code_length(values: Integers, frequencies: npt.NDArray[np.float32] | None, 
 
 
 def _pieces(widths: Integers) -> list[tuple[int, npt.NDArray[np.int64], Integers]]:
-    """The shift, which values have bits there, and the sizes of these alphabets."""
-    found = []
+    """List for each part of the bits: its shift, the indices of values that have bits there, and alphabet sizes."""
+    parts = []
     for shift in range(0, int(widths.max(initial=0)), _PIECE):
         chosen = np.flatnonzero(widths > shift)
-        found.append((shift, chosen, (1 << np.minimum(widths[chosen] - shift, _PIECE)).astype(np.int32)))
-    return found
+        parts.append((shift, chosen, (1 << np.minimum(widths[chosen] - shift, _PIECE)).astype(np.int32)))
+    return parts

@@ -76,7 +76,8 @@ def round_with_feedback(
         column_feedback = column_feedback.flip(1)
 
     def antidiagonal(tensor: Tensor, first: int, count: int, place: int) -> Tensor:
-        """The blocks (first, place - first), (first + 1, ...) ...: a view [N, count, height, width]."""
+        """Return the blocks (first, place - first), (first + 1, ...), ... as a view [N, count, height, width]."""
+        # The next block is one block down and one to the left, height x columns - width elements further on.
         return tensor.as_strided(
             (batch, count, height, width),
             (rows * columns, height * columns - width, columns, 1),

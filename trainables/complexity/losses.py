@@ -1,4 +1,4 @@
-"""What a network is measured against: every form of the arguments of `measure` as an objective."""
+"""The loss that a network is measured against: each form of the arguments of `measure` becomes an objective."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from trainables.errors import MeasurementError
 
 Loss = Callable[[Mapping[str, Tensor]], Tensor]
 
-#: What a module is checked on before anything is searched.
+#: The number of examples on which a module is checked before the search begins.
 _CHECKED_EXAMPLES = 256
 
-#: Two evaluations of one network may differ by this share of 1 + loss; more is another loss each time.
+#: Two evaluations of one network may differ by this share of 1 + loss; more means that the loss is not
+#: deterministic.
 DETERMINISM = 1e-6
 
 
 def training_objective(
     network: Network, loss: Loss | None, inputs: Tensor | None, targets: Tensor | None
 ) -> Objective:
-    """The objective that the arguments of `measure` mean.
+    """Return the objective that the arguments of `measure` mean.
 
     Args:
         network: the network to measure.
@@ -62,19 +63,19 @@ def training_objective(
 
 
 def base_losses(objective: Objective, parameters: Mapping[str, Tensor]) -> Tensor:
-    """[L] mean losses of networks [L, ...] themselves, nats per example, checked to be some.
+    """Return mean losses [L] of the networks [L, ...] themselves, nats per example, after checking them.
 
     Raises:
-        MeasurementError: one is not finite, or not the same twice.
+        MeasurementError: a loss is not finite, or differs between two evaluations.
     """
     with torch.no_grad():
         losses = objective.losses(parameters).double()
         again = objective.losses(parameters, _CHECKED_EXAMPLES).double()
-    found, first, second = losses.mean(1), losses[:, : again.shape[1]].mean(1), again.mean(1)
-    if not bool(found.isfinite().all()):
+    base, first, second = losses.mean(1), losses[:, : again.shape[1]].mean(1), again.mean(1)
+    if not bool(base.isfinite().all()):
         raise MeasurementError(
-            f"the network's own loss must be finite, got {_some(found[~found.isfinite()])}; "
-            "a diverged network has none"
+            f"the network's own loss must be finite, got {_some(base[~base.isfinite()])}; "
+            "a diverged network has no complexity"
         )
     same = (first - second).abs() <= DETERMINISM * (1 + first.abs())
     if not bool(same.all()):
@@ -82,7 +83,7 @@ def base_losses(objective: Objective, parameters: Mapping[str, Tensor]) -> Tenso
             f"loss must be deterministic, got {_some(first[~same])} and then {_some(second[~same])} for the same "
             "weights; switch dropout and sampling off, and use the whole training set"
         )
-    return found
+    return base
 
 
 def _some(values: Tensor) -> float:
@@ -91,14 +92,14 @@ def _some(values: Tensor) -> float:
 
 def _checked(loss: Loss) -> Loss:
     def losses(parameters: Mapping[str, Tensor]) -> Tensor:
-        found = loss(parameters)
-        if not isinstance(found, Tensor) or found.ndim > 1 or found.numel() == 0:
-            got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+        values = loss(parameters)
+        if not isinstance(values, Tensor) or values.ndim > 1 or values.numel() == 0:
+            got = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
             raise MeasurementError(
                 f"loss must return a tensor, one value per training example, shape [n], or a scalar, got {got}; "
                 "use reduction='none'"
             )
-        return found.reshape(-1)
+        return values.reshape(-1)
 
     return losses
 
@@ -115,20 +116,20 @@ def _cross_entropy(module: nn.Module, inputs: Tensor, targets: Tensor) -> Object
             f"{tuple(inputs.shape)} and {tuple(targets.shape)}"
         )
     if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-        raise MeasurementError(f"targets must be the numbers of classes, got {targets.dtype}; use targets.long()")
+        raise MeasurementError(f"targets must be numbers of classes, got {targets.dtype}; use targets.long()")
     _check_answer(module, inputs, targets)
 
     def logits(parameters: Mapping[str, Tensor], some: Tensor) -> Tensor:
         network = {name: tensor[0] for name, tensor in parameters.items()}
         with _evaluating(module):
-            found: Tensor = torch.func.functional_call(module, network, (some,))
-        return found[None]
+            answer: Tensor = torch.func.functional_call(module, network, (some,))
+        return answer[None]
 
     return ClassificationObjective(logits, inputs, targets.long()[None])
 
 
 def _check_answer(module: nn.Module, inputs: Tensor, targets: Tensor) -> None:
-    """Run the module once on a few examples, so that what does not fit is said before anything is searched."""
+    """Run the module once on a few examples, so that mismatches are reported before the search begins."""
     few = inputs[:_CHECKED_EXAMPLES]
     with torch.no_grad(), _evaluating(module):
         try:
@@ -159,7 +160,7 @@ def _check_answer(module: nn.Module, inputs: Tensor, targets: Tensor) -> None:
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Dropout off and running statistics used as they are; every part is left in the mode it was in."""
+    """Switch dropout off and use running statistics as they are; restore every part's mode afterwards."""
     training = [part for part in module.modules() if part.training]
     for part in training:
         part.training = False

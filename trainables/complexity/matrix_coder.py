@@ -1,8 +1,7 @@
-"""Integer matrices by adaptive contexts: what is zero, how large rows are, then blocks of rows.
+"""Integer matrices by adaptive contexts: which rows and columns are zero, how large rows are, then blocks of rows.
 
-An entry's class follows from its row's mean magnitude, which is sent first, times how its column has turned
-out so far. A block of rows is coded at once by the counts and the
-columns of the blocks before.
+An entry's class follows from its row's mean magnitude, which is sent first, times how large its column has turned
+out to be so far. A block of rows is coded at once, by the counts and the columns of the blocks before it.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from trainables.complexity.contexts import (
 )
 from trainables.complexity.entropy_coder import Coder
 
-#: Symbols of the first block; a later one may be this part of what is coded already. Fewer blocks are faster.
+#: Symbols of the first block. A later block has 1 / `_SHARE` of what is coded already: fewer blocks are faster.
 _FIRST_BLOCK = 128
 _SHARE = 4
 
-#: Magnitudes count for no more than this in the statistics of columns, which keeps them within 64 bits.
+#: Column statistics cap magnitudes at this, which keeps sums within 64 bits.
 _LARGEST_COUNTED = 1 << 15
 _LARGEST_RATIO = 16 * ONE
 
-#: How much a column is expected to be like the others: so many units, and so many mean rows.
+#: How strongly a column is expected to be like the others: the weight of the prior in units and in mean rows.
 _PRIOR_UNITS = 16
 _PRIOR_ROWS = 16
 
-#: About what the mean of one more row costs.
+#: About the bits that the mean of one more row costs.
 _ROW_BITS = 2.5
 
 
@@ -82,7 +81,7 @@ class MatrixCoder:
         return decoded
 
     def _live(self, live: npt.NDArray[np.bool_] | None, count: int) -> Wide:
-        """Which rows (or columns) are not all zero."""
+        """Code which rows (or columns) are not all zero, and return their indices."""
         any_dead = None if live is None else np.array([int(not live.all())], dtype=np.int32)
         if not self._any_dead.code(self._coder, any_dead, 1)[0]:
             return np.arange(count)
@@ -90,7 +89,7 @@ class MatrixCoder:
         return np.flatnonzero(Table([16, 16]).code_in_blocks(self._coder, symbols, count))
 
     def _row_means(self, values: Wide | None, rows: int) -> Wide:
-        """Mean magnitudes [rows] in fixed point, rounded to half octaves; one for all where rows are alike."""
+        """Code mean magnitudes [rows] in fixed point, rounded to half octaves; one for all where rows are alike."""
         levels, alike = None, None
         if values is not None:
             magnitudes = np.abs(values)
@@ -121,8 +120,8 @@ class MatrixCoder:
             ratios = (column_sums + (prior * overall >> FRACTION_BITS)) * ONE // (expected_sum + prior)
             classes = classes_of(means[part, None] * np.minimum(ratios, _LARGEST_RATIO) >> FRACTION_BITS)
             given = None if values is None else values[part].reshape(-1)
-            found = self._magnitudes.code(self._coder, given, classes.reshape(-1), LARGEST_INTEGER)
-            decoded[part] = found.reshape(-1, columns)
+            block = self._magnitudes.code(self._coder, given, classes.reshape(-1), LARGEST_INTEGER)
+            decoded[part] = block.reshape(-1, columns)
             column_sums += np.minimum(np.abs(decoded[part]), _LARGEST_COUNTED).sum(axis=0) << FRACTION_BITS
             expected_sum += int(counted_means[part].sum())
         return decoded
@@ -137,7 +136,7 @@ class MatrixCoder:
 
 
 def _blocks(count: int, first: int) -> Iterator[slice]:
-    """Blocks of that many rows, or a quarter of what is done already if that is more."""
+    """Yield blocks of `first` rows, or of a quarter of the rows done already if that is more."""
     done = 0
     while done < count:
         size = min(max(first, done // _SHARE), count - done)
@@ -146,7 +145,7 @@ def _blocks(count: int, first: int) -> Iterator[slice]:
 
 
 def _alike(magnitudes: Wide) -> int:
-    """Whether telling rows apart saves fewer bits than it costs."""
+    """Return 1 if telling rows apart saves fewer bits than it costs, else 0."""
     means = magnitudes.mean(axis=1)
     apart = sum(_geometric_bits(mean) for mean in means.tolist())
     saved = magnitudes.shape[1] * (means.size * _geometric_bits(float(means.mean())) - apart)
@@ -154,7 +153,7 @@ def _alike(magnitudes: Wide) -> int:
 
 
 def _geometric_bits(mean: float) -> float:
-    """Bits of an integer with a two-sided geometric distribution of this mean magnitude, above 0."""
+    """Return the bits of an integer with a two-sided geometric distribution of this mean magnitude, above 0."""
     theta = (math.sqrt(1 + mean * mean) - 1) / mean
     return math.log2((1 + theta) / (1 - theta)) - mean * math.log2(theta)
 

@@ -32,19 +32,19 @@ def measure(
 ) -> list[ComplexityResult]:
     """Measure complexity: bytes of the smallest decodable stream found within a distortion bound.
 
-    C_eps of the paper (arXiv 2412.09810, section 3), with a tighter code: curvature of the loss along both sides of
-    every matrix, rounding that corrects later weights for the errors of earlier ones, low rank where that is
-    cheaper, and an adaptive entropy coder. No weight moves except by rounding; a scale for each tensor and a
-    mean for each vector are sent anyway, and are fitted. Every feasible candidate was evaluated, the winner is
-    decoded and evaluated once more, and where nothing else holds the weights themselves are coded.
+    This is C_eps of the paper (arXiv 2412.09810, section 3), with a tighter code: curvature of the loss along both
+    sides of every matrix, rounding that corrects later weights for the errors of earlier ones, low rank where that
+    is cheaper, and an adaptive entropy coder. No weight moves except by rounding; a scale for each tensor and a
+    mean for each vector are sent anyway, and are fitted. Every feasible candidate was evaluated. The winner is
+    decoded and evaluated once more, and if no candidate keeps the bound, the weights themselves are coded.
 
     Args:
         network: named tensors of any floating dtype and rank, or a module (its parameters, tied ones once).
         loss: from tensors under the same names to the loss of each training example, shape [n], in nats; a
-            scalar is taken as one example, at more bytes. Deterministic. Where it is differentiable, gradients
-            decide how finely each tensor is rounded; where it is not, all tensors are rounded in proportion
-            to their size, at far more bytes.
-        epsilons: distortion bounds, nats per example, each above 0. Each result is what it would be alone.
+            scalar is taken as one example, at more bytes. Must be deterministic. Where it is differentiable,
+            gradients decide how finely each tensor is rounded; where it is not, all tensors are rounded in
+            proportion to their size, at far more bytes.
+        epsilons: distortion bounds, nats per example, each above 0. A result does not depend on other epsilons.
         inputs: in place of a loss, what a module is called with, [n, ...]. It is run in evaluation mode, its
             buffers as they are, and left in the mode it was in.
         targets: with inputs, the right classes [n] (or [n, ...]) for the module's logits [n, classes] (or
@@ -54,7 +54,7 @@ def measure(
             tensors in bases of other tensors; it is never longer than `fast`, whose search is part of it.
 
     Returns:
-        A result for every epsilon, in their order.
+        A result for every epsilon, in the order of `epsilons`.
 
     Raises:
         MeasurementError: a network, loss or epsilon for which complexity is not defined.
@@ -76,20 +76,20 @@ def measure_lanes(
 ) -> list[list[ComplexityResult]]:
     """Measure many networks, on the device where they are.
 
-    On a CPU one after the other: then the stream of each is bit for bit the one it has alone, whereas batches of
-    one and of several take other kernels. On a GPU all together.
+    On a CPU networks are measured one after the other, so that each stream is bit-identical to that of the network
+    alone: a batch of one and a batch of several use different kernels. On a GPU they are measured together.
 
     Args:
         parameters: name -> [L, ...].
         objective: the loss of all lanes.
-        epsilons: as for `measure`.
-        budget: as for `measure`.
+        epsilons: see `measure`.
+        budget: see `measure`.
 
     Returns:
         For every epsilon, a result for each lane.
 
     Raises:
-        MeasurementError: as for `measure`.
+        MeasurementError: see `measure`.
     """
     _check(epsilons, budget)
     check_measurable(parameters)
@@ -106,21 +106,21 @@ def measure_lanes(
 def measure_together(
     parameters: Mapping[str, Tensor], objective: Objective, epsilons: Sequence[float], budget: Budget
 ) -> list[list[ComplexityResult]]:
-    """The same as one batch, on any device."""
+    """Measure many networks as one batch on any device; see `measure_lanes`."""
     started = time.perf_counter()
     base = base_losses(objective, parameters)
     budgets = [budget] if budget.beside is None else [budget, budget.beside]
     searches = [(Search(objective, parameters, base, one), one) for one in budgets]
     results: list[list[ComplexityResult]] = []
     for epsilon in epsilons:
-        found = [search.best(epsilon) for search, _ in searches]
+        searched = [search.best(epsilon) for search, _ in searches]
         certified = [
             _certified(objective, parameters, base, lanes, epsilon, extended=one.rotations)
-            for lanes, (_, one) in zip(found, searches, strict=True)
+            for lanes, (_, one) in zip(searched, searches, strict=True)
         ]
         wall_s = (time.perf_counter() - started) / len(base)
         results.append([])
-        for streams, evaluated in zip(zip(*certified, strict=True), zip(*found, strict=True), strict=True):
+        for streams, evaluated in zip(zip(*certified, strict=True), zip(*searched, strict=True), strict=True):
             lane, increase = min(streams, key=lambda one: len(one[0].bitstream))
             results[-1].append(
                 ComplexityResult(
@@ -139,16 +139,16 @@ def measure_together(
 
 
 class _Lane:
-    """One network's feasible candidates as streams, the shortest first and its weights as they are at last."""
+    """One network's feasible candidates as streams, the shortest first and the lossless one last."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], found: Found, *, extended: bool) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], search: Found, *, extended: bool) -> None:
         self._parameters = parameters
         self._extended = extended
-        self._left = iter(sorted(found.feasible, key=lambda one: one.bits))
+        self._left = iter(sorted(search.feasible, key=lambda one: one.bits))
         self.next()
 
     def next(self) -> None:
-        """Go on to the next stream, since the last one has not kept the bound as it decodes."""
+        """Take the next stream, because the current one breaks the bound when decoded."""
         self.bitstream, self.bytes_by_tensor = self._encoded(next(self._left, None))
         self.decoded = decode(self.bitstream, self._parameters)
 
@@ -162,7 +162,7 @@ class _Lane:
             key=lambda one: len(one[0]),
         )
         raw_bytes = sum(tensor.numel() * tensor.element_size() for tensor in self._parameters.values())
-        # Weights as they are hardly shrink: coding them is only tried where it might win.
+        # The lossless code hardly shrinks weights, so it is tried only where it might win.
         if len(coded[0]) > raw_bytes / 2:
             return min(coded, encode_lossless(self._parameters), key=lambda one: len(one[0]))
         return coded
@@ -172,15 +172,15 @@ def _certified(
     objective: Objective,
     parameters: Mapping[str, Tensor],
     base: Tensor,
-    found: Sequence[Found],
+    searched: Sequence[Found],
     epsilon: float,
     *,
     extended: bool,
 ) -> list[tuple[_Lane, float]]:
-    """For each network the shortest stream that keeps the bound as it decodes, and its loss increase."""
+    """Return, for each network, the shortest stream that keeps the bound when decoded, and its loss increase."""
     lanes = [
         _Lane({name: tensor[place] for name, tensor in parameters.items()}, one, extended=extended)
-        for place, one in enumerate(found)
+        for place, one in enumerate(searched)
     ]
     while True:
         decoded = {name: torch.stack([lane.decoded[name] for lane in lanes]) for name in parameters}

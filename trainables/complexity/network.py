@@ -13,14 +13,14 @@ from trainables.errors import MeasurementError
 
 Network = Mapping[str, Tensor] | nn.Module
 
-#: The dtypes that can be measured; the decoder gives back the same.
+#: The dtypes that can be measured; the decoder restores the same dtype.
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def tensors(network: Network) -> dict[str, Tensor]:
-    """The tensors of a network by name, in its own order, detached.
+    """Return the tensors of a network by name, in its own order, detached.
 
-    Of a module these are its parameters, tied ones once; buffers are not part of its complexity.
+    A module gives its parameters, tied ones once; buffers are not part of its complexity.
 
     Raises:
         MeasurementError: nothing to measure, a value that is no tensor in memory, or one whose dtype is not a
@@ -63,7 +63,7 @@ def check_measurable(parameters: Mapping[str, Tensor]) -> None:
 
 
 def check_epsilons(epsilons: Sequence[float]) -> None:
-    """Raise MeasurementError where these are no distortion bounds."""
+    """Raise MeasurementError unless these are distortion bounds: a list of finite numbers above 0."""
     if isinstance(epsilons, float | int) or not len(epsilons):
         raise MeasurementError(f"epsilons must be a list of bounds in nats, such as [1.0], got {epsilons!r}")
     for epsilon in epsilons:
@@ -72,7 +72,7 @@ def check_epsilons(epsilons: Sequence[float]) -> None:
 
 
 def signature(parameters: Mapping[str, Tensor]) -> bytes:
-    """Names, shapes and dtypes as text: what a bitstream is bound to."""
+    """Return names, shapes and dtypes as text, to which a bitstream is bound."""
     return repr(
         [(name, tuple(parameters[name].shape), str(parameters[name].dtype)) for name in sorted(parameters)]
     ).encode()

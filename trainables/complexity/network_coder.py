@@ -1,6 +1,6 @@
 """The codes of all pieces of a network as one stream of symbols: kinds, scales, ranks, row scales, integers.
 
-There are two forms of it. The extended one also says which axes are rotated into whose basis, and which matrices
+The stream has two forms. The extended one also says which axes are rotated into whose basis, and which matrices
 are coded by columns instead of by rows.
 """
 
@@ -36,10 +36,10 @@ from trainables.errors import BitstreamError
 
 _ZEROS, _DIRECT, _FACTORS = 0, 1, 2
 
-#: The first scale is coded as the difference from this one, every later one as that from the scale before.
+#: The first scale is coded as the difference from this one, every later one as the difference from the one before.
 _USUAL_SCALE = -512
 
-#: How many bits a rank, and a difference between scales, typically has.
+#: The typical number of bits of a rank, and of a difference between scales.
 _TYPICAL_RANK_BITS = 3
 _TYPICAL_SCALE_BITS = 9
 
@@ -52,33 +52,33 @@ def code_network(
     Args:
         coder: an encoder or a decoder.
         shapes: every tensor's shape, known to both sides.
-        codes: the code of every piece. One that stands for nothing but zeros is coded as `Zeros`.
-        extended: the extended form; without it no code may have rotations.
+        codes: the code of every piece. A code for zeros only is coded as `Zeros`.
+        extended: use the extended form; otherwise no code may have rotations.
 
     Returns:
-        What the decoder will find.
+        The codes as the decoder will find them.
 
     Raises:
         BitstreamError: the stream is damaged.
     """
     network = _NetworkCoder(coder, extended)
-    found: dict[Piece, Code] = {}
+    decoded: dict[Piece, Code] = {}
     for number, piece in enumerate(pieces(shapes)):
         coder.begin(piece.name)
-        found[piece] = network.code(piece, None if codes is None else codes[piece])
+        decoded[piece] = network.code(piece, None if codes is None else codes[piece])
         if extended:
-            network.sources.add(number, piece, found[piece])
-    return found
+            network.sources.add(number, piece, decoded[piece])
+    return decoded
 
 
 class _NetworkCoder:
-    """The tables that all pieces of a network share."""
+    """The tables that all pieces of a network share, and the coding of each piece."""
 
     def __init__(self, coder: Coder, extended: bool) -> None:
         self._coder = coder
         self._extended = extended
         self.sources = Sources()
-        """Whose bases may be spoken of; none in the plain form."""
+        """The pieces whose bases may be used; none in the plain form."""
         self._matrices = MatrixCoder(coder)
         self._kinds = Table([32, 32, 32])
         self._scales = NumberTable(_TYPICAL_SCALE_BITS, 16)
@@ -95,7 +95,7 @@ class _NetworkCoder:
         )
 
     def code(self, piece: Piece, code: Code | None) -> Code:
-        """One piece."""
+        """Code one piece."""
         kind = int(self._kinds.code(self._coder, None if code is None else _one(_kind(code)), 1)[0])
         if kind == _ZEROS:
             return Zeros(self._mean(piece, None if code is None else getattr(code, "mean", 0.0)))
@@ -109,14 +109,14 @@ class _NetworkCoder:
         transform = self._transform(piece, None if code is None else (getattr(code, "transform", None),))
         rotations = self._rotations(piece, transform, None if code is None else getattr(code, "rotations", ()))
         if kind == _DIRECT:
-            found: Code = self._direct(piece, transform, rotations, code)
+            coded: Code = self._direct(piece, transform, rotations, code)
         else:
-            found = self._factors(piece, transform, rotations, code)
-        if code is None and not is_exact(found):
+            coded = self._factors(piece, transform, rotations, code)
+        if code is None and not is_exact(coded):
             raise BitstreamError(
                 f"the sums of {piece.name!r} must be exact, these are too large; the stream is damaged"
             )
-        return found
+        return coded
 
     def _direct(
         self, piece: Piece, transform: Transform | None, rotations: tuple[Rotation, ...], code: Code | None
@@ -136,7 +136,7 @@ class _NetworkCoder:
         return self._matrices.matrix(None if values is None else values.T, piece.columns, piece.rows).T
 
     def _exponents(self, integers: Integers, exponents: Integers | None) -> Integers:
-        """Row scales of the rows that are not all zero."""
+        """Code the row scales of the rows that are not all zero."""
         none = np.zeros(0, dtype=np.int32)
         if len(integers) == 1:
             return none
@@ -145,9 +145,9 @@ class _NetworkCoder:
             return none
         live = np.flatnonzero(integers.any(axis=1))
         given = None if exponents is None else (exponents[live] - SMALLEST_ROW_SCALE).astype(np.int32)
-        found = np.zeros(len(integers), dtype=np.int32)
-        found[live] = self._row_scales.code_in_blocks(self._coder, given, live.size) + SMALLEST_ROW_SCALE
-        return found
+        row_scales = np.zeros(len(integers), dtype=np.int32)
+        row_scales[live] = self._row_scales.code_in_blocks(self._coder, given, live.size) + SMALLEST_ROW_SCALE
+        return row_scales
 
     def _factors(
         self, piece: Piece, transform: Transform | None, rotations: tuple[Rotation, ...], code: Code | None
@@ -164,17 +164,17 @@ class _NetworkCoder:
         return Factors(self._scale, left.astype(np.int32), right.astype(np.int32), transform, rotations)
 
     def _mean(self, piece: Piece, mean: float | None) -> float:
-        """Only vectors have one."""
+        """Code the mean of a vector; a matrix has none."""
         if piece.rows > 1:
             return 0.0
         has_one = None if mean is None else _one(int(mean != 0))
         if not self._has_mean.code(self._coder, has_one, 1)[0]:
             return 0.0
         bits = None if mean is None else np.array([mean_bits(mean)], dtype=np.int64)
-        found = mean_from_bits(int(self._coder.bits(bits, np.array([MEAN_BITS], dtype=np.int32))[0]))
-        if not np.isfinite(found):
-            raise BitstreamError(f"the mean of {piece.name!r} must be finite, got {found}; the stream is damaged")
-        return found
+        decoded = mean_from_bits(int(self._coder.bits(bits, np.array([MEAN_BITS], dtype=np.int32))[0]))
+        if not np.isfinite(decoded):
+            raise BitstreamError(f"the mean of {piece.name!r} must be finite, got {decoded}; the stream is damaged")
+        return decoded
 
     def _transform(self, piece: Piece, given: tuple[Transform | None] | None) -> Transform | None:
         if piece.rows < SHORTEST:
@@ -191,7 +191,7 @@ class _NetworkCoder:
     def _rotations(
         self, piece: Piece, transform: Transform | None, given: tuple[Rotation, ...] | None
     ) -> tuple[Rotation, ...]:
-        found = []
+        rotations = []
         for axis in (1, 2):
             choices = self.sources.of_axis(piece, axis) if transform is None or transform.axis != axis else []
             if not choices:
@@ -201,11 +201,11 @@ class _NetworkCoder:
                 places = [choices.index(rotation) for rotation in given if rotation.axis == axis]
             is_rotated = None if places is None else _one(len(places))
             if self._is_rotated.code(self._coder, is_rotated, 1)[0]:
-                found.append(choices[self._choice(len(choices), places[0] if places else None)])
-        return tuple(found)
+                rotations.append(choices[self._choice(len(choices), places[0] if places else None)])
+        return tuple(rotations)
 
     def _choice(self, count: int, place: int | None) -> int:
-        """One of so many, all alike."""
+        """Code one of `count` equally likely choices."""
         if count == 1:
             return 0
         alike = np.ones((1, count), dtype=np.int64)
@@ -215,7 +215,7 @@ class _NetworkCoder:
 
 
 def _bits(values: Wide) -> float:
-    """About how many bits integers [rows, columns] take."""
+    """Estimate the bits of integers [rows, columns]."""
     encoder = Encoder()
     encoder.begin("")
     MatrixCoder(encoder).matrix(values, *values.shape)

@@ -1,4 +1,4 @@
-"""What is measured against: losses of networks with a lane axis, and random looks at how they feel weights."""
+"""The loss that is measured against: losses of networks with a lane axis, and random looks at their curvature."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from trainables.random import generator
 
 Parameters = Mapping[str, Tensor]
 
-#: Examples of one look at the curvature, looks, and examples of one step that fits scales and means.
+#: The examples of one look at the curvature, the number of looks, and the examples of one step that fits scales and
+#: means.
 CURVATURE_EXAMPLES = 256
 CURVATURE_LOOKS = 24
 FITTED_EXAMPLES = 64
 
 _SEED = 0
-"""Of all that is drawn here: a network's number must not depend on chance."""
+"""The seed of all random draws here: a network's complexity must not depend on chance."""
 
-#: Of a loss that cannot be asked for some examples only, so many looks at all of them.
+#: The number of looks at all examples, for a loss that cannot be evaluated on some examples only.
 FUNCTION_LOOKS = 8
 
 #: Examples evaluated at once, a bound on memory. A constant: a lane's bits must not depend on how many lanes fit.
@@ -31,44 +32,44 @@ CHUNK_EXAMPLES = 2048
 
 
 def over_lanes(values: Tensor, tensor: Tensor) -> Tensor:
-    """Values [L] in a shape that broadcasts over a tensor [L, ...]."""
+    """Reshape values [L] to broadcast over a tensor [L, ...]."""
     return values.reshape(-1, *[1] * (tensor.ndim - 1))
 
 
 def differentiable(losses: Callable[[], Tensor]) -> Tensor | None:
-    """The losses, or None where nothing flows back from them to the tensors they are of."""
+    """Evaluate losses; return None if no gradient flows from them back to the tensors."""
     try:
-        found = losses()
+        values = losses()
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
-        # It works on tensors without gradient, so it leaves torch somewhere.
+        # It works on tensors without gradient, so the loss must leave torch somewhere.
         return None
-    return found if found.requires_grad else None
+    return values if values.requires_grad else None
 
 
 class Objective(Protocol):
-    """A loss as the measure sees it. All parameters are [L, ...], and lanes do not see each other."""
+    """A loss as the measure uses it. All parameters are [L, ...], and lanes do not affect each other."""
 
     looks: int
-    """How many random looks are worth taking."""
+    """The number of random looks worth taking."""
 
     def pick(self, lanes: Tensor) -> Objective:
-        """The objective of some lanes [M] only."""
+        """Return the objective of these lanes [M] only."""
         ...
 
     def losses(self, parameters: Parameters, examples: int | None = None) -> Tensor:
-        """[L, n] losses in nats: of all training examples, or about so many of them."""
+        """Return losses [L, n] in nats: of all training examples, or of about `examples` of them."""
         ...
 
     def look(self, parameters: Parameters, number: int) -> Tensor:
-        """[L] differentiable; the expected square of its gradient is the curvature felt per example."""
+        """Return [L], differentiable: the expected square of its gradient is the curvature per example."""
         ...
 
     def fitted(
         self, parameters: Parameters, number: int, *, examples: int = FITTED_EXAMPLES, seed: int = _SEED
     ) -> Tensor:
-        """[L] differentiable mean losses of about so many examples, drawn by seed and number, for one step."""
+        """Return differentiable mean losses [L] of about `examples` examples, drawn by seed and number."""
         ...
 
 
@@ -81,18 +82,18 @@ class FunctionObjective:
         self._loss = loss
 
     def pick(self, lanes: Tensor) -> FunctionObjective:  # noqa: ARG002
-        """See `Objective`; there is only one."""
+        """Return this objective, which has only one lane; see `Objective`."""
         return self
 
     def losses(self, parameters: Parameters, examples: int | None = None) -> Tensor:  # noqa: ARG002
-        """See `Objective`; always of all examples."""
+        """Return the losses of all examples, always; see `Objective`."""
         return self._loss({name: tensor[0] for name, tensor in parameters.items()}).reshape(1, -1)
 
     def look(self, parameters: Parameters, number: int) -> Tensor:
-        """See `Objective`: with random signs r, the gradient of sum(r_i loss_i) / sqrt(n).
+        """Combine losses with random signs r into sum(r_i loss_i) / sqrt(n), see `Objective`.
 
-        Its square is, in expectation, the mean over examples of the squared gradient of each. Of a loss that is one
-        number it is that number's own.
+        The expected square of its gradient is the mean over examples of each example's squared gradient. A loss
+        that is one number counts as one example.
         """
         losses = self.losses(parameters)
         draws = torch.randint(0, 2, losses.shape, generator=generator(_SEED, "signs", number))
@@ -107,12 +108,12 @@ class FunctionObjective:
         examples: int = FITTED_EXAMPLES,  # noqa: ARG002
         seed: int = _SEED,  # noqa: ARG002
     ) -> Tensor:
-        """See `Objective`: all examples each time."""
+        """Return the mean loss over all examples, every time; see `Objective`."""
         return self.losses(parameters).mean(1)
 
 
 class ClassificationObjective:
-    """Mean cross-entropy of networks whose logits can be had for any examples.
+    """Mean cross-entropy of networks whose logits can be computed for any examples.
 
     Every prediction counts: with logits [L, n, classes, T] there are n T of them.
 
@@ -130,22 +131,22 @@ class ClassificationObjective:
         self._targets = targets
 
     def pick(self, lanes: Tensor) -> ClassificationObjective:
-        """See `Objective`."""
+        """Return the objective of these lanes only, see `Objective`."""
         if len(self._targets) == 1:
             return self
         return ClassificationObjective(self._logits, self._inputs, self._targets[lanes.to(self._targets.device)])
 
     def losses(self, parameters: Parameters, examples: int | None = None) -> Tensor:
-        """See `Objective`."""
+        """Return losses [L, n], computed in chunks, see `Objective`."""
         total = min(len(self._inputs), examples or len(self._inputs))
-        found = []
+        chunks = []
         for first in range(0, total, CHUNK_EXAMPLES):
             part = slice(first, min(first + CHUNK_EXAMPLES, total))
-            found.append(_cross_entropy(self._predictions(parameters, self._inputs[part]), self._labels(part)))
-        return torch.cat(found, 1)
+            chunks.append(_cross_entropy(self._predictions(parameters, self._inputs[part]), self._labels(part)))
+        return torch.cat(chunks, 1)
 
     def look(self, parameters: Parameters, number: int) -> Tensor:
-        """See `Objective`: few examples, with labels drawn from the network's own predictions (true Fisher)."""
+        """Use few examples, with labels drawn from the network's own predictions (true Fisher); see `Objective`."""
         drawn = generator(_SEED, "curvature", number)
         predictions = self._predictions(parameters, self._inputs[self._draw(CURVATURE_EXAMPLES, drawn)])
         points = torch.rand(predictions.shape[1], 1, generator=drawn, dtype=torch.float64).to(predictions.device)
@@ -156,12 +157,12 @@ class ClassificationObjective:
     def fitted(
         self, parameters: Parameters, number: int, *, examples: int = FITTED_EXAMPLES, seed: int = _SEED
     ) -> Tensor:
-        """See `Objective`."""
+        """Return the mean losses of examples drawn at random, see `Objective`."""
         index = self._draw(examples, generator(seed, "fit", number))
         return _cross_entropy(self._predictions(parameters, self._inputs[index]), self._labels(index)).mean(1)
 
     def _predictions(self, parameters: Parameters, inputs: Tensor) -> Tensor:
-        """[L, m, classes] at no less than float32: half-precision losses would hide what a small epsilon asks."""
+        """Return [L, m, classes] in at least float32: half-precision losses are too coarse for a small epsilon."""
         logits = self._logits(parameters, inputs).movedim(2, -1).flatten(1, -2)
         return logits if logits.dtype == torch.float64 else logits.float()
 
@@ -176,7 +177,7 @@ class ClassificationObjective:
 
 
 def _cross_entropy(predictions: Tensor, labels: Tensor) -> Tensor:
-    """[L, m] from predictions [L, m, classes] and labels [L or 1, m]."""
+    """Return losses [L, m] from predictions [L, m, classes] and labels [L or 1, m]."""
     labels = labels.expand(predictions.shape[:2])
     flat = functional.cross_entropy(predictions.flatten(0, 1), labels.flatten(), reduction="none")
     return flat.view(labels.shape)

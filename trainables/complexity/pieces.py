@@ -1,8 +1,8 @@
 """A network as matrices: every tensor cut into pieces with bounded sides, the shorter side as rows.
 
 A tensor of more than two dimensions is a matrix with all dimensions but the first as columns, a vector is one
-row. What is computed of a piece costs time with the cube of its side, so bounded sides make the whole linear in
-the number of weights. Encoder and decoder cut alike, since the cut follows from shapes alone.
+row. The work on a piece grows with the cube of its side, so bounded sides keep the total linear in the number of
+weights. Encoder and decoder cut alike, since the cut follows from shapes alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Piece:
     row: int
     """Its first row in the tensor's matrix."""
     column: int
-    """Its first column there."""
+    """Its first column in the tensor's matrix."""
     height: int
     width: int
     transposed: bool
@@ -45,26 +45,26 @@ class Piece:
 
 
 def pieces(shapes: Shapes) -> list[Piece]:
-    """The pieces of all tensors, by name, in one order that shapes determine."""
-    found = []
+    """List the pieces of all tensors, sorted by name; the order follows from shapes alone."""
+    cut = []
     for name in sorted(shapes):
         height, width = matrix_shape(shapes[name])
         for row in range(0, height, LONGEST_SIDE):
             for column in range(0, width, LONGEST_SIDE):
                 tall, wide = min(LONGEST_SIDE, height - row), min(LONGEST_SIDE, width - column)
-                found.append(Piece(name, row, column, tall, wide, transposed=tall > wide))
-    return found
+                cut.append(Piece(name, row, column, tall, wide, transposed=tall > wide))
+    return cut
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns of a tensor as a matrix."""
+    """Return the rows and columns of a tensor as a matrix."""
     if len(shape) < 2:
         return 1, math.prod(shape)
     return shape[0], math.prod(shape[1:])
 
 
 def take(tensor: Tensor, piece: Piece) -> Tensor:
-    """The piece [L, rows, columns] of a tensor with a lane axis [L, ...]; a view."""
+    """Return the piece [L, rows, columns] of a tensor with a lane axis [L, ...], as a view."""
     matrix = tensor.reshape(tensor.shape[0], *matrix_shape(tuple(tensor.shape[1:])))
     part = matrix[:, piece.row : piece.row + piece.height, piece.column : piece.column + piece.width]
     return part.mT if piece.transposed else part

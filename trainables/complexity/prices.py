@@ -1,9 +1,9 @@
 """Which prices to try for one distortion bound, on a grid that all bounds share.
 
-Where the loss hovers about the bound, or jumps, over some prices, a bisection ends at one crossing or another, and
-a larger bound may end at a lower price than a smaller one. So the crossing is a certain one: of the coarse grid the
-first feasible price below one that is surely infeasible, and then, within that coarse step, by bisection. What
-accepts a price for a smaller bound accepts it for a larger one, too.
+Where the loss hovers about the bound, or jumps, over some prices, a bisection may end at any of several crossings,
+and a larger bound may end at a lower price than a smaller one. So the crossing is well defined: going down the
+coarse grid from a price that is surely infeasible, it is the first feasible price, refined within that coarse step
+by bisection. A price that is accepted for a smaller bound is accepted for a larger one, too.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from collections.abc import Generator
 PRICES_PER_OCTAVE = 16
 COARSE = 4
 
-#: The first price is about epsilon^.35 weights^-.6 / 15, which is a guess from experience and nothing more.
+#: The first price is about epsilon^.35 weights^-.6 / 15, a guess from experience.
 _FIRST_FACTOR = 1 / 15
 _EPSILON_POWER = 0.35
 _WEIGHTS_POWER = -0.6
 
-#: At such a price all weights of any network are dropped.
+#: At this price all weights of any network are dropped.
 DROPS_EVERYTHING = 40 * PRICES_PER_OCTAVE
 
-#: A loss whose log odds are this much above those of the bound is surely infeasible.
+#: A loss whose log odds exceed those of the bound by this much is surely infeasible.
 _SURELY = 0.7
 
-#: The log odds of a loss rise by so much per octave of the price, about.
+#: About how much the log odds of a loss rise per octave of the price.
 _SLOPE = 3.0
 _LONGEST_STRIDE = 3 * PRICES_PER_OCTAVE
 
@@ -39,13 +39,13 @@ MOST_PRICES = 1 + _BRACKETING + _SCANNING + (COARSE - 1).bit_length()
 
 
 def prices(epsilon: float, reachable: float, weights: int) -> Generator[int, float, None]:
-    """Yield prices to try; is sent the loss increase of each, nats per example.
+    """Yield prices to try, and receive the loss increase at each, in nats per example.
 
     Args:
         epsilon: the bound, nats per example.
-        reachable: the loss increase of a network without any weights; losses are told apart by their odds
+        reachable: the loss increase of a network without any weights; losses are compared by their odds
             between 0 and this.
-        weights: of the network.
+        weights: the number of weights in the network.
     """
     known: dict[int, float] = {}
     top = max(reachable, 2 * epsilon) if math.isfinite(reachable) else 100 * epsilon
@@ -56,7 +56,7 @@ def prices(epsilon: float, reachable: float, weights: int) -> Generator[int, flo
 
     surely = log_odds(epsilon) + _SURELY
     if epsilon < reachable < math.inf:
-        # A network with little to lose gets no further than that: then halfway there is sure enough.
+        # A network with little to lose cannot lose more than that: then halfway there is infeasible enough.
         surely = min(surely, log_odds((epsilon + reachable) / 2))
 
     def infeasible(price: int) -> bool:
@@ -66,7 +66,7 @@ def prices(epsilon: float, reachable: float, weights: int) -> Generator[int, flo
         known[DROPS_EVERYTHING] = yield DROPS_EVERYTHING
         if known[DROPS_EVERYTHING] <= epsilon:
             return
-    # A coarse price that is surely infeasible, the next one below it not.
+    # Find a coarse price that is surely infeasible while the next one below it is not.
     guess = _FIRST_FACTOR * epsilon**_EPSILON_POWER * weights**_WEIGHTS_POWER
     price = _coarse(PRICES_PER_OCTAVE * math.log2(guess))
     for _ in range(_BRACKETING):
@@ -85,7 +85,7 @@ def prices(epsilon: float, reachable: float, weights: int) -> Generator[int, flo
         else:
             stride = _stride(log_odds(2 * epsilon) - log_odds(max(known[price], epsilon / 30)))
             price = min(_coarse(price + max(stride, COARSE)), min(above) - COARSE if above else 10**6)
-    # Down to the first feasible coarse price, in ever longer strides where none is near.
+    # Go down to the first feasible coarse price, in ever longer strides where none is near.
     step = COARSE
     for count in range(_SCANNING):
         step = COARSE << max(0, count // _ONE_STRIDE_EACH)
@@ -112,5 +112,5 @@ def _coarse(price: float) -> int:
 
 
 def _stride(change: float) -> float:
-    """How far to go for the log odds to change by so much."""
+    """Return how far the price must move for the log odds to change by `change`."""
     return min(max(change / _SLOPE * PRICES_PER_OCTAVE, -_LONGEST_STRIDE), _LONGEST_STRIDE)

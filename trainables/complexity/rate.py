@@ -1,4 +1,4 @@
-"""What rounded integers will cost, without coding them: two-sided geometric, by row and column means.
+"""Estimated cost of rounded integers, without coding them: two-sided geometric, by row and column means.
 
 Only the encoder looks at these numbers, so they may be floats.
 """
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from trainables.numerics.roots import square_root
 
-#: How many entries the mean of all counts for in that of a row or column.
+#: The number of entries that the overall mean counts for in the mean of a row or column.
 _SHRINKAGE = 2.0
 
-#: What a row or column that is not all zero costs by itself.
+#: The bits of a row or column that is not all zero, besides its entries.
 _LINE_BITS = 2.0
 
 
 def expected_magnitudes(magnitudes: Tensor) -> Tensor:
-    """Mean magnitude expected of each entry of [..., R, C]: row mean times column mean over mean."""
+    """Return the expected magnitude of each entry of [..., R, C]: row mean times column mean over overall mean."""
     rows, columns = magnitudes.shape[-2:]
     overall = magnitudes.mean((-1, -2), keepdim=True) + 1e-4
     if rows == 1:
@@ -29,13 +29,13 @@ def expected_magnitudes(magnitudes: Tensor) -> Tensor:
 
 
 def geometric_bits(mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Of a two-sided geometric distribution with this mean magnitude: bits of a zero, and bits per unit more."""
+    """Return the bits of a zero and per further unit, under a two-sided geometric distribution of this mean."""
     theta = ((square_root(1 + mean * mean) - 1) / mean.clamp_min(1e-6)).clamp(1e-4, 0.9999)
     return -torch.log2((1 - theta) / (1 + theta)), -torch.log2(theta)
 
 
 def estimated_bits(integers: Tensor) -> Tensor:
-    """About how many bits matrices [..., R, C] of integers will be coded in, [...]."""
+    """Estimate the bits [...] in which matrices [..., R, C] of integers will be coded."""
     magnitudes = integers.abs()
     zero, unit = geometric_bits(expected_magnitudes(magnitudes))
     bits = (zero + magnitudes * unit).sum((-1, -2))

@@ -1,4 +1,4 @@
-"""What a measurement gives back."""
+"""The result of a measurement."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class ComplexityResult:
     epsilon: float
     """The bound: mean training loss of the decoded network minus that of the network, nats per example."""
     complexity_bytes: int
-    """Length of `bitstream`. Names, shapes and dtypes count as known to the decoder."""
+    """Length of `bitstream`. Names, shapes and dtypes count as known to the decoder, so they cost nothing."""
     bitstream: bytes = field(repr=False)
-    """What `decode` turns into `decoded`, bit for bit."""
+    """The bytes that `decode` turns into `decoded`, bit for bit."""
     bytes_by_tensor: Mapping[str, float] = field(repr=False)
     """How `complexity_bytes` divides over the tensors, by the code lengths of their symbols; sums to it."""
     loss_increase: float
-    """What the decoded network really loses, nats per example; at most `epsilon`."""
+    """The measured loss increase of the decoded network, nats per example; at most `epsilon`."""
     evaluations: int
     """Candidates whose loss was computed for this epsilon: the search budget spent."""
     wall_s: float
-    """Seconds this epsilon took, what it shares with the others of the same call charged to the first."""
+    """Seconds spent on this epsilon; work shared with the other epsilons of the call is charged to the first."""
     decoded: dict[str, Tensor] = field(repr=False)
-    """The decoded network, in the order, dtypes and device of the network measured."""
+    """The decoded network, in the order, dtypes and device of the measured network."""

@@ -18,20 +18,20 @@ Floats = npt.NDArray[np.float64]
 #: The integers are the entries of an orthogonal matrix times 2^16.
 ROTATION_BITS = 16
 
-#: Sides of a piece that may be rotated, and of those whose bases are used.
+#: Lengths of sides: the shortest and longest that may be rotated or give a basis.
 SHORTEST_ROTATED = 16
 LONGEST_ROTATED = 256
 
-#: Before an integer matrix is rotated, its entries are rounded to so many bits: then sums of `LONGEST_ROTATED`
+#: Before an integer matrix is rotated, its entries are rounded to this many bits: then sums of `LONGEST_ROTATED`
 #: products stay exact in float64.
 _KEPT_BITS = 24
 
-#: Columns with less than this share of the largest one's square, when all before are projected out, span nothing.
+#: Once all earlier pivots are projected out, columns with less than this share of the largest square count as zero.
 _LEAST_SQUARE = 2.0**-40
 
 
 def rotated_back(whole: Floats, axis: int, basis: Integers) -> tuple[Floats, int]:
-    """Integers [rows, columns] rotated out of the basis of one axis, and how many fractional bits they gain.
+    """Rotate integers [rows, columns] out of the basis of one axis; also return the fractional bits they gain.
 
     Entries are rounded to `_KEPT_BITS` bits first, a relative error of 2^-25; the product is exact.
     """
@@ -41,14 +41,14 @@ def rotated_back(whole: Floats, axis: int, basis: Integers) -> tuple[Floats, int
 
 
 def integer_basis(matrix: Floats) -> Integers:
-    """An orthonormal basis [n, n] for the columns of an integer matrix [n, m], the same on every machine.
+    """Compute an orthonormal basis [n, n] for the columns of an integer matrix [n, m], the same on every machine.
 
-    Its first vectors span the columns, those that are largest (after projection) first; the rest is orthogonal to
-    all of them. The vectors are the columns of what is returned, times 2^`ROTATION_BITS` and rounded.
+    Its first vectors span the columns, the largest (after projection) first; the others are orthogonal to all of
+    these. The vectors are the columns of the result, times 2^`ROTATION_BITS` and rounded.
     """
     n = len(matrix)
     whole, _ = _kept(matrix[:, matrix.any(axis=0)])
-    # A power of two is no rounding, and then no square is too small or too large.
+    # Scaling by a power of two does not round, and it keeps squares from under- and overflowing.
     left = np.ascontiguousarray(np.ldexp(whole, -_KEPT_BITS))
     vectors = _householder_vectors(left)
     basis = np.eye(n)
@@ -58,11 +58,13 @@ def integer_basis(matrix: Floats) -> Integers:
 
 
 def _householder_vectors(left: Floats) -> list[tuple[Floats, float]]:
-    """The reflections, vector [n - k] and factor, that make a matrix [n, m] upper triangular up to the order of
-    its columns; the matrix is overwritten."""
-    found: list[tuple[Floats, float]] = []
+    """Return the reflections, each a vector [n - k] and a factor, that make a matrix [n, m] upper triangular.
+
+    The triangle is up to the order of the columns. The matrix is overwritten.
+    """
+    reflections: list[tuple[Floats, float]] = []
     if not left.size:
-        return found
+        return reflections
     squares = _summed(left * left)
     least = squares.max() * _LEAST_SQUARE
     for k in range(min(left.shape)):
@@ -78,19 +80,19 @@ def _householder_vectors(left: Floats) -> list[tuple[Floats, float]]:
         _reflect(left[k:], vector, factor)
         squares -= left[k] * left[k]
         squares[pivot] = 0.0
-        found.append((vector, factor))
-    return found
+        reflections.append((vector, factor))
+    return reflections
 
 
 def _reflect(matrix: Floats, vector: Floats, factor: float) -> None:
-    """matrix -= factor vector (vector^T matrix), in place."""
+    """Apply matrix -= factor vector (vector^T matrix), in place."""
     along = _summed(vector[:, None] * matrix)
     along *= factor
     matrix -= vector[:, None] * along
 
 
 def _summed(terms: Floats) -> Floats:
-    """The sums [m] of the columns of terms [n, m], by adding the last half to the first; terms are overwritten."""
+    """Sum the columns of terms [n, m] to [m], by adding the last half to the first; terms are overwritten."""
     count = len(terms)
     while count > 1:
         half = count // 2
@@ -100,7 +102,7 @@ def _summed(terms: Floats) -> Floats:
 
 
 def _kept(whole: Floats) -> tuple[Floats, int]:
-    """Integers rounded to `_KEPT_BITS` bits, and how many bits were dropped."""
+    """Round integers to `_KEPT_BITS` bits; also return how many bits were dropped."""
     largest = float(np.abs(whole).max(initial=0.0))
     dropped = max(0, int(np.frexp(largest)[1]) - _KEPT_BITS)
     return np.asarray(np.rint(np.ldexp(whole, -dropped))), dropped

@@ -1,7 +1,7 @@
 """Rounding whole networks at a price for bits: each piece directly, or as two factors of low rank.
 
-One number sets everything: the price, in nats per bit. Of each piece's two forms the one with less distortion
-plus price x bits is taken; steps and dead zones follow from the price and the curvature.
+One number sets everything: the price, in nats per bit. A piece takes the one of its two forms
+with the smaller distortion plus price x bits; steps and dead zones follow from the price and the curvature.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from trainables.numerics.roots import square_root
 STEP = 4.0
 _WORTH = 0.5
 
-#: What the first pass without feedback takes off magnitudes, to see which will be zero.
+#: The first pass, without feedback, takes this off magnitudes to see which will be zero.
 _FIRST_DEAD_ZONE = 0.15
 _NEVER = 1e9
 
-#: Bits of a piece beside its integers: kind, scale and so on; of a row with a scale of its own; of a component.
+#: Bits of a piece besides its integers: kind, scale and so on; of a row with a scale of its own; of a component.
 _PIECE_BITS = 30.0
 _ROW_SCALE_BITS = 3.0
 _COMPONENT_BITS = 4.0
@@ -74,7 +74,7 @@ class Rounded:
     kinds: Tensor
     """[L, T]: ZEROS, DIRECT or FACTORS."""
     weights: Tensor
-    """[L, T, R, C] what is reconstructed, still transformed, without scale corrections and means."""
+    """[L, T, R, C]: the reconstruction, still transformed, without scale corrections and means."""
     distortion: Tensor
     """[L, T] nats per example, estimated."""
     bits: Tensor
@@ -100,7 +100,7 @@ def round_bucket(bucket: Bucket, prices: Tensor) -> Rounded:
 
 
 def left_exponents(left: Tensor) -> Tensor:
-    """[..., K] such that 2^exponent is about the norm of each column of integers [..., R, K]; 0 of a zero one."""
+    """Return exponents [..., K]: 2^exponent is about the norm of each column of [..., R, K]; 0 for zero columns."""
     squares = left.double().square().sum(-2)
     return (torch.frexp(squares.clamp_min(1)).exponent - 1) // 2
 
@@ -120,8 +120,8 @@ def _direct(bucket: Bucket, prices: Tensor) -> tuple[Direct, Tensor, Tensor, Ten
     bits = estimated_bits(integers) + _PIECE_BITS + _ROW_SCALE_BITS * (exponents != 0).sum(2)
     back = bucket.rows.order.argsort(-1), bucket.columns.order.argsort(-1)
     weights = reordered(integers * steps, *back)
-    found = Direct(reordered(integers, *back), torch.gather(exponents, 2, back[0]), step[..., 0, 0])
-    return found, weights, distortion, bits
+    direct = Direct(reordered(integers, *back), torch.gather(exponents, 2, back[0]), step[..., 0, 0])
+    return direct, weights, distortion, bits
 
 
 def _factors(bucket: Bucket, prices: Tensor) -> tuple[Factors, Tensor, Tensor, Tensor] | None:
@@ -133,7 +133,7 @@ def _factors(bucket: Bucket, prices: Tensor) -> tuple[Factors, Tensor, Tensor, T
     if rank == 0:
         return None
     price = prices[:, None, None, None]
-    # The first factor, with feedback along the rows' numbers only.
+    # The first factor, with feedback along the row index only.
     side = bucket.rows
     as_they_are = torch.arange(rank, device=worth.device).expand(lanes, members, rank)
     wanted = reordered(components.left[..., :rank] * worth[..., None, :rank], side.order, as_they_are)
@@ -145,7 +145,7 @@ def _factors(bucket: Bucket, prices: Tensor) -> tuple[Factors, Tensor, Tensor, T
     left = reordered(left, side.order.argsort(-1), as_they_are)
     kept = (left != 0).any(2)
     unit = left * torch.exp2(-left_exponents(left).to(left.dtype))[..., None, :]
-    # The second one, fitted to the first as it has come out.
+    # The second factor, fitted to the first one as rounded.
     gram = unit.mT @ bucket.rows.curvature @ unit
     mean = gram.diagonal(dim1=2, dim2=3).sum(-1, keepdim=True) / kept.sum(-1, keepdim=True).clamp_min(1)
     gram = gram + torch.diag_embed(torch.where(kept, 1e-4 * mean, 1.0))
@@ -170,7 +170,7 @@ def _factors(bucket: Bucket, prices: Tensor) -> tuple[Factors, Tensor, Tensor, T
 
 
 def _row_exponents(ordered: Tensor, sharpness: Tensor, price: Tensor) -> Tensor:
-    """[L, T, R]: rows less sharp than others get larger steps, in half octaves."""
+    """Return exponents [L, T, R]: rows with less sharpness than others get larger steps, in half octaves."""
     active = (ordered.square() * sharpness > _WORTH * price).any(3)
     bluntness = -0.5 * torch.log2(sharpness.mean(3))
     mean = (bluntness * active).sum(2, keepdim=True) / active.sum(2, keepdim=True).clamp_min(1)
@@ -178,7 +178,7 @@ def _row_exponents(ordered: Tensor, sharpness: Tensor, price: Tensor) -> Tensor:
 
 
 def _step(wanted: Tensor, sharpness: Tensor, price: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
-    """Steps [L, T, 1, 1] from the geometric mean of the sharpness, and where there is anything to round."""
+    """Return steps [L, T, 1, 1] from the geometric mean of the sharpness, and where there is anything to round."""
     chosen = wanted.square() * sharpness > _WORTH * price
     count = chosen.sum((2, 3), keepdim=True)
     logarithms = (sharpness.log() + 2 * scales.log()) * chosen
@@ -187,7 +187,9 @@ def _step(wanted: Tensor, sharpness: Tensor, price: Tensor, scales: Tensor) -> t
 
 
 def _thresholds(wanted: Tensor, sharpness: Tensor, price: Tensor, steps: Tensor, used: Tensor) -> Tensor:
-    """How far above an integer a magnitude must be before the next one is worth its bits."""
+    """Return how far above an integer a magnitude must be before the next integer is worth its bits."""
+    # For a magnitude x in steps, k + 1 instead of k changes the distortion by sharpness step^2 (1 - 2 (x - k)) and
+    # costs price x bits per unit. It pays if x - k - 1/2 exceeds price x bits / (2 sharpness step^2).
     first = (wanted.abs() / steps - _FIRST_DEAD_ZONE + 0.5).floor().clamp_min(0)
     _, unit_bits = geometric_bits(expected_magnitudes(first))
     return torch.where(used, price * unit_bits / (2 * sharpness * steps.square()), _NEVER)
@@ -212,7 +214,7 @@ def _round(
 
 
 def total_bits(rounded: Sequence[Rounded], lanes: int) -> list[float]:
-    """Bits of all buckets together, for each lane; none where the loss feels no piece."""
+    """Sum the bits of all buckets for each lane; zero where the loss depends on no piece."""
     if not rounded:
         return [0.0] * lanes
     total: list[float] = (

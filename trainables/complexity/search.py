@@ -1,7 +1,7 @@
 """The search for one distortion bound: the highest price of a bit at which the loss still keeps it.
 
-Prices lie on one grid for all bounds, and a candidate depends on its price and on nothing else, neither on the
-bound it was asked for nor on the way there. Losses are not always monotone in the price, so the search promises
+Prices are on one grid for all bounds, and a candidate depends only on its price, neither on the requested bound nor
+on the prices tried before. Losses are not always monotone in the price, so the search promises
 only this: every candidate it returns has been evaluated on all training examples and found feasible.
 """
 
@@ -25,7 +25,7 @@ from trainables.complexity.prices import PRICES_PER_OCTAVE, prices
 from trainables.complexity.rounding import total_bits
 from trainables.complexity.turning import Plan, planned, turned
 
-#: Where transforms are judged, in nats per bit.
+#: The price at which transforms are judged, in nats per bit.
 TYPICAL_PRICE = 1e-4
 
 
@@ -34,17 +34,18 @@ class Budget:
     """How much to search, counted in evaluations."""
 
     looks: int
-    """Times the usual number of looks at the curvature."""
+    """The factor on the usual number of looks at the curvature."""
     fitting_steps: int
-    """Steps that fit scales and means of every candidate; 0 for none."""
+    """Steps that fit scales and means of every candidate; 0 for no fitting."""
     factors: bool = True
     """Whether matrices may be kept as factors."""
     transform_gain: float = TRANSFORM_GAIN
     """Share of a matrix's bits that a transform must promise to save."""
     rotations: bool = False
-    """Whether pieces are tried in the bases of others, and streams are in the extended form where it is shorter."""
+    """Whether pieces are tried in the bases of others, and streams may use the extended form where it is shorter.
+    """
     beside: Budget | None = None
-    """A smaller budget that is spent, too, so that no stream is longer than with that one alone."""
+    """A smaller budget that is searched, too, so that no stream is longer than with that budget alone."""
 
 
 _FAST = Budget(looks=1, fitting_steps=10)
@@ -53,7 +54,7 @@ BUDGETS: dict[str, Budget] = {
     "thorough": Budget(looks=5, fitting_steps=45, rotations=True, beside=_FAST),
 }
 
-#: The bases tried at a price are those that pay at the price that begins its octave.
+#: The bases tried at a price are those that pay at the first price of its octave.
 _PLANNED = PRICES_PER_OCTAVE
 
 
@@ -66,20 +67,20 @@ class Candidate:
     increase: float
     """Nats per example above the network's own loss; infinite where that is not finite."""
     bits: float
-    """Estimated."""
+    """The estimated bits."""
     codes: Mapping[Piece, Code]
 
 
 @dataclass(slots=True)
 class Found:
-    """What was found for one lane."""
+    """The candidates found for one lane."""
 
     feasible: list[Candidate] = field(default_factory=list)
     evaluations: int = 0
 
 
 class Search:
-    """What all bounds share of some networks, and the search for each bound."""
+    """The work that all bounds share for some networks, and the search for each bound."""
 
     def __init__(
         self, objective: Objective, parameters: Mapping[str, Tensor], base: Tensor, budget: Budget
@@ -107,8 +108,8 @@ class Search:
         self._known: list[dict[int, Candidate]] = [{} for _ in range(len(base))]
 
     def best(self, epsilon: float) -> list[Found]:
-        """The feasible candidates met, for each lane, on the way to its highest feasible price."""
-        found = [Found() for _ in self._known]
+        """Return, for each lane, the feasible candidates met on the way to its highest feasible price."""
+        met = [Found() for _ in self._known]
         searches = [prices(epsilon, reachable, self._weights) for reachable in self._reachable]
         wanted = {lane: next(search) for lane, search in enumerate(searches)}
         while wanted:
@@ -116,16 +117,16 @@ class Search:
             following = {}
             for lane, price in wanted.items():
                 candidate = self._known[lane][price]
-                found[lane].evaluations += 1
+                met[lane].evaluations += 1
                 if candidate.increase <= epsilon:
-                    found[lane].feasible.append(candidate)
+                    met[lane].feasible.append(candidate)
                 with suppress(StopIteration):
                     following[lane] = searches[lane].send(candidate.increase)
             wanted = following
-        return found
+        return met
 
     def _evaluate(self, wanted: Mapping[int, int]) -> None:
-        """Round these lanes at their prices, together."""
+        """Round these lanes at their prices, in one batch."""
         if not wanted:
             return
         lanes = list(wanted)
@@ -154,7 +155,7 @@ class Search:
             )
 
     def _plan(self, lane: int, price: int) -> Plan:
-        """Which bases to try for a lane, as they pay at a price."""
+        """Plan which bases to try for a lane, as they pay at a price."""
         if price not in self._plans[lane]:
             alone = torch.tensor([lane])
             nats_per_bit = 2.0 ** (price / PRICES_PER_OCTAVE)

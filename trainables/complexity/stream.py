@@ -5,8 +5,8 @@
                  over the byte planes of the weights (LOSSLESS)
     checksum     4 bytes   CRC32 of names, shapes, dtypes and everything before it
 
-Names, shapes and dtypes are known to the decoder and bound by the checksum. There is no pickle; what is
-allocated follows from the tensors asked for, whatever the bytes say, and any damage raises `BitstreamError`.
+Names, shapes and dtypes are known to the decoder and bound by the checksum. There is no pickle. Memory is
+allocated by the requested tensors, whatever the bytes say, and any damage raises `BitstreamError`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _CHECKSUM = struct.Struct("<I")
 def encode(
     codes: Mapping[Piece, Code], like: Mapping[str, Tensor], *, extended: bool = False
 ) -> tuple[bytes, dict[str, float]]:
-    """The stream of a rounded network, with a code for every piece, and how its bytes divide over the tensors.
+    """Encode a rounded network, with a code for every piece, and divide the stream's bytes over the tensors.
 
-    In the extended form if so wanted; without it no code may have rotations.
+    `extended` chooses the extended form; without it no code may have rotations.
     """
     encoder = Encoder()
     code_network(encoder, _shapes(like), codes, extended=extended)
@@ -50,7 +50,7 @@ def encode(
 
 
 def encode_lossless(parameters: Mapping[str, Tensor]) -> tuple[bytes, dict[str, float]]:
-    """The stream of the weights themselves, bit for bit: the last resort, which always meets the bound."""
+    """Encode the weights themselves, bit for bit: the last resort, which always keeps the bound."""
     planes = []
     for name in sorted(parameters):
         tensor = parameters[name].detach().cpu().contiguous().reshape(-1)
@@ -84,7 +84,7 @@ def decode(bitstream: bytes, like: Network) -> dict[str, Tensor]:
 
 
 def rebuilt(codes: Mapping[Piece, Code], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that codes stand for, exactly as every decoder makes them."""
+    """Rebuild the tensors that codes represent, exactly as every decoder does."""
     whole = {name: torch.zeros(1, *tensor.shape, dtype=torch.float64) for name, tensor in like.items()}
     bases = Bases(list(codes.values()))
     for piece, code in codes.items():
@@ -94,7 +94,7 @@ def rebuilt(codes: Mapping[Piece, Code], like: Mapping[str, Tensor]) -> dict[str
 
 
 def decode_codes(body: bytes, like: Mapping[str, Tensor], *, extended: bool = False) -> dict[Piece, Code]:
-    """The codes of all pieces from the body of a rounded network's stream, in the extended form or not.
+    """Decode the codes of all pieces from the body of a rounded network's stream, in the extended form or not.
 
     Raises:
         BitstreamError: the bytes are damaged.
@@ -110,7 +110,7 @@ def _shapes(like: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _shared_out(total: int, shares: Mapping[str, float]) -> dict[str, float]:
-    """A length over the tensors in proportion to their shares; kind, checksum and rounding go with the rest."""
+    """Divide a length, kind and checksum included, over the tensors in proportion to their shares."""
     whole = sum(shares.values())
     return {name: total * share / whole if whole else total / len(shares) for name, share in shares.items()}
 
@@ -147,7 +147,7 @@ def _unsealed(bitstream: bytes, like: Mapping[str, Tensor]) -> bytes:
 
 
 def _filters(size: int) -> list[dict[str, Any]]:
-    """LZMA without container, contexts and alignment: the literals are the bytes of one plane after the other."""
+    """Configure LZMA without container, contexts and alignment; its literals are the byte planes in turn."""
     dictionary = min(max(4096, 1 << (size - 1).bit_length()), 1 << 24) if size else 4096
     return [{"id": lzma.FILTER_LZMA1, "preset": 6, "lc": 0, "lp": 0, "pb": 0, "dict_size": dictionary}]
 
@@ -157,7 +157,7 @@ def _compress(data: bytes) -> bytes:
 
 
 def _decompress(data: bytes, size: int) -> bytes:
-    """Exactly `size` bytes and an end mark; no more than one byte beyond is ever produced."""
+    """Decompress exactly `size` bytes and an end mark; never produce more than one byte beyond."""
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_filters(size))
     try:
         content = decompressor.decompress(data, max_length=size + 1)

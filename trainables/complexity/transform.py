@@ -1,8 +1,8 @@
 """The real discrete Fourier transform along one side of a matrix, in integers.
 
-What a network does with the numbers of a cyclic group, say, is a few frequencies along an embedding; along other
-sides the transform only spreads things out, and is not used. The first so many entries of a side are
-transformed, the few others, which may stand for something else than numbers, stay.
+A network may use the elements of a cyclic group, say, as a few frequencies along an embedding; along other sides
+the transform only spreads things out, and is not used. The first `length` entries of a side are transformed; the
+few others, which may represent something other than numbers, stay as they are.
 
 The decoder applies the transpose of these integers, so they must be the same on every machine: the cosines are
 computed in integer arithmetic, and nothing else about them needs to be exact.
@@ -33,35 +33,36 @@ _PI = 0x3_243F6A88_85A308D3
 
 @cache
 def integer_matrix(length: int, size: int) -> npt.NDArray[np.int32]:
-    """[size, size]: the orthogonal real Fourier matrix of `length` by rows of rising frequency, then an identity.
+    """Return [size, size]: the orthogonal real Fourier matrix of `length`, by rising frequency, then an identity.
 
-    Row 0 is constant, rows 2f - 1 and 2f are cosine and sine of frequency f. Times 2^`SCALE_BITS`, rounded.
+    Row 0 is constant, rows 2f - 1 and 2f are cosine and sine of frequency f. Entries are
+    scaled by 2^`SCALE_BITS` and rounded.
     """
     angles = [2 * _PI * k // length for k in range(length)]
     cosines = np.array([_cosine(angle) for angle in angles], dtype=np.int64)
     sines = np.array([_cosine(angle - _PI // 2) for angle in angles], dtype=np.int64)
     norms = [math.isqrt((count << 2 * _TABLE_BITS) // length) for count in (1, 2)]
-    found = np.zeros((size, size), dtype=np.int32)
+    matrix = np.zeros((size, size), dtype=np.int32)
     numbers = np.arange(length)
     for row in range(length):
         frequency = (row + 1) // 2
         alone = row == 0 or 2 * frequency == length
         wave = sines if row and row % 2 == 0 else cosines
         values = wave[frequency * numbers % length] * norms[0 if alone else 1]
-        found[row, :length] = ((values >> 2 * _TABLE_BITS - SCALE_BITS - 1) + 1) >> 1
+        matrix[row, :length] = ((values >> 2 * _TABLE_BITS - SCALE_BITS - 1) + 1) >> 1
     rest = np.arange(length, size)
-    found[rest, rest] = 1 << SCALE_BITS
-    return found
+    matrix[rest, rest] = 1 << SCALE_BITS
+    return matrix
 
 
 @cache
 def float_matrix(length: int, size: int) -> Tensor:
-    """The same [size, size] as float32, orthogonal up to its rounding."""
+    """Return `integer_matrix` [size, size] as float32, orthogonal up to its rounding."""
     return torch.from_numpy(integer_matrix(length, size).astype(np.float32) / 2.0**SCALE_BITS)
 
 
 def _cosine(angle: int) -> int:
-    """Cosine with 30 fractional bits, by its power series, of an angle with 64."""
+    """Return the cosine with 30 fractional bits, by its power series, of an angle with 64."""
     turn = 2 * _PI
     angle %= turn
     if angle > _PI:

@@ -1,4 +1,4 @@
-"""Curvature matrices made fit for feedback: damped, ordered, and factored."""
+"""Curvature matrices prepared for feedback: damped, ordered and factored."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 #: A damped diagonal is the curvature plus this share of its mean over what the loss sees.
 DAMPING = 0.3
 
-#: Pivots taken in one step of the ordering.
+#: The number of pivots taken in one step of the ordering.
 _PIVOTS_AT_ONCE = 8
 
-#: What the loss does not see gets this share of that mean, so that matrices stay positive definite.
+#: Entries that the loss does not depend on get this share of that mean, so that matrices stay positive definite.
 _UNSEEN = 1e-5
 
 
@@ -22,7 +22,7 @@ class Triangular:
     """A symmetric positive matrix in some order as M diag(d) M^T, M unit upper triangular."""
 
     order: Tensor
-    """[..., n] the entry that comes first, second, ...; coarse ones first."""
+    """[..., n]: the entry that comes first, second, ...; coarse ones first."""
     diagonal: Tensor
     """[..., n] d, in that order."""
     inverse: Tensor
@@ -30,14 +30,15 @@ class Triangular:
 
 
 def damped(curvature: Tensor, seen: Tensor) -> Tensor:
-    """The curvature [..., n, n] with its diagonal raised; `seen` [..., n] says what the loss depends on."""
+    """Raise the diagonal of curvature [..., n, n]; `seen` [..., n] says what the loss depends on."""
     diagonal = curvature.diagonal(dim1=-2, dim2=-1)
     mean = diagonal.sum(-1, keepdim=True) / seen.sum(-1, keepdim=True).clamp_min(1)
     return curvature + torch.diag_embed(torch.where(seen, DAMPING * mean, _UNSEEN * mean) + 1e-30)
 
 
 def factored(matrix: Tensor, order: Tensor) -> Triangular:
-    """Factor [..., n, n] in an order [..., n]."""
+    """Factor a matrix [..., n, n] in an order [..., n]."""
+    # Cholesky factors are lower triangular: flipping both axes before and after gives the upper one.
     ordered = _reordered(matrix, order).flip(-1, -2).double()
     lower = torch.linalg.cholesky(ordered)
     roots = lower.diagonal(dim1=-2, dim2=-1)
@@ -50,7 +51,7 @@ def factored(matrix: Tensor, order: Tensor) -> Triangular:
 
 
 def coarse_first(matrix: Tensor) -> Tensor:
-    """The order [..., n] of greedy pivoted Cholesky, reversed: what the others know least about comes last.
+    """Return the order [..., n] of greedy pivoted Cholesky, reversed: what the others say least about comes last.
 
     Several pivots are taken at once, which gives nearly the same order in a fraction of the steps.
     """
@@ -73,15 +74,15 @@ def coarse_first(matrix: Tensor) -> Tensor:
         corner = torch.gather(rest, 2, pivots[:, None, :].expand(-1, count, -1))
         ridge = 1e-6 * corner.diagonal(dim1=1, dim2=2).clamp_min(1e-30)
         root, _ = torch.linalg.cholesky_ex(corner + torch.diag_embed(ridge))
-        found = torch.linalg.solve_triangular(root, rest, upper=False)
-        columns[:, done : done + count] = found
+        block = torch.linalg.solve_triangular(root, rest, upper=False)
+        columns[:, done : done + count] = block
         taken = taken.scatter(1, pivots, value=True)
-        left = torch.where(taken, -1.0, (left - found.square().sum(1)).clamp_min(0))
+        left = torch.where(taken, -1.0, (left - block.square().sum(1)).clamp_min(0))
     return torch.cat(order, 1).flip(1).view(matrix.shape[:-1])
 
 
 def reordered(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """[..., R, C] with its rows and columns in the orders [..., R] and [..., C]."""
+    """Reorder [..., R, C]: its rows in the order [..., R], its columns in the order [..., C]."""
     matrix = torch.gather(matrix, -2, rows[..., :, None].expand_as(matrix))
     return torch.gather(matrix, -1, columns[..., None, :].expand_as(matrix))
 

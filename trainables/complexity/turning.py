@@ -1,8 +1,8 @@
-"""Candidates with pieces rotated into the bases of pieces before them, and the plan of which axes into whose.
+"""Candidates with pieces rotated into the bases of earlier pieces, and the plan of which axes go into which bases.
 
-A basis is that of the other piece as it is rounded at the same price, since that is what the decoder has. So pieces
-are turned one after the other, lane by lane. Which bases might pay is found once for a range of prices, by what
-the size of the rotated weights promises; whether one does is decided by distortion and bits at each price.
+The basis of another piece is taken as rounded at the same price, since that is what the decoder has. So pieces are
+turned one after the other, lane by lane. The bases that might pay are found once for a range of prices, by what
+the size of the rotated weights promises; whether a basis pays is decided by distortion and bits at each price.
 """
 
 from __future__ import annotations
@@ -25,33 +25,34 @@ from trainables.complexity.rounding import DIRECT, ZEROS, Rounded, round_bucket
 
 Rotations = tuple[Rotation, ...]
 
-#: Of every turned piece of a network, its rotations.
+#: The rotations of every turned piece of a network.
 Plan = Mapping[Piece, Rotations]
 
-#: A rotation must promise to save this share of the bits, and must save this share of distortion and bits together.
+#: The share of the bits that a rotation must promise to save, and the share of distortion and bits together that it
+#: must really save.
 _PROMISED_GAIN = 0.015
 _GAIN = 0.01
 
-#: What a rotated curvature's diagonal is raised by, as a share of it.
+#: A rotated curvature's diagonal is raised by this share of itself.
 _RIDGE = 2e-5
 
-#: What saying one rotation costs, in bits.
+#: The bits of naming one rotation.
 _ROTATION_BITS = 6.0
 
 
 def turned(at: Candidates, prices: Tensor, plans: Sequence[Plan], cut: Sequence[Piece]) -> Candidates:
-    """Candidates at prices [L], nats per bit, turned as planned for each lane, where it pays."""
-    found = {}
+    """Turn candidates at prices [L], nats per bit, as planned for each lane, where it pays."""
+    turned_pieces = {}
     for lane, (price, plan) in enumerate(zip(prices.tolist(), plans, strict=True)):
         if plan:
             one = _Lane(at, lane, price, cut)
             one.turn(partial(one.as_planned, plan))
-            found.update({(lane, piece): turned for piece, turned in one.turned.items()})
-    return replace(at, turned=found)
+            turned_pieces.update({(lane, piece): turned for piece, turned in one.turned.items()})
+    return replace(at, turned=turned_pieces)
 
 
 def planned(at: Candidates, price: float, cut: Sequence[Piece]) -> Plan:
-    """The rotations that pay for the only lane of candidates at a price."""
+    """Find the rotations that pay for the only lane of candidates at a price."""
     one = _Lane(at, 0, price, cut)
     one.turn(one.promising)
     return {piece: turned.rotations for piece, turned in one.turned.items()}
@@ -81,24 +82,24 @@ class _Lane:
         for number, piece in enumerate(self._cut):
             code: Code = Zeros()
             if piece in self._places:
-                found = next(filter(self._pays(piece), (self._tried(piece, one) for one in choices(piece))), None)
-                if found is not None:
-                    code = code_of(found.bucket, found.rounded, (0, 0), rotations=found.rotations)
-                    self.turned[piece] = found
-                    self._put(piece, found)
+                winner = next(filter(self._pays(piece), (self._tried(piece, one) for one in choices(piece))), None)
+                if winner is not None:
+                    code = code_of(winner.bucket, winner.rounded, (0, 0), rotations=winner.rotations)
+                    self.turned[piece] = winner
+                    self._put(piece, winner)
                 else:
                     code = code_of(*self._plain(piece))
             self._codes.append(code)
             self._sources.add(number, piece, code)
 
     def as_planned(self, plan: Plan, piece: Piece) -> Iterator[Rotations]:
-        """The rotations of a plan, those left out whose source is nothing at this price."""
+        """Yield the planned rotations, without those whose source is all zeros at this price."""
         known = tuple(one for one in plan.get(piece, ()) if one in self._sources.of_axis(piece, one.axis))
         if known:
             yield known
 
     def promising(self, piece: Piece) -> Iterator[Rotations]:
-        """For each axis of a piece the basis in which it promises to take the fewest bits, if it is fewer."""
+        """Yield the basis of each axis that promises the fewest bits, if fewer than without rotation."""
         if self._kind(piece) == ZEROS:
             return
         member = self._member(piece)
@@ -139,17 +140,17 @@ class _Lane:
 
         return pays
 
-    def _put(self, piece: Piece, found: Turned) -> None:
-        """Write a turned piece in the place of the one rounded as it is."""
+    def _put(self, piece: Piece, turned: Turned) -> None:
+        """Put a turned piece in the place of the one that was rounded without rotation."""
         _, rounded, where = self._plain(piece)
-        weights = found.rounded.weights
-        for rotation in found.rotations:
-            matrix = self._matrix(rotation, found.bucket)
+        weights = turned.rounded.weights
+        for rotation in turned.rotations:
+            matrix = self._matrix(rotation, turned.bucket)
             weights = matrix @ weights if rotation.axis == 1 else weights @ matrix.mT
         rounded.weights[where] = weights[0, 0]
         rounded.kinds[where] = DIRECT
-        rounded.direct.steps[where] = found.step
-        rounded.bits[where] = float(found.rounded.bits) + _ROTATION_BITS * len(found.rotations)
+        rounded.direct.steps[where] = turned.step
+        rounded.bits[where] = float(turned.rounded.bits) + _ROTATION_BITS * len(turned.rotations)
 
     def _plain(self, piece: Piece) -> tuple[Bucket, Rounded, tuple[int, int]]:
         number, place = self._places[piece]
@@ -166,7 +167,7 @@ class _Lane:
         return bucket.member(lane, place)
 
     def _matrix(self, rotation: Rotation, bucket: Bucket) -> Tensor:
-        """The basis [n, n], in which padding stays as it is."""
+        """Return the basis [n, n] as a matrix; padding is left as it is."""
         size = bucket.weights.shape[1 + rotation.axis]
         key = (rotation.source, rotation.source_axis, size)
         if key not in self._matrices:
@@ -181,16 +182,16 @@ class _Lane:
 
 
 def _rotated(curvature: Tensor, matrix: Tensor) -> Tensor:
-    """A damped curvature [1, 1, n, n] in a basis, and positive definite in spite of the rounding to float32."""
+    """Rotate a damped curvature [1, 1, n, n] into a basis; keep it positive definite despite float32 rounding."""
     wide = matrix.double()
-    found = wide.mT @ curvature.double() @ wide
-    diagonal = found.diagonal(dim1=-2, dim2=-1)
-    # In proportion to each entry, since that of padding is next to nothing.
-    return (found + torch.diag_embed(_RIDGE * diagonal)).float()
+    rotated = wide.mT @ curvature.double() @ wide
+    diagonal = rotated.diagonal(dim1=-2, dim2=-1)
+    # Raise each entry in proportion to itself, since entries of padding are next to nothing.
+    return (rotated + torch.diag_embed(_RIDGE * diagonal)).float()
 
 
 def _promised_bits(member: Bucket, price: float, axis: int = 0, matrix: Tensor | None = None) -> float:
-    """About how many bits a piece takes at a price, an axis of it in another basis."""
+    """Estimate the bits of a piece at a price, with one axis rotated by `matrix` if that is given."""
     weights = member.weights[0, 0]
     rows = member.rows.curvature[0, 0]
     columns = member.columns.curvature[0, 0]

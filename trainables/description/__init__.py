@@ -1,4 +1,4 @@
-"""Task description length: the shortest stream found of any network that does a task. No network's complexity.
+"""Task description length: the shortest stream found of any network that does a task; not a network's complexity.
 
 `describe_task` is the way in; its streams are those of `trainables.complexity`, and `decode` reads them.
 """

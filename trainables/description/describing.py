@@ -1,4 +1,4 @@
-"""The public function: the shortest stream found of any network that does a task as well as one that is given."""
+"""The public function: the shortest stream found of any network that does a task as well as a given one."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ DescriptionBudget = Literal["fast", "thorough"]
 #: Steps of straight-through training.
 BUDGETS: Mapping[str, int] = {"fast": 2000, "thorough": 6000}
 
-#: How to round at first. No factors, and a transform only where it saves much: training makes weights sparse where
-#: they may be in any basis, and a basis that cannot be chosen (of tokens, say) saves much.
+#: How to round at first: without factors, and with a transform only where it saves much. Training makes weights
+#: sparse where the basis is free; where it is not (the basis of tokens, say), a transform saves much.
 _FIRST = Budget(looks=1, fitting_steps=10, factors=False, transform_gain=0.2)
 
-#: So many of the networks on the way, the shortest by estimate, are coded.
+#: The number of checkpoints that are coded: the shortest by estimate.
 _CODED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a description has come."""
+    """The state of a description in progress."""
 
     epsilon: float
     step: int
     estimated_bytes: float
     loss_increase: float
-    """Nats per example, of the network rounded as it is now."""
+    """Loss increase of the network as rounded now, nats per example."""
     parameters: Mapping[str, Tensor]
-    """Its weights."""
+    """The weights of the network as rounded now."""
 
 
 def describe_task(
@@ -61,27 +61,27 @@ def describe_task(
     seed: int = 0,
     watch: Callable[[Progress], object] | None = None,
 ) -> list[DescriptionResult]:
-    """Describe a task: bytes of the shortest decodable stream found of any network that is as good within a bound.
+    """Describe a task: bytes of the shortest decodable stream found of any network within a distortion bound.
 
-    Unlike `measure`, weights are trained further, straight through their rounding and at a price for bits. So the
-    number says nothing about the network given, which is where training begins; it is an upper bound on the
-    description length of the task, and what a generalisation bound asks for. A network that has memorised may well
-    generalise under it.
+    Unlike `measure`, this trains the weights further, straight through their rounding and at a price for bits. So
+    the number says nothing about the given network, from which training starts; it is an upper bound on the
+    description length of the task, as a generalisation bound requires. A network that has only memorised may
+    generalise after this training.
 
     Args:
-        network: named tensors of any floating dtype and rank, or a module (its parameters, tied ones once). Left as
-            it is.
-        loss: as for `measure`. Without a gradient nothing is trained.
-        epsilons: bounds on the mean training loss above that of the network given, nats per example, each above 0.
-            Each result is what it would be alone.
-        inputs: as for `measure`.
-        targets: as for `measure`.
-        budget: steps of training, or the name of a number of them, see `BUDGETS`.
-        seed: of the training examples drawn for each step. The same on the same CPU build gives the same bytes.
-        watch: told of the network on the way every 50 steps.
+        network: named tensors of any floating dtype and rank, or a module (its parameters, tied ones once); left
+            as it is.
+        loss: see `measure`. If it has no gradient, nothing is trained.
+        epsilons: bounds on the increase of mean training loss over the given network, nats per example, above 0.
+            A result does not depend on other epsilons.
+        inputs: see `measure`.
+        targets: see `measure`.
+        budget: training steps, or the name of a budget in `BUDGETS`.
+        seed: draws the training examples of each step. The same seed on the same CPU build gives the same bytes.
+        watch: called with the progress every 50 steps.
 
     Returns:
-        A result for every epsilon, in their order. Each stream is decoded and evaluated before it counts; where
+        A result for every epsilon, in order. Each stream is decoded and evaluated before it counts; where
         nothing else keeps the bound, the weights themselves are coded.
 
     Raises:
@@ -104,7 +104,7 @@ def describe_objective(
     seed: int = 0,
     watch: Callable[[Progress], object] | None = None,
 ) -> list[DescriptionResult]:
-    """The same for parameters [...] without lane axis and the objective of one lane."""
+    """Describe the task of parameters [...] without lane axis, by the objective of one lane."""
     lanes = {name: tensor[None].contiguous() for name, tensor in parameters.items()}
     base = base_losses(objective, lanes)
     nothing = {name: torch.zeros_like(tensor) for name, tensor in lanes.items()}
@@ -113,12 +113,12 @@ def describe_objective(
     results = []
     for epsilon in epsilons:
         started = time.perf_counter()
-        (found,) = search.best(epsilon)
-        kept = [_Kept(candidate.bits, candidate.codes) for candidate in found.feasible]
-        evaluations = found.evaluations
+        (searched,) = search.best(epsilon)
+        kept = [_Kept(candidate.bits, candidate.codes) for candidate in searched.feasible]
+        evaluations = searched.evaluations
         taken = 0
-        if found.feasible and steps:
-            first = min(found.feasible, key=lambda candidate: candidate.bits)
+        if searched.feasible and steps:
+            first = min(searched.feasible, key=lambda candidate: candidate.bits)
             codes = cast(Mapping[Piece, Zeros | Direct], first.codes)
             tuning = FineTuning(
                 objective,
@@ -155,7 +155,7 @@ def describe_objective(
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A network that keeps the bound."""
+    """A rounded network that keeps the bound."""
 
     bits: float
     codes: Mapping[Piece, Code]
@@ -164,7 +164,7 @@ class _Kept:
 def _certified(
     kept: list[_Kept], parameters: Mapping[str, Tensor], objective: Objective, base: Tensor, epsilon: float
 ) -> tuple[bytes, dict[str, float], dict[str, Tensor], float, int]:
-    """The shortest stream that keeps the bound as it decodes, and how many were tried."""
+    """Return the shortest stream that keeps the bound when decoded, and how many were tried."""
     kept.sort(key=lambda one: one.bits)
     tried = 0
     for first in range(0, len(kept), _CODED):

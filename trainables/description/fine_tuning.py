@@ -1,9 +1,9 @@
-"""Training a network whose weights are rounded, at a price for bits that keeps its loss where it is allowed to be.
+"""Training of a network with rounded weights, at a price for bits that keeps its loss within the bound.
 
-Minimised is loss + price x bits. The gradient of the loss is taken at the rounded weights and given to the real
-numbers behind them (straight through); that of the bits is the engine's own estimate: what one more unit costs in
-its row and column as they are now, dear where hardly anything is left, so that rows and columns die out. The price
-rises while the loss is below its bound and falls while it is above, so bits are all that is left to improve.
+The objective is loss + price x bits. The gradient of the loss is taken at the rounded weights and passed straight
+through to the real numbers behind them. The gradient of the bits is the engine's own estimate: what one more unit
+costs in its row and column as they are now. Units are dear where hardly anything is left, so rows and columns die
+out. The price rises while the loss is below its bound and falls while it is above, so only bits remain to improve.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from trainables.complexity.pieces import Piece
 from trainables.description.quantised import QuantisedNetwork
 from trainables.numerics.roots import square_root
 
-#: Adam's rate for integers, in units of their step; for scales, in octaves; and for means.
+#: Adam's rates: for integers in units of their step, for scales in octaves, and for means.
 _RATES = (0.1, 0.003, 0.003)
 _MOMENTUM, _SQUARES = 0.9, 0.99
 _LONGEST_STEP = 5.0
 
-#: Rates fall linearly over this share of the steps, the last ones, to this.
+#: Rates fall linearly over this share of the steps, the last ones, to this factor.
 _DECAY, _LAST_RATE = 0.4, 0.02
 
 #: The loss allowed at first, as a share of what a network without weights loses, if that is more than epsilon.
-#: Other ways are found more easily while some errors are allowed. It is epsilon by when the rates begin to fall.
+#: Allowing some errors makes other solutions easier to find. It falls to epsilon by when the rates begin to fall.
 _LOOSE = 0.05
 
-#: Examples of one step.
+#: The number of examples in one step.
 EXAMPLES = 512
 
-#: How fast the price follows: a factor e for so many steps at which the loss is off by epsilon or more; faster in a
-#: short run, a factor e for this share of it.
+#: How fast the price follows: by a factor e in this many steps at which the loss is off by epsilon or more, or in
+#: this share of the run where that is shorter.
 _PRICE_STEPS = 200
 _PRICE_SHARE = 0.1
 _LOSS_MEMORY = 0.9
 
-#: What a unit costs is computed anew every so often.
+#: The number of steps between two estimates of what a unit costs.
 _RATE_EVERY = 4
 
-#: The loss of all training examples is computed every so many steps.
+#: The number of steps between two evaluations of the loss on all training examples.
 CHECK_EVERY = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A rounded network on the way."""
+    """A rounded network met during the run."""
 
     step: int
     increase: float
-    """Mean training loss above that of the network begun with, nats per example."""
+    """Mean training loss above that of the initial network, nats per example."""
     bits: float
-    """Estimated."""
+    """The estimated bits."""
     codes: Mapping[Piece, Code]
     parameters: Mapping[str, Tensor]
     """[1, ...]"""
@@ -77,16 +77,16 @@ class FineTuning:
         price: float,
         seed: int,
     ) -> None:
-        """Prepare.
+        """Prepare a run.
 
         Args:
-            objective: of one lane.
-            network: where to begin.
-            base: mean training loss of the network begun with, nats per example.
-            epsilon: how much more is allowed.
-            reachable: how much more a network without weights loses.
+            objective: the objective of one lane.
+            network: the network to start from.
+            base: mean training loss of the initial network, nats per example.
+            epsilon: the allowed loss increase, nats per example.
+            reachable: the loss increase of a network without weights, nats per example.
             price: the first price, nats per bit.
-            seed: of the examples drawn.
+            seed: draws the examples.
         """
         self._objective = objective
         self._network = network
@@ -95,7 +95,7 @@ class FineTuning:
         self._loose = max(epsilon, _LOOSE * reachable) if math.isfinite(reachable) else epsilon
         self._lost = (epsilon + max(reachable, 2 * epsilon)) / 2 if math.isfinite(reachable) else math.inf
         self.price = price
-        """Nats per bit, as it is now."""
+        """The current price, nats per bit."""
         self._seed = seed
         self._leaves = network.leaves()
         self._first = [torch.zeros_like(leaf) for leaf in self._leaves.all()]
@@ -107,7 +107,7 @@ class FineTuning:
         self._kept = self._leaves.copy(), price
 
     def run(self, steps: int) -> Iterator[Checkpoint]:
-        """Take that many steps; none where the loss has no gradient."""
+        """Take `steps` steps and yield checkpoints; yield none if the loss has no gradient."""
         for step in range(1, steps + 1):
             if not self._step(step, steps):
                 return
@@ -137,12 +137,12 @@ class FineTuning:
         return True
 
     def _allowed(self, done: float) -> float:
-        """The loss allowed once this share of the steps is done, above that of the network begun with."""
+        """Return the loss allowed after this share of the steps, above that of the initial network."""
         share = max(0.0, 1 - done / (1 - _DECAY))
         return self._epsilon * math.exp(share * math.log(self._loose / self._epsilon))
 
     def _follow(self, loss: float, price_steps: float, epsilon: float) -> None:
-        """Set the price by the loss of late, in proportion to how far it is from its bound."""
+        """Move the price by the recent loss, in proportion to its distance from the bound."""
         if not math.isfinite(loss):
             loss = 10 * (abs(self._base) + self._epsilon)
         seen = loss if self._seen_loss is None else self._seen_loss
@@ -152,7 +152,7 @@ class FineTuning:
 
     @torch.no_grad()
     def _descend(self, gradients: tuple[Tensor, ...], decayed: float) -> None:
-        """Adam; for integers the rate term is a shrinkage by Adam's own measure, so that what dies is exactly 0."""
+        """Take a step of Adam; shrink integers by the rate term in Adam's scale, so that dying ones become 0."""
         self._age += 1
         for place, (leaf, unchecked) in enumerate(zip(self._leaves.all(), gradients, strict=True)):
             gradient = torch.where(unchecked.isfinite(), unchecked, 0.0)
@@ -160,7 +160,7 @@ class FineTuning:
             first.lerp_(gradient, 1 - _MOMENTUM)
             second.lerp_(gradient.square(), 1 - _SQUARES)
             size = square_root(second / (1 - _SQUARES**self._age))
-            # Of what the loss hardly feels, the price of bits is the measure.
+            # Where the loss hardly depends on an integer, the price of bits sets the scale instead.
             size += 1e-3 * self.price if place == 0 else 1e-12
             rate = _RATES[place] * decayed
             moved = first / ((1 - _MOMENTUM**self._age) * size)
@@ -181,7 +181,7 @@ class FineTuning:
         return Checkpoint(step, increase, self._network.bits(rounded), self._network.codes(rounded), parameters)
 
     def _go_back(self) -> None:
-        """Begin again at the last network that kept the bound, more slowly and at a lower price."""
+        """Restart from the last network that kept the bound, with smaller steps and a lower price."""
         leaves, price = self._kept
         self._leaves, self.price = leaves.copy(), price / 2
         self._rate /= 2

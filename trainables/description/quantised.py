@@ -1,7 +1,7 @@
 """A network in the codec's own numbers, as leaves that gradients reach straight through the rounding.
 
-Every piece keeps the form that rounding at a price gave it: constant, or integers, transformed or not. What moves
-is the real number behind every integer, the binary logarithm of every scale, and every mean.
+Every piece keeps the form that rounding at a price gave it: constant, or integers, transformed or not. What is
+trained is the real number behind every integer, the binary logarithm of every scale, and every mean.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ from trainables.complexity.codes import (
 from trainables.complexity.pieces import Piece, put
 from trainables.complexity.rate import estimated_bits, expected_magnitudes, geometric_bits
 
-#: About what a piece costs beside its integers, and a mean; only to compare networks.
+#: About the bits of a piece besides its integers, and of a mean; used only to compare networks.
 _PIECE_BITS = 14.0
 _MEAN_BITS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Matrix:
-    """One integer matrix [rows, columns], and where its entries lie among all."""
+    """One integer matrix [rows, columns], and the place of its entries among all."""
 
     start: int
     rows: int
     columns: int
 
     def of(self, values: Tensor) -> Tensor:
-        """Its part [rows, columns] of all values [n]; a view."""
+        """Return its part [rows, columns] of all values [n], as a view."""
         return values[self.start : self.start + self.rows * self.columns].view(self.rows, self.columns)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One piece of the network that is not nothing."""
+    """One piece of the network that is not all zeros."""
 
     piece: Piece
     matrix: _Matrix | None
-    """None of a piece that is constant."""
+    """None for a constant piece."""
     scale: int
-    """Its place among all scales; -1 without."""
+    """Its index among all scales; -1 without a scale."""
     mean: int
-    """Its place among all means; -1 without."""
+    """Its index among all means; -1 without a mean."""
     transform: Transform | None
 
     def weights(self, integers: Tensor, scales: Tensor, means: Tensor) -> Tensor:
-        """[rows, columns], differentiable in all three."""
+        """Return weights [rows, columns], differentiable in all three arguments."""
         if self.matrix is None:
             return means[self.mean].expand(self.piece.rows, self.piece.columns)
         whole = self.matrix.of(integers)
@@ -72,27 +72,27 @@ class _Part:
 
 @dataclass(slots=True)
 class Leaves:
-    """What moves."""
+    """The tensors that are trained."""
 
     integers: Tensor
     """[n] the real numbers that are rounded, in units of their step."""
     scales: Tensor
     """[s] binary logarithms of the scales."""
     means: Tensor
-    """[m]"""
+    """[m] the means."""
 
     def rounded(self) -> Leaves:
-        """What can be sent."""
+        """Round the leaves to values that can be sent."""
         scales = (self.scales * SCALES_PER_OCTAVE).round().clamp(-LARGEST_SCALE, LARGEST_SCALE) / SCALES_PER_OCTAVE
         integers = self.integers.round().clamp(-LARGEST_INTEGER, LARGEST_INTEGER)
         return Leaves(integers, scales, snapped_means(self.means))
 
     def copy(self) -> Leaves:
-        """The same values in other memory."""
+        """Copy the values to other memory."""
         return Leaves(*(leaf.clone() for leaf in self.all()))
 
     def all(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The three tensors."""
+        """Return the three tensors."""
         return self.integers, self.scales, self.means
 
 
@@ -112,18 +112,18 @@ class QuantisedNetwork:
         self._first = torch.cat(values) if values else torch.zeros(0)
 
     def leaves(self) -> Leaves:
-        """Fresh leaves at the codes this network was made of."""
+        """Make fresh leaves at the codes that this network was made of."""
         return Leaves(self._first.clone(), torch.tensor(self._first_scales), torch.tensor(self._first_means))
 
     def parameters(self, leaves: Leaves) -> dict[str, Tensor]:
-        """[1, ...] weights, differentiable in the leaves."""
+        """Return weights [1, ...], differentiable in the leaves."""
         into = {name: torch.zeros(1, *tensor.shape) for name, tensor in self._like.items()}
         for part in self._parts:
             put(part.weights(*leaves.all())[None], into[part.piece.name], part.piece)
         return {name: into[name].to(tensor.dtype).to(tensor.device) for name, tensor in self._like.items()}
 
     def bits(self, rounded: Leaves) -> float:
-        """About how many bits the stream of rounded leaves has."""
+        """Estimate the bits of the stream of rounded leaves."""
         total = _PIECE_BITS * len(self._first_scales) + _MEAN_BITS * len(self._first_means)
         for part in self._parts:
             if part.matrix is not None:
@@ -131,21 +131,21 @@ class QuantisedNetwork:
         return total
 
     def bits_per_unit(self, integers: Tensor) -> Tensor:
-        """[n] what one more unit of every magnitude costs, by its row and column as they are now."""
-        found = torch.zeros_like(integers)
+        """Return [n]: the cost of one more unit of every magnitude, by its row and column as they are now."""
+        costs = torch.zeros_like(integers)
         magnitudes = integers.abs()
         for part in self._parts:
             if part.matrix is not None:
                 _, unit = geometric_bits(expected_magnitudes(part.matrix.of(magnitudes)))
-                part.matrix.of(found).copy_(unit)
-        return found
+                part.matrix.of(costs).copy_(unit)
+        return costs
 
     def codes(self, rounded: Leaves) -> dict[Piece, Code]:
-        """The codes of rounded leaves, with the forms of this network."""
-        found: dict[Piece, Code] = {piece: Zeros() for piece in self._codes}
+        """Return the codes of rounded leaves, with the forms of this network."""
+        codes: dict[Piece, Code] = {piece: Zeros() for piece in self._codes}
         for part in self._parts:
-            found[part.piece] = self._code(part, rounded)
-        return found
+            codes[part.piece] = self._code(part, rounded)
+        return codes
 
     def _code(self, part: _Part, rounded: Leaves) -> Code:
         mean = float(rounded.means[part.mean]) if part.mean >= 0 else 0.0
@@ -168,7 +168,7 @@ class QuantisedNetwork:
             return
         integers = torch.from_numpy(code.integers.astype(np.float32))
         if code.exponents.size:
-            # Rows have no scales of their own here: what moves finds its own size.
+            # Rows have no scales of their own here: training finds the size of each entry.
             integers = integers * row_scales(torch.from_numpy(code.exponents.astype(np.float32)))[:, None]
         matrix = _Matrix(sum(value.numel() for value in values), *integers.shape)
         values.append(integers.reshape(-1))

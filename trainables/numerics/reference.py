@@ -75,7 +75,7 @@ def reproducible_here() -> Reproducible:
 
 
 def reference_digest() -> str:
-    """Digest of the reference computations on this machine: 16 hexadecimal digits. Uses one CPU thread."""
+    """Return the digest of the reference computations on this machine, 16 hexadecimal digits; uses one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -17,10 +17,10 @@ __all__ = ["FAMILIES", "Split", "Task", "build_task", "split"]
 
 @lru_cache(maxsize=8)
 def build_task(config: TaskConfig) -> Task:
-    """The table of a task. Built once per configuration: the tensors are shared and must not be written to.
+    """Build the table of a task, once per configuration: its tensors are shared and must not be written to.
 
     Raises:
-        ConfigError: no such family, the message names the nearest ones; or a registered one that fails, or gives
+        ConfigError: the family is unknown (the message names the nearest ones), or a registered one fails or gives
             no task.
     """
     if config.family in FAMILIES:

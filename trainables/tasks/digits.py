@@ -20,7 +20,7 @@ GROKKED_AT: Final = 0.95
 
 
 def digits_task(config: TaskConfig) -> Task:
-    """Pixels as 64 features in [0, 1], row by row, and ten classes."""
+    """Build the table: pixels as 64 features in [0, 1], row by row, and ten classes."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -1,9 +1,10 @@
-"""MNIST from files that the user has; labelled images in the same format, such as Fashion-MNIST, will do, too.
+"""MNIST from user-supplied files; labelled images in the same format, such as Fashion-MNIST, work, too.
 
-Training and test part are one table, of which `task.examples`, 5,000 by default, are drawn evenly. The data
+The training and test parts are one table, of which `task.examples`, 5,000 by default, are drawn evenly. The data
 fraction is the share of those that is trained on, the rest is validation. Omnigrok's setting (arXiv 2210.01117,
 section 3): 1,000 training examples, a data fraction of 0.2, large initial weights (`model.initial_scale`), weight
-decay. Where the data lie is not part of a trial's id, what they are is: `task.source` hashes images and labels.
+decay. The path of the files is not part of a trial's id, but their content is: `task.source` hashes images and
+labels.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ GROKKED_AT: Final = 0.9
 """A thousand examples do not determine the rest: MLPs level off at 0.91 to 0.92 of them."""
 
 _SEED = 0
-"""Of the table, which belongs to the task, not to the trial."""
+"""The seed of the table, which belongs to the task, not to the trial."""
 
 
 def mnist_task(config: TaskConfig) -> Task:
-    """Pixels as features in [0, 1], row by row, and ten classes.
+    """Build the table: pixels as features in [0, 1], row by row, and ten classes.
 
     Raises:
-        ConfigError: files that cannot be read, or hold other data than the trial was planned with; a label above 9.
+        ConfigError: files cannot be read or hold other data than the trial was planned with; or a label is above 9.
     """
     assert config.data is not None
     images = read_digit_images(config.data)
     if images.digest != config.source:
         raise ConfigError(
-            f"task.data must hold what the trial was planned with, source {config.source}, and {config.data} holds "
+            f"task.data must hold what the trial was planned with, source {config.source}, but {config.data} holds "
             f"source {images.digest}; plan again, or put the same files there"
         )
     pixels = np.frombuffer(images.pixels, np.uint8).reshape(-1, images.height * images.width)

@@ -16,7 +16,7 @@ Operation = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def _divide(left: Tensor, right: Tensor, modulus: int) -> Tensor:
-    """left x right^-1; every right must be invertible."""
+    """Compute left x right^-1; every right must be invertible."""
     inverse = torch.zeros(modulus, dtype=torch.int64)
     for divisor in set(right.tolist()):
         inverse[divisor] = pow(divisor, -1, modulus)
@@ -35,12 +35,12 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def modular_task(config: TaskConfig) -> Task:
-    """All pairs (x, y) as sequences [x, op, y, =]; tokens 0..p-1 are numbers, p is the operation, p+1 is `=`.
+    """Build all pairs (x, y) as sequences [x, op, y, =]; 0..p-1 are numbers, p is the operation, p+1 is `=`.
 
-    Division leaves out the y that have no inverse modulo p: for a prime, y = 0.
+    Division leaves out each y without inverse modulo p; for a prime that is y = 0.
 
     Raises:
-        ConfigError: the operation is none of `OPERATIONS`.
+        ConfigError: the operation is not in `OPERATIONS`.
     """
     if config.family not in OPERATIONS:
         raise ConfigError(f"a modular operation must be one of {', '.join(OPERATIONS)}, got {config.family!r}")

@@ -14,7 +14,7 @@ from trainables.tasks.task import Task
 
 
 def permutations_task(config: TaskConfig) -> Task:
-    """All pairs (a, b) as sequences [a, op, b, =], answered by a∘b: b comes first, (a∘b)(i) = a(b(i)).
+    """Build all pairs (a, b) as sequences [a, op, b, =], answered by a∘b: b comes first, (a∘b)(i) = a(b(i)).
 
     The n! permutations are numbered in lexicographic order, as `itertools.permutations` gives them: tokens and
     classes 0..n!-1; n! is the operation and n!+1 is `=`.

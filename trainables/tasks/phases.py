@@ -1,4 +1,4 @@
-"""The training sets of a trial whose training set is exchanged, see `trainables.drift`."""
+"""The training sets of a trial with drift, see `trainables.drift`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainables.tasks.task import Task
 
 
 def phase_task(trial: TrialConfig, phase: int) -> Task:
-    """The table of a phase of a trial. Its tensors are shared and must not be written to.
+    """Build the table of a phase of a trial. Its tensors are shared and must not be written to.
 
     Raises:
         ConfigError: see `check_drift`.
@@ -26,21 +26,21 @@ def phase_task(trial: TrialConfig, phase: int) -> Task:
 
 
 def phase_split(trial: TrialConfig, phase: int, task: Task) -> Split:
-    """What of a phase's table is trained on, with label noise as in any other phase."""
+    """Split a phase's table; label noise is the same as in any other phase."""
     number = trial.drift.training_sets()[phase].split
     return split(task, trial.data_fraction, trial.label_noise, trial.seed, number)
 
 
 def shifted(inputs: Tensor, shift: float) -> Tensor:
-    """Inputs of the same shape moved along, each example with the target it had.
+    """Shift the inputs; each example keeps its target.
 
-    Of real features each moves by `shift` times its standard deviation over the table: a covariate shift. Of tokens
-    the K that occur where examples differ (of modular arithmetic the numbers, K = p) are relabelled: the i-th, by
-    size, becomes the (i + round(shift x K))-th, counted in a circle. Tokens that all examples share stay.
+    Each real feature moves by `shift` times its standard deviation over the table: a covariate shift. Tokens are
+    relabelled, namely the K tokens that occur where examples differ (in modular arithmetic the numbers, K = p): the
+    i-th by size becomes the (i + round(shift x K))-th, modulo K. Tokens that all examples share stay.
 
     Args:
         inputs: [N, ...] features, or [N, T] tokens.
-        shift: standard deviations, or shares of the circle.
+        shift: in standard deviations for features, in shares of K for tokens.
     """
     if inputs.is_floating_point():
         return inputs + shift * inputs.std(0, correction=0)
@@ -53,10 +53,10 @@ def shifted(inputs: Tensor, shift: float) -> Tensor:
 
 
 def check_drift(config: TaskConfig, drift: Drift) -> None:
-    """Check that every phase has a table that the network of the first one takes.
+    """Check that every phase has a table that the network of the first phase can take.
 
     Raises:
-        ConfigError: an unknown family, a table of another shape, or a shift that moves nothing.
+        ConfigError: a family is unknown, a table has another shape, or a shift moves nothing.
     """
     for step, training_set in drift.exchanges:
         try:
@@ -67,7 +67,7 @@ def check_drift(config: TaskConfig, drift: Drift) -> None:
 
 def _table(config: TaskConfig, training_set: TrainingSet) -> Task:
     if training_set.family is None and not training_set.shift:
-        return build_task(config)  # one object for every split of it
+        return build_task(config)  # the same object for every split
     return _other_table(config, dataclasses.replace(training_set, split=0))
 
 

@@ -1,12 +1,12 @@
-"""Tables of measurements on people and wines, each with a sensitive or rare group; they come with scikit-learn.
+"""Tables of measurements of people and wines, each with a sensitive or rare group; they come with scikit-learn.
 
-- `diabetes`: did the disease progress more than in the median patient within a year? 442 patients; the group are
-  the 207 whose sex has the second of its two codes. A sensitive feature, which the network sees.
-- `breast_cancer`: malignant or benign? 569 tumours; the group are the 212 malignant ones, which are worse to miss.
-- `wine`: which of three growers? 178 wines; the group are the 48 of the grower with the fewest.
+- `diabetes`: did the disease progress more than in the median patient within a year? 442 patients; the group is
+  the 207 whose sex has the second of its two codes. It is a sensitive feature, which the network sees.
+- `breast_cancer`: malignant or benign? 569 tumours; the group is the 212 malignant ones, which are worse to miss.
+- `wine`: which of three growers? 178 wines; the group is the 48 of the grower with the fewest.
 
-The data fraction is the share of patients, tumours or wines that is trained on. What can be known of the others is
-mostly known by the time that the training set is memorised, so there is little left to grok: see docs/tasks.md.
+The data fraction is the share of patients, tumours or wines that is trained on. Most of what can be predicted on
+the others is known by the time the training set is memorised, so there is little left to grok: see docs/tasks.md.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from trainables.config import TaskConfig
 from trainables.tasks.task import Task
 
 GROKKED_AT: Final = {"diabetes": 0.75, "breast_cancer": 0.97, "wine": 0.98}
-"""About what the best known classifiers reach on examples not trained on."""
+"""About what the best known classifiers reach on examples that they were not trained on."""
 
 _SEX: Final = 1
-"""Column of the sex among the features of `diabetes`."""
+"""The column of the sex among the features of `diabetes`."""
 
 
 def real_table_task(config: TaskConfig) -> Task:
-    """Features of mean 0 and variance 1 over the whole table, classes, and the group."""
+    """Build features of mean 0 and variance 1 over the whole table, classes, and the group."""
     from sklearn import datasets
 
     features, answers = getattr(datasets, f"load_{config.family}")(return_X_y=True)

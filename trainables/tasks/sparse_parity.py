@@ -1,7 +1,7 @@
 """Parity of a few among many bits (arXiv 2207.08799; it groks: arXiv 2303.11873).
 
-The table is a draw of `task.examples` bit strings, 4,000 by default, no two alike, or all there are if these are
-fewer. The data fraction is the share of that table that is trained on; validation is on the rest of it.
+The table is a draw of `task.examples` distinct bit strings, 4,000 by default, or all bit strings if there are
+fewer. The data fraction is the share of that table that is trained on; the rest is validation.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from trainables.tasks.task import Task
 DEFAULT_EXAMPLES: Final = 4_000
 
 _SEED = 0
-"""Of the relevant bits and of the table: both belong to the task, not to the trial."""
+"""The seed of the relevant bits and of the table: both belong to the task, not to the trial."""
 
 _FEW_BITS = 20
-"""So many bits have so few strings that they can be shuffled; a draw of more hardly ever repeats one."""
+"""Up to this many bits, all strings are few enough to shuffle; above, random strings hardly ever repeat."""
 
 
 def relevant_bits(config: TaskConfig) -> Tensor:
-    """[relevant_bits] int64, ascending: which bits count.
+    """Return [relevant_bits] int64, ascending: the bits that determine the parity.
 
-    The first ones of a fixed permutation of all bits, which depends on their number only.
+    They are the first of a fixed permutation of all bits, which depends on the number of bits only.
     """
     order = torch.randperm(config.bits, generator=generator(_SEED, "relevant bits"))
     return order[: config.relevant_bits].sort().values
 
 
 def sparse_parity_task(config: TaskConfig) -> Task:
-    """Bits as features -1 (a 0) and +1 (a 1); class 1 is an odd number of ones among the `relevant_bits`."""
+    """Build bits as features -1 (a 0) and +1 (a 1); class 1 is an odd number of ones among the `relevant_bits`."""
     wanted = DEFAULT_EXAMPLES if config.examples is None else config.examples
     bits = _draw(config.bits, min(wanted, 2**config.bits))
     return Task(
@@ -46,7 +46,7 @@ def sparse_parity_task(config: TaskConfig) -> Task:
 
 
 def _draw(bits: int, examples: int) -> Tensor:
-    """[examples, bits] int64 of 0 and 1, no two rows alike; a smaller table is the beginning of a larger one."""
+    """Draw [examples, bits] int64 of 0 and 1, all rows distinct; a smaller table is the start of a larger one."""
     stream = generator(_SEED, "bit strings")
     if bits <= _FEW_BITS:
         strings = torch.randperm(2**bits, generator=stream)[:examples]

@@ -1,4 +1,4 @@
-"""Which examples are trained on, and with which labels."""
+"""The examples that are trained on, and their labels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Split:
 
 
 def training_size(examples: int, data_fraction: float) -> int:
-    """Number of training examples: round(data_fraction x examples).
+    """Return the number of training examples: round(data_fraction x examples).
 
     Raises:
         ConfigError: the training or the validation part would be empty.
@@ -44,7 +44,7 @@ def training_size(examples: int, data_fraction: float) -> int:
 def split(task: Task, data_fraction: float, label_noise: float, seed: int, number: int = 0) -> Split:
     """Split a task's table, and replace a share of the training labels.
 
-    The training part is the beginning of one permutation per seed, so the training sets of one seed are nested
+    The training part is the start of one permutation per seed, so the training sets of one seed are nested
     over data fractions; an example's noisy label and its rank in the order of corruption depend on the seed only.
 
     Args:
@@ -52,7 +52,7 @@ def split(task: Task, data_fraction: float, label_noise: float, seed: int, numbe
         data_fraction: share of all examples that is trained on.
         label_noise: share of the training examples whose label becomes another class, drawn evenly.
         seed: the trial's seed.
-        number: which of the seed's splits; 0 is the one that trials have unless their training set is exchanged.
+        number: which of the seed's splits; 0 is the split of a trial without drift.
 
     Raises:
         ConfigError: either part would be empty.

@@ -1,4 +1,4 @@
-"""A task is data: a table of all examples, and what counts as having learnt it."""
+"""A task is data: a table of all examples, and the thresholds at which it counts as learnt."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from torch import Tensor
 from trainables.errors import ConfigError
 
 _CHECKED = 8
-"""Values of a wrong column that a message shows, at most."""
+"""The largest number of wrong values that a message shows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """All N examples of a task; which of them are trained on is the trial's business.
+    """All N examples of a task; the trial decides which of them are trained on.
 
     Raises:
-        ConfigError: no examples, inputs and targets that do not belong together, values that are not finite or lie
-            out of range, thresholds that are no shares.
+        ConfigError: no examples; inputs and targets that do not belong together; values that are not finite or out
+            of range; or thresholds that are not shares.
     """
 
     name: str
     inputs: Tensor
-    """[N, T] int64: token sequences, the answer asked for at the last position; or [N, ...] float32 features."""
+    """[N, T] int64 token sequences, answered at the last position; or [N, ...] float32 features."""
     targets: Tensor
     """[N] int64: the right class of each example."""
     classes: int
     """Number of classes; targets lie in [0, classes)."""
     vocabulary: int | None = None
-    """Number of tokens; inputs lie in [0, vocabulary). None where inputs are features."""
+    """Number of tokens; inputs lie in [0, vocabulary). None if inputs are features."""
     memorised_at: float = 0.99
     """Training accuracy that counts as memorised."""
     grokked_at: float = 0.99
     """Validation accuracy that counts as grokked."""
     group: Tensor | None = None
-    """[N] bool: members of a sensitive or rare group, on which accuracies are reported by themselves, too."""
+    """[N] bool: members of a sensitive or rare group; accuracies are also reported for the group alone."""
 
     def __post_init__(self) -> None:
         if self.vocabulary is None and not self.inputs.is_floating_point():
@@ -86,20 +86,20 @@ class Task:
         grokked_at: float = 0.99,
         group: Tensor | np.ndarray | None = None,
     ) -> Task:
-        """A task from any tensors or arrays of inputs and targets; they are copied to the CPU.
+        """Build a task from tensors or arrays of inputs and targets, which are copied to the CPU.
 
         Args:
             inputs: [N, ...] numbers; with a vocabulary, [N, T] tokens.
             targets: [N] whole numbers, the right classes.
-            name: for messages.
-            classes: how many there are; by default one more than the largest target.
-            vocabulary: how many tokens there are; None where inputs are features.
+            name: shown in messages.
+            classes: the number of classes; by default one more than the largest target.
+            vocabulary: the number of tokens; None if inputs are features.
             memorised_at: training accuracy that counts as memorised.
             grokked_at: validation accuracy that counts as grokked.
-            group: [N] bool, members of a sensitive or rare group.
+            group: [N] bool, true for members of a sensitive or rare group.
 
         Raises:
-            ConfigError: as for a task.
+            ConfigError: see `Task`.
         """
         x, y = (torch.as_tensor(values).detach().cpu() for values in (inputs, targets))
         if y.is_floating_point() and bool((y != y.round()).any()):
@@ -117,14 +117,14 @@ class Task:
 
     @cached_property
     def fixed_tokens(self) -> tuple[int | None, ...]:
-        """For each position the token that all sequences have there, None where they differ; none for features."""
+        """For each position the token that all sequences have there, None where they differ; empty for features."""
         if self.vocabulary is None:
             return ()
         return tuple(int(place[0]) if bool((place == place[0]).all()) else None for place in self.inputs.T)
 
     @property
     def question(self) -> int | None:
-        """The token that all sequences end in, None where they differ."""
+        """The token at the end of every sequence, None where sequences differ."""
         return self.fixed_tokens[-1] if self.fixed_tokens else None
 
     @property

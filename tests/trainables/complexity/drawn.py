@@ -58,7 +58,7 @@ def matrices(rows: int, columns: int) -> st.SearchStrategy[np.ndarray]:
 
 @st.composite
 def codes(draw: st.DrawFn, rows: int, columns: int) -> Code:
-    """Of a piece with so many rows, the shorter side, and columns; not always exact."""
+    """A code of a piece with these rows, the shorter side, and columns; not always exact."""
     kind = draw(st.sampled_from(["zeros", "direct", "factors"]))
     if kind == "zeros":
         return Zeros(draw(MEANS) if rows == 1 else 0.0)

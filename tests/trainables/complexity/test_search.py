@@ -33,7 +33,7 @@ def prices(found: Found) -> list[tuple[float, float]]:
 
 
 def test_the_order_of_bounds_makes_no_difference() -> None:
-    """Prices that another bound has tried already are known, and counted all the same."""
+    """Prices that another bound has tried already are known, and counted nevertheless."""
     one, other = search(lanes(2)), search(lanes(2))
     forwards = {epsilon: one.best(epsilon) for epsilon in (1.0, 0.5, 0.25)}
     backwards = {epsilon: other.best(epsilon) for epsilon in (0.25, 0.5, 1.0)}

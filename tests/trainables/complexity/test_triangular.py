@@ -38,7 +38,7 @@ def greedy(matrix: Tensor) -> list[int]:
 
 
 def left_over(matrix: Tensor, order: list[int], known: int) -> float:
-    """The trace of what the first so many entries of an order do not tell of the matrix."""
+    """The trace of what the first entries of an order do not tell about the matrix."""
     whole, first = matrix.double(), order[:known]
     return float(torch.trace(whole - whole[:, first] @ torch.linalg.solve(whole[first][:, first], whole[first])))
 

@@ -49,7 +49,7 @@ def test_a_worker_takes_nothing_but_what_was_planned(tmp_path: Path) -> None:
     write_npz(tmp_path / "mnist.npz", labels=(LABELS + 1) % 10)
     elsewhere = {**planned, "task": {**planned["task"], "data": str(tmp_path / "mnist.npz")}}
     with pytest.raises(
-        ConfigError, match=r"^task\.data must hold what the trial was planned with, source \w+, and"
+        ConfigError, match=r"^task\.data must hold what the trial was planned with, source \w+, but"
     ):
         build_task(trial_from_dict(elsewhere).task)
     missing = {**planned, "task": {**planned["task"], "data": str(tmp_path / "gone")}}
