@@ -21,7 +21,7 @@ import torch
 
 from sweep.estimate import matrix_product_rate
 from sweep.sizing import trial_flops, watching_flops
-from trainables import evaluate
+from trainables import scoring
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun
 from trainables.measuring import BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
@@ -77,8 +77,8 @@ def rows(network: str, settings: dict[str, Any]) -> list[Row]:
     def evaluated() -> None:
         losses, answers, weights = run._outcomes(list(range(LANES)))
         for lane, lane_losses, lane_answers, row in zip(run._running(), losses, answers, weights, strict=True):
-            evaluate.scores(lane_losses, lane_answers, lane.split)
-            evaluate.size(run._layout.parameters(row))
+            scoring.scores(lane_losses, lane_answers, lane.split)
+            scoring.size(run._layout.parameters(row))
 
     evaluated()
     evaluation_s = processor_seconds(evaluated) / LANES
@@ -86,7 +86,7 @@ def rows(network: str, settings: dict[str, Any]) -> list[Row]:
     network_of_lane = run._layout.parameters(run._outcomes([0])[2][0])
     measuring = MeasuringConfig()
     measurement_s = processor_seconds(
-        lambda: evaluate.complexities(lane.trial, run._task, lane.split, network_of_lane, measuring)
+        lambda: scoring.complexities(lane.trial, run._task, lane.split, network_of_lane, measuring)
     )
 
     per_second = matrix_product_rate()

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from plain_torch import PlainTorch
 
-from trainables import evaluate
+from trainables import scoring
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun, effective_batch_size
 from trainables.measuring import MeasuringConfig, evaluated_steps, measured_steps
@@ -188,12 +188,12 @@ def watching_table(lanes: int, step_ms: float, device: str) -> list[Row]:
     losses, answers, weights = run._outcomes(list(range(lanes)))
     networks = [{name: w.clone() for name, w in run._layout.parameters(row).items()} for row in weights]
     for lane, *outcomes, network in zip(run._running(), losses, answers, networks, strict=True):
-        evaluate.scores(*outcomes, lane.split)
-        evaluate.size(network)
+        scoring.scores(*outcomes, lane.split)
+        scoring.size(network)
     evaluation = (seconds() - started) / lanes
     started = seconds()
     lane = run._running()[0]
-    evaluate.complexities(lane.trial, run._task, lane.split, networks[0], MeasuringConfig())
+    scoring.complexities(lane.trial, run._task, lane.split, networks[0], MeasuringConfig())
     measurement = seconds() - started
     rows = [
         Row(f"one evaluation, {lanes} lanes", evaluation * 1e3, "ms per lane"),

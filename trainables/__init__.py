@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         MeasurementError,
         TrainablesError,
     )
-    from trainables.lanes import LaneRun, shape_key, train
+    from trainables.lanes import LaneRun, lanes_within, run_bytes, shape_key, train
     from trainables.measurement import (
         ComplexityMeasurement,
         Declined,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
         Watch,
     )
     from trainables.measuring import MeasuringConfig
-    from trainables.memory import lanes_within, run_bytes
     from trainables.models import forward, initialise
     from trainables.networks import (
         LoadedNetwork,
@@ -63,7 +62,7 @@ _MODULES = {
         "OutOfMemory",
         "TrainablesError",
     ),
-    "lanes": ("LaneRun", "shape_key", "train"),
+    "lanes": ("LaneRun", "lanes_within", "run_bytes", "shape_key", "train"),
     "measurement": (
         "ComplexityMeasurement",
         "Declined",
@@ -75,7 +74,6 @@ _MODULES = {
         "Watch",
     ),
     "measuring": ("MeasuringConfig",),
-    "memory": ("lanes_within", "run_bytes"),
     "models": ("forward", "initialise"),
     "networks": (
         "LoadedNetwork",

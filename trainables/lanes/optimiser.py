@@ -14,7 +14,7 @@ from trainables.config import TrialConfig
 class LaneSettings:
     """What the trials of the lanes set, one column per setting: [L, 1] float32, rates also float64.
 
-    The columns stay where they are when the lanes take other trials, see `trainables.graphs`.
+    The columns stay where they are when the lanes take other trials, see `trainables.lanes.graphs`.
     """
 
     def __init__(self, trials: Sequence[TrialConfig], device: torch.device) -> None:

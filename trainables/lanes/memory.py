@@ -13,8 +13,9 @@ import torch
 from trainables.architecture import architecture_of
 from trainables.complexity.objective import CHUNK_EXAMPLES
 from trainables.config import TrialConfig
-from trainables.lanes import EVALUATED_LANES, effective_batch_size
-from trainables.step_inputs import held_steps
+from trainables.lanes.run import EVALUATED_LANES
+from trainables.lanes.shape import effective_batch_size
+from trainables.lanes.step_inputs import held_steps
 from trainables.tasks import build_task
 from trainables.tasks.split import training_size
 

@@ -14,7 +14,7 @@ _NOISE_BYTES = 256 * 2**20
 
 
 class StepInputs:
-    """Batches, noise and the number of the step, in tensors that stay where they are (see `trainables.graphs`).
+    """Batches, noise and the number of the step, in tensors that never move, see `trainables.lanes.graphs`.
 
     Args:
         lanes: L.

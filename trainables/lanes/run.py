@@ -9,8 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
@@ -19,14 +18,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables import checkpoint, evaluate
-from trainables.allocator import keep_freed_memory
+from trainables import scoring
 from trainables.architecture import architecture_of, initial_weights
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import ConfigError
-from trainables.gradient import loss_gradient
-from trainables.graphs import StepGraph, capture_of
-from trainables.layout import Layout
+from trainables.lanes import checkpoint
+from trainables.lanes.allocator import keep_freed_memory
+from trainables.lanes.gradient import loss_gradient
+from trainables.lanes.graphs import StepGraph, capture_of
+from trainables.lanes.layout import Layout
+from trainables.lanes.optimiser import LaneSettings, adamw_step
+from trainables.lanes.shape import effective_batch_size, shape_key
+from trainables.lanes.step_inputs import StepInputs
 from trainables.measurement import (
     ComplexityMeasurement,
     Declined,
@@ -46,64 +49,21 @@ from trainables.measuring import (
     steps_in_phases,
     whole_blocks,
 )
-from trainables.optimiser import LaneSettings, adamw_step
-from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
 from trainables.random import generator
 from trainables.sizes import bzip2_bytes
 from trainables.spectral import add_penalty_gradient
-from trainables.step_inputs import StepInputs
 from trainables.tasks import Split, Task, build_task
-from trainables.tasks.phases import check_drift, phase_split, phase_task
-from trainables.tasks.split import training_size
+from trainables.tasks.phases import phase_split, phase_task
 
 DEFAULT_LANES = 8
-LARGEST_DEFAULT_BATCH = 512
 
 _FEWEST_LANES = 2
 """A batch of exactly one takes other matrix kernels, whose bits differ: where lanes are batched, an idle lane keeps
 a lone one company."""
 
 
-def effective_batch_size(trial: TrialConfig) -> int:
-    """Examples per step: as asked for, 0 for all n training examples, by default min(512, n // 2) but at least 1.
-
-    Raises:
-        ConfigError: more than the n training examples are asked for.
-    """
-    examples = training_size(build_task(trial.task).examples, trial.data_fraction)
-    if trial.batch_size is None:
-        return max(1, min(LARGEST_DEFAULT_BATCH, examples // 2))
-    if trial.batch_size > examples:
-        raise ConfigError(
-            f"batch_size must be at most the number of training examples, got {trial.batch_size} for {examples} "
-            f"(data_fraction {trial.data_fraction}); choose a smaller one, or 0 for the full batch"
-        )
-    return trial.batch_size or examples
-
-
 EVALUATED_LANES = 16
 """Lanes evaluated at once, a bound on memory."""
-
-ShapeKey = tuple[object, ...]
-
-
-def shape_key(trial: TrialConfig) -> ShapeKey:
-    """What trials must have in common to share a batched model; hashable.
-
-    Raises:
-        ConfigError: the trial cannot be trained, see `effective_batch_size`, `trainables.tasks.build_task` and
-            `trainables.tasks.phases.check_drift`.
-    """
-    check_drift(trial.task, trial.drift)
-    penalised = trial.spectral_entropy_weight > 0
-    return (
-        trial.task,
-        trial.model,
-        effective_batch_size(trial),
-        penalised,
-        (trial.spectral_floor, trial.spectral_every) if penalised else None,
-        trial.weight_noise > 0,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -535,7 +495,7 @@ class LaneRun:
         return list(range(len(lanes))) if acting == running else acting
 
     def _step(self, places: slice, settings: LaneSettings, *, penalised: list[int]) -> None:
-        """One optimiser update of these lanes, whose inputs have been sent; see `trainables.graphs`.
+        """One optimiser update of these lanes, whose inputs have been sent; see `trainables.lanes.graphs`.
 
         The spectral penalty acts in those of them, counted from the first, that are named.
         """
@@ -615,7 +575,7 @@ class LaneRun:
                 places = [due[at][0] for at in some]
                 rows = places * _FEWEST_LANES if len(some) < self._fewest_lanes else places
                 parameters = self._layout.parameters(self._weights[rows])
-                outcomes = evaluate.table_outcomes(self._architecture, parameters, inputs, self._targets[rows])
+                outcomes = scoring.table_outcomes(self._architecture, parameters, inputs, self._targets[rows])
                 # A free lane's copy is left out.
                 losses |= zip(some, outcomes[0], strict=False)
                 answers |= zip(some, outcomes[1], strict=False)
@@ -631,10 +591,10 @@ class LaneRun:
         started = time.perf_counter()
         lane.evaluated.pop()
         network = {name: weight.clone() for name, weight in self._layout.parameters(weights).items()}
-        scores = evaluate.scores(losses, answers, lane.split)
-        of_noise = evaluate.noise_scores(answers, lane.split, lane.task.targets)
-        of_group = evaluate.group_scores(answers, lane.split, lane.task.group)
-        size = evaluate.size(network)
+        scores = scoring.scores(losses, answers, lane.split)
+        of_noise = scoring.noise_scores(answers, lane.split, lane.task.targets)
+        of_group = scoring.group_scores(answers, lane.split, lane.task.group)
+        size = scoring.size(network)
         finite = math.isfinite(scores.train_loss) and math.isfinite(size.l2_norm)
         measured = finite and (
             lane.age in lane.measured
@@ -643,9 +603,7 @@ class LaneRun:
         )
         complexities: tuple[ComplexityMeasurement, ...] = ()
         if measured:
-            complexities = evaluate.complexities(
-                self._architecture, lane.task, lane.split, network, self._measuring
-            )
+            complexities = scoring.complexities(self._architecture, lane.task, lane.split, network, self._measuring)
         lane.measure_wall_s += time.perf_counter() - started
         measurement = Measurement(
             trial_id=lane.trial_id,
@@ -665,7 +623,7 @@ class LaneRun:
             group_val_accuracy=of_group.group_val_accuracy,
             complexity_bytes=complexities[0].complexity_bytes if complexities else None,
             description_length_bits=(
-                evaluate.description_length_bits(complexities[0], len(lane.split.train)) if complexities else None
+                scoring.description_length_bits(complexities[0], len(lane.split.train)) if complexities else None
             ),
             zstd_bytes=size.zstd_bytes,
             l2_norm=size.l2_norm,
@@ -709,67 +667,6 @@ class LaneRun:
         if lane.age == lane.trial.steps and (ending is None or ending.because == "stopped"):
             return Ending(because="budget", reason=f"the budget of {lane.trial.steps} steps was used up")
         return ending
-
-
-def train(
-    trials: Sequence[TrialConfig],
-    watch: Watch | None = None,
-    *,
-    declined: Declined | None = None,
-    measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
-    lanes: int = DEFAULT_LANES,
-    device: str = "cpu",
-) -> Iterator[Measurement]:
-    """Train any trials, one shape after the other, and yield their measurements as they are taken.
-
-    Where memory runs out, a block is trained again with half the lanes, and a warning says so; the watch then sees
-    histories it has seen before.
-
-    Args:
-        trials: of any shapes; those of one shape train together.
-        watch: asked after each evaluated step whether the trial ends there.
-        declined: asked, where `spectral_start` is `at_decline`, whether complexity has declined.
-        measuring: when to evaluate and at which epsilons to measure.
-        lanes: trials trained at once, at most.
-        device: a torch device.
-
-    Raises:
-        ConfigError: a trial cannot be trained; raised here, before any is.
-        OutOfMemory: not even one lane fits; raised from the iterator.
-    """
-    groups: dict[ShapeKey, list[TrialConfig]] = {}
-    for trial in trials:
-        groups.setdefault(shape_key(trial), []).append(trial)
-    runs = [
-        LaneRun(group, measuring=measuring, watch=watch, declined=declined, lanes=lanes, device=device)
-        for group in groups.values()
-    ]
-
-    def measurements() -> Iterator[Measurement]:
-        while runs:
-            yield from _next_block(runs[0])
-            if runs[0].finished:
-                runs.pop(0)
-
-    return measurements()
-
-
-def _next_block(run: LaneRun) -> list[Measurement]:
-    """Train a block; where memory runs out, again with half the lanes, and half of these."""
-    before, lanes = run.record(), run.lanes
-    while True:
-        try:
-            if lanes < run.lanes:
-                run.go_back(before, lanes)
-            return run.advance(1)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        # Here the error is gone, and what its traceback held.
-        give_memory_back()
-        fewer = fewer_lanes(lanes)
-        warnings.warn(f"memory ran out with {lanes} lanes; going on with {fewer}", RuntimeWarning, stacklevel=3)
-        lanes = fewer
 
 
 def _check(trials: Sequence[TrialConfig], lanes: int, device: str, declined: Declined | None) -> None:

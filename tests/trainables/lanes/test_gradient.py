@@ -8,8 +8,8 @@ import torch.nn.functional as functional
 
 from trainables.built_in import BuiltIn
 from trainables.config import ModelConfig, TaskConfig
-from trainables.gradient import loss_gradient
-from trainables.layout import Layout
+from trainables.lanes.gradient import loss_gradient
+from trainables.lanes.layout import Layout
 from trainables.models import forward, initialise, parameter_shapes
 from trainables.tasks import build_task
 

@@ -12,11 +12,10 @@ import torch
 from tests.trainables.comparing import comparable
 from tests.trainables.little_room import on_a_gpu
 from tests.trainables.recorded import capture_by_recording
-from trainables import optimiser
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.drift import Drift
-from trainables.graphs import EAGER_STEPS, StepGraph, capture_of
-from trainables.lanes import LaneRun
+from trainables.lanes import LaneRun, optimiser
+from trainables.lanes.graphs import EAGER_STEPS, StepGraph, capture_of
 from trainables.measurement import Measurement
 from trainables.measuring import MeasuringConfig
 

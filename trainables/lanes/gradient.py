@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainables.architecture import Architecture
-from trainables.layout import Layout
+from trainables.lanes.layout import Layout
 
 
 def loss_gradient(

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from tests.trainables.comparing import comparable, rows_of
-from trainables import checkpoint
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
-from trainables.lanes import LaneRun, shape_key, train
+from trainables.lanes import LaneRun, checkpoint, shape_key, train
 from trainables.measurement import Ending, Measurement, TrialHistory
 from trainables.measuring import MeasuringConfig, evaluated_steps
 

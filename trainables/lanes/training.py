@@ -1,0 +1,74 @@
+"""Training of any trials: one lane run a shape, and fewer lanes where memory runs out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+
+from trainables.config import TrialConfig
+from trainables.lanes.run import DEFAULT_LANES, LaneRun
+from trainables.lanes.shape import ShapeKey, shape_key
+from trainables.measurement import Declined, Measurement, Watch
+from trainables.measuring import MeasuringConfig
+from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
+
+
+def train(
+    trials: Sequence[TrialConfig],
+    watch: Watch | None = None,
+    *,
+    declined: Declined | None = None,
+    measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
+    lanes: int = DEFAULT_LANES,
+    device: str = "cpu",
+) -> Iterator[Measurement]:
+    """Train any trials, one shape after the other, and yield their measurements as they are taken.
+
+    Where memory runs out, a block is trained again with half the lanes, and a warning says so; the watch then sees
+    histories it has seen before.
+
+    Args:
+        trials: of any shapes; those of one shape train together.
+        watch: asked after each evaluated step whether the trial ends there.
+        declined: asked, where `spectral_start` is `at_decline`, whether complexity has declined.
+        measuring: when to evaluate and at which epsilons to measure.
+        lanes: trials trained at once, at most.
+        device: a torch device.
+
+    Raises:
+        ConfigError: a trial cannot be trained; raised here, before any is.
+        OutOfMemory: not even one lane fits; raised from the iterator.
+    """
+    groups: dict[ShapeKey, list[TrialConfig]] = {}
+    for trial in trials:
+        groups.setdefault(shape_key(trial), []).append(trial)
+    runs = [
+        LaneRun(group, measuring=measuring, watch=watch, declined=declined, lanes=lanes, device=device)
+        for group in groups.values()
+    ]
+
+    def measurements() -> Iterator[Measurement]:
+        while runs:
+            yield from _next_block(runs[0])
+            if runs[0].finished:
+                runs.pop(0)
+
+    return measurements()
+
+
+def _next_block(run: LaneRun) -> list[Measurement]:
+    """Train a block; where memory runs out, again with half the lanes, and half of these."""
+    before, lanes = run.record(), run.lanes
+    while True:
+        try:
+            if lanes < run.lanes:
+                run.go_back(before, lanes)
+            return run.advance(1)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        # Here the error is gone, and what its traceback held.
+        give_memory_back()
+        fewer = fewer_lanes(lanes)
+        warnings.warn(f"memory ran out with {lanes} lanes; going on with {fewer}", RuntimeWarning, stacklevel=3)
+        lanes = fewer
