@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     )
     from trainables.lanes import LaneRun, lanes_within, run_bytes, shape_key, train
     from trainables.measurement import (
-        ComplexityMeasurement,
         Declined,
         Ending,
-        MatrixMeasurement,
         Measurement,
         TrialEnd,
         TrialHistory,
@@ -46,6 +44,7 @@ if TYPE_CHECKING:
         trained_network,
     )
     from trainables.registry import register_model, register_task
+    from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
     from trainables.spectral import spectrum
     from trainables.tasks import FAMILIES, Split, Task, build_task
     from trainables.tasks.split import split
@@ -64,10 +63,8 @@ _MODULES = {
     ),
     "lanes": ("LaneRun", "lanes_within", "run_bytes", "shape_key", "train"),
     "measurement": (
-        "ComplexityMeasurement",
         "Declined",
         "Ending",
-        "MatrixMeasurement",
         "Measurement",
         "TrialEnd",
         "TrialHistory",
@@ -84,6 +81,7 @@ _MODULES = {
         "trained_network",
     ),
     "registry": ("register_model", "register_task"),
+    "scoring": ("ComplexityMeasurement", "MatrixMeasurement"),
     "spectral": ("spectrum",),
     "tasks": ("FAMILIES", "Split", "Task", "build_task", "split"),
 }

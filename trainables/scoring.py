@@ -1,4 +1,10 @@
-"""From weights to a `Measurement`: losses, accuracies, norms, spectra, sizes and complexity."""
+"""Scores: what a network's losses, answers and weights are turned into.
+
+A score is a record whose fields are exactly the columns it produces, and a function that computes it. All columns
+of the table `rows` that need a network are here, and `trainables.measurement.Measurement` is made of these records.
+So a new column is a field and its value here, and an entry of `analysis.schema`. The rows of the tables
+`complexity` and `matrices` are records of the same kind.
+"""
 
 from __future__ import annotations
 
@@ -14,36 +20,39 @@ from trainables.architecture import Architecture
 from trainables.complexity.measuring import measure_lanes
 from trainables.complexity.objective import CHUNK_EXAMPLES, ClassificationObjective
 from trainables.complexity.result import METHOD, ComplexityResult
-from trainables.measurement import ComplexityMeasurement, MatrixMeasurement
 from trainables.measuring import MeasuringConfig
 from trainables.sizes import zstd_bytes
 from trainables.spectral import matrix_sides, spectrum
 from trainables.tasks import Split, Task
 
+# Columns of `rows` are inherited by `Measurement`, from several records at once; so they cannot have slots.
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Scores:
-    """Losses in nats per example, accuracies in [0, 1]."""
+    """How well a network does on its training and its validation examples."""
 
     train_loss: float
+    """Mean cross-entropy, nats per example, without any penalty."""
     val_loss: float
     train_accuracy: float
+    """Share answered with the label trained on, noisy labels included, in [0, 1]."""
     val_accuracy: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NoiseScores:
     """What a network trained on some wrong labels has memorised and what generalised, accuracies in [0, 1]."""
 
     clean_train_accuracy: float | None
-    """Of the training examples whose label is right, share answered so; None if there are none."""
+    """On the training examples whose label is right; None if there are none."""
     corrupted_train_accuracy: float | None
-    """Of those whose label was replaced, share answered with the replaced label; None if there are none."""
+    """On those whose label was replaced, share answered with that label (memorised); None without label noise."""
     recovered_train_accuracy: float | None
-    """Of those whose label was replaced, share answered rightly all the same; None if there are none."""
+    """On those whose label was replaced, share answered rightly (generalised); None without label noise."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GroupScores:
     """Accuracies in [0, 1] on the task's sensitive or rare group; None where the part has no member of it."""
 
@@ -51,21 +60,69 @@ class GroupScores:
     group_val_accuracy: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+@dataclass(frozen=True)
+class SizeScores:
     """What can be said of weights without data."""
 
-    l2_norm: float
     zstd_bytes: int
+    """zstd of the raw float32 weights."""
+    l2_norm: float
+    """Norm of all weights together; NaN where one is not finite."""
+    spectral_entropy: float
+    """Mean over all matrices, nats, without any floor; NaN where a weight is not finite, or without a matrix."""
+    effective_rank: float
+    """Mean over all matrices of exp(H), likewise."""
+
+
+@dataclass(frozen=True)
+class ComplexityScores:
+    """Complexity at the primary epsilon; None at steps where complexity was not measured."""
+
+    complexity_bytes: int | None
+    description_length_bits: float | None
+    """8 x complexity_bytes + n x training cross-entropy of the decoded network in bits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComplexityMeasurement:
+    """Complexity at one epsilon: a row of the table `complexity` (with `trial_id` and `step`)."""
+
+    epsilon: float
+    complexity_bytes: int
+    loss_increase: float
+    """Training loss of the decoded network minus that of the network, nats per example, at most epsilon."""
+    train_loss: float
+    """Training loss of the decoded network, nats per example."""
+    train_accuracy: float
+    val_accuracy: float
+    group_val_accuracy: float | None
+    """Of the decoded network on the validation examples of the task's group; None if it has none there."""
+    evaluations: int
+    """Candidates whose training loss was computed: the search budget spent."""
+    method: str
+    """Name and version of the method, e.g. `feedback-1`; numbers of different methods are never compared."""
+    wall_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MatrixMeasurement:
+    """Spectrum of one weight matrix: a row of the table `matrices` (with `trial_id` and `step`)."""
+
+    matrix: str
+    rows: int
+    columns: int
     spectral_entropy: float
     effective_rank: float
-    matrices: tuple[MatrixMeasurement, ...]
+    frobenius_norm: float
+
+
+# --- from answers ------------------------------------------------------------------------------------------------
 
 
 def table_outcomes(
     architecture: Architecture, parameters: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and answer of every example of the table in every lane; the losses are differentiable.
+    """Compute cross-entropy and answer of every example of the table in every lane.
 
     Args:
         architecture: which network.
@@ -74,7 +131,7 @@ def table_outcomes(
         targets: [L, N] labels.
 
     Returns:
-        Losses [L, N] in nats and classes answered [L, N] (int64), on the parameters' device.
+        Losses [L, N] in nats, differentiable, and classes answered [L, N] (int64), on the parameters' device.
     """
     losses, answers = [], []
     for first in range(0, len(inputs), CHUNK_EXAMPLES):
@@ -88,19 +145,23 @@ def table_outcomes(
 
 
 def scores(losses: Tensor, answers: Tensor, split: Split) -> Scores:
-    """Means over one lane's own training and validation examples, from its rows [N] of `table_outcomes`."""
+    """Average over one lane's own training and validation examples, given its rows [N] of `table_outcomes`."""
     correct = answers == split.targets
 
     def loss(part: Tensor) -> float:
+        # Summed in double precision: a mean of thousands of float32 losses would lose its last digits.
         return float(losses[part].double().mean())
 
     return Scores(
-        loss(split.train), loss(split.validation), _share(correct[split.train]), _share(correct[split.validation])
+        train_loss=loss(split.train),
+        val_loss=loss(split.validation),
+        train_accuracy=_share(correct[split.train]),
+        val_accuracy=_share(correct[split.validation]),
     )
 
 
 def noise_scores(answers: Tensor, split: Split, right: Tensor) -> NoiseScores:
-    """Accuracies on clean and on corrupted training examples.
+    """Score clean and corrupted training examples apart.
 
     Args:
         answers: [N] classes, one lane's row of `table_outcomes`.
@@ -118,7 +179,7 @@ def noise_scores(answers: Tensor, split: Split, right: Tensor) -> NoiseScores:
 
 
 def group_scores(answers: Tensor, split: Split, group: Tensor | None) -> GroupScores:
-    """Accuracies on a group, with the labels that the trial sees.
+    """Score the members of a group, with the labels that the trial sees.
 
     Args:
         answers: [N] classes, one lane's row of `table_outcomes`.
@@ -130,32 +191,51 @@ def group_scores(answers: Tensor, split: Split, group: Tensor | None) -> GroupSc
         members = part[group[part]] if group is not None else part[:0]
         return _share(answers[members] == split.targets[members]) if len(members) else None
 
-    return GroupScores(of(split.train), of(split.validation))
+    return GroupScores(group_train_accuracy=of(split.train), group_val_accuracy=of(split.validation))
 
 
 def _share(correct: Tensor) -> float:
     return int(correct.sum()) / len(correct)
 
 
-def size(network: Mapping[str, Tensor]) -> Size:
-    """Norm, spectra and zstd size of one network's weights (on the CPU, no lane axis).
+# --- from weights ------------------------------------------------------------------------------------------------
 
-    The means of entropy and rank are over all matrices, unsmoothed; NaN where weights are not finite, or where
-    there is no matrix.
-    """
-    matrices = tuple(
-        _matrix(name, network[name].reshape(two))
-        for name, two in matrix_sides({name: weight.shape for name, weight in network.items()}).items()
-    )
-    return Size(
-        l2_norm=math.sqrt(math.fsum(float(weight.double().square().sum()) for weight in network.values()))
-        if all(bool(torch.isfinite(weight).all()) for weight in network.values())
-        else math.nan,
+
+def matrices(network: Mapping[str, Tensor]) -> tuple[MatrixMeasurement, ...]:
+    """Measure the spectrum of every matrix of one network (on the CPU, no lane axis), unsmoothed."""
+    sides = matrix_sides({name: weight.shape for name, weight in network.items()})
+    return tuple(_matrix(name, network[name].reshape(two)) for name, two in sides.items())
+
+
+def size_scores(network: Mapping[str, Tensor], spectra: Sequence[MatrixMeasurement]) -> SizeScores:
+    """Compute norm, mean spectrum and zstd size of one network, given its `matrices`."""
+    finite = all(bool(torch.isfinite(weight).all()) for weight in network.values())
+    squares = (float(weight.double().square().sum()) for weight in network.values())
+    return SizeScores(
         zstd_bytes=zstd_bytes(network),
-        spectral_entropy=_mean([m.spectral_entropy for m in matrices]),
-        effective_rank=_mean([m.effective_rank for m in matrices]),
-        matrices=matrices,
+        l2_norm=math.sqrt(math.fsum(squares)) if finite else math.nan,
+        spectral_entropy=_mean([matrix.spectral_entropy for matrix in spectra]),
+        effective_rank=_mean([matrix.effective_rank for matrix in spectra]),
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else math.nan
+
+
+def _matrix(name: str, matrix: Tensor) -> MatrixMeasurement:
+    entropy, rank = spectrum(matrix)
+    return MatrixMeasurement(
+        matrix=name,
+        rows=matrix.shape[0],
+        columns=matrix.shape[1],
+        spectral_entropy=entropy,
+        effective_rank=rank,
+        frobenius_norm=float(torch.linalg.vector_norm(matrix.double())),
+    )
+
+
+# --- complexity --------------------------------------------------------------------------------------------------
 
 
 def complexities(
@@ -165,7 +245,7 @@ def complexities(
     network: Mapping[str, Tensor],
     measuring: MeasuringConfig,
 ) -> tuple[ComplexityMeasurement, ...]:
-    """Complexity at every epsilon, primary first, with the accuracies of the decoded networks.
+    """Measure complexity at every epsilon, primary first, with the accuracies of the decoded networks.
 
     The distortion is that of the full training set with the labels trained on, noisy ones included.
     """
@@ -176,10 +256,25 @@ def complexities(
     return tuple(_complexity(architecture, task, split, result) for result in results)
 
 
+def complexity_scores(measured: Sequence[ComplexityMeasurement], training_examples: int) -> ComplexityScores:
+    """Take the columns of the primary epsilon out of `complexities`, or None where nothing was measured."""
+    if not measured:
+        return ComplexityScores(complexity_bytes=None, description_length_bits=None)
+    return ComplexityScores(
+        complexity_bytes=measured[0].complexity_bytes,
+        description_length_bits=description_length_bits(measured[0], training_examples),
+    )
+
+
+def description_length_bits(complexity: ComplexityMeasurement, training_examples: int) -> float:
+    """Return 8 C + n x training cross-entropy of the decoded network, in bits."""
+    return 8 * complexity.complexity_bytes + training_examples * complexity.train_loss / math.log(2)
+
+
 def objective_of(
     architecture: Architecture, inputs: Tensor, targets: Tensor, prefix: str = ""
 ) -> ClassificationObjective:
-    """The cross-entropy of one network, as the complexity measure sees it.
+    """Make the cross-entropy of one network as the complexity measure sees it.
 
     Args:
         architecture: which network.
@@ -192,11 +287,6 @@ def objective_of(
         return architecture.forward({name.removeprefix(prefix): p for name, p in parameters.items()}, some)
 
     return ClassificationObjective(logits, inputs, targets[None])
-
-
-def description_length_bits(complexity: ComplexityMeasurement, training_examples: int) -> float:
-    """8 C + n x training cross-entropy of the decoded network, in bits."""
-    return 8 * complexity.complexity_bytes + training_examples * complexity.train_loss / math.log(2)
 
 
 @torch.no_grad()
@@ -217,20 +307,4 @@ def _complexity(
         evaluations=result.evaluations,
         method=METHOD,
         wall_s=result.wall_s,
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
-
-
-def _matrix(name: str, matrix: Tensor) -> MatrixMeasurement:
-    entropy, rank = spectrum(matrix)
-    return MatrixMeasurement(
-        matrix=name,
-        rows=matrix.shape[0],
-        columns=matrix.shape[1],
-        spectral_entropy=entropy,
-        effective_rank=rank,
-        frobenius_norm=float(torch.linalg.vector_norm(matrix.double())),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import torch
 
@@ -12,13 +14,19 @@ from sweep.store import RunContext, Store
 from trainables.complexity import METHOD
 from trainables.config import TrialConfig
 from trainables.measurement import (
-    ComplexityMeasurement,
     EndedBecause,
     Ending,
-    MatrixMeasurement,
     Measurement,
     TrialEnd,
 )
+from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
+
+_ANYTHING: dict[str, Any] = {
+    field.name: None if "None" in field.type else 390 if field.type == "int" else 0.5
+    for field in dataclasses.fields(Measurement)
+    if field.default is field.default_factory is dataclasses.MISSING
+}
+"""Column -> a value that it may have; a new column needs no other."""
 
 
 def measurement(
@@ -35,33 +43,23 @@ def measurement(
             validation_examples=25,
             spectral_started_at_step=None,
         )
+    stated = {
+        **{name: getattr(trial, name) for name in ("trial_id", "seed", "weight_decay", "data_fraction")},
+        "spectral_entropy_weight": trial.spectral_entropy_weight,
+        "step": step,
+        "train_loss": loss,
+        "val_loss": math.inf if because == "diverged" else 2.0,
+        "train_accuracy": 0.5,
+        "val_accuracy": 0.25,
+        "complexity_bytes": 300,
+        "description_length_bits": 2400.5,
+        "train_wall_s": 0.01 * step,
+        "phase": 0,
+        "phase_start_step": 0,
+        "phase_end_step": trial.steps,
+    }
     return Measurement(
-        trial_id=trial.trial_id,
-        step=step,
-        weight_decay=trial.weight_decay,
-        data_fraction=trial.data_fraction,
-        spectral_entropy_weight=trial.spectral_entropy_weight,
-        seed=trial.seed,
-        train_loss=loss,
-        val_loss=math.inf if because == "diverged" else 2.0,
-        train_accuracy=0.5,
-        val_accuracy=0.25,
-        complexity_bytes=300,
-        description_length_bits=2400.5,
-        zstd_bytes=390,
-        l2_norm=3.0,
-        spectral_entropy=1.25,
-        effective_rank=3.5,
-        train_wall_s=0.01 * step,
-        measure_wall_s=0.5,
-        clean_train_accuracy=0.5,
-        corrupted_train_accuracy=None,
-        recovered_train_accuracy=None,
-        group_train_accuracy=None,
-        group_val_accuracy=None,
-        phase=0,
-        phase_start_step=0,
-        phase_end_step=trial.steps,
+        **(_ANYTHING | stated),
         complexities=(
             ComplexityMeasurement(
                 epsilon=1.0,

@@ -31,11 +31,11 @@ NETWORK = initialise(TASK, TRIAL.model, 3)
 def test_scores_are_means_over_each_part_with_noisy_labels_in_training_only() -> None:
     lanes = {name: torch.stack([weight, weight]) for name, weight in NETWORK.items()}
     losses, answers = scoring.table_outcomes(ARCHITECTURE, lanes, TASK.inputs, SPLIT.targets.repeat(2, 1))
-    found = scoring.scores(losses[1], answers[1], SPLIT)
+    scores = scoring.scores(losses[1], answers[1], SPLIT)
     logits = forward(TRIAL.model, lanes, TASK.inputs)[1]
     for part, labels, loss, accuracy in (
-        (SPLIT.train, SPLIT.targets, found.train_loss, found.train_accuracy),
-        (SPLIT.validation, TASK.targets, found.val_loss, found.val_accuracy),
+        (SPLIT.train, SPLIT.targets, scores.train_loss, scores.train_accuracy),
+        (SPLIT.validation, TASK.targets, scores.val_loss, scores.val_accuracy),
     ):
         assert loss == pytest.approx(float(functional.cross_entropy(logits[part], labels[part])), rel=1e-5)
         assert accuracy == pytest.approx(float((logits[part].argmax(-1) == labels[part]).float().mean()))
@@ -62,12 +62,12 @@ def test_what_is_memorised_and_what_is_generalised_are_told_apart() -> None:
     table = SPLIT.targets.clone()
     forgotten = train[::3]
     table[forgotten] = -1
-    found = scoring.noise_scores(table, SPLIT, TASK.targets)
+    apart = scoring.noise_scores(table, SPLIT, TASK.targets)
     kept = torch.ones(len(train), dtype=torch.bool)
     kept[::3] = False
-    assert found.clean_train_accuracy == pytest.approx(float(kept[~corrupted].float().mean()))
-    assert found.corrupted_train_accuracy == pytest.approx(float(kept[corrupted].float().mean()))
-    assert found.recovered_train_accuracy == 0.0
+    assert apart.clean_train_accuracy == pytest.approx(float(kept[~corrupted].float().mean()))
+    assert apart.corrupted_train_accuracy == pytest.approx(float(kept[corrupted].float().mean()))
+    assert apart.recovered_train_accuracy == 0.0
 
 
 def test_without_label_noise_clean_accuracy_is_training_accuracy() -> None:
@@ -75,30 +75,31 @@ def test_without_label_noise_clean_accuracy_is_training_accuracy() -> None:
     answers = TASK.targets.roll(1)
     answers[clean.train[:100]] = TASK.targets[clean.train[:100]]
     losses = torch.zeros(TASK.examples)
-    found = scoring.noise_scores(answers, clean, TASK.targets)
-    assert found.clean_train_accuracy == scoring.scores(losses, answers, clean).train_accuracy > 0
-    assert found.corrupted_train_accuracy is found.recovered_train_accuracy is None
+    apart = scoring.noise_scores(answers, clean, TASK.targets)
+    assert apart.clean_train_accuracy == scoring.scores(losses, answers, clean).train_accuracy > 0
+    assert apart.corrupted_train_accuracy is apart.recovered_train_accuracy is None
 
 
 def test_sizes_are_those_of_the_raw_weights() -> None:
     raw = b"".join(NETWORK[name].numpy().tobytes() for name in sorted(NETWORK))
-    found = scoring.size(NETWORK)
-    assert found.zstd_bytes == len(zstandard.compress(raw, ZSTD_LEVEL))
+    matrices = scoring.matrices(NETWORK)
+    size = scoring.size_scores(NETWORK, matrices)
+    assert size.zstd_bytes == len(zstandard.compress(raw, ZSTD_LEVEL))
     assert bzip2_bytes(NETWORK) == len(bz2.compress(raw))
     flat = torch.cat([weight.flatten() for weight in NETWORK.values()]).double()
-    assert found.l2_norm == pytest.approx(float(flat.norm()))
-    assert [matrix.matrix for matrix in found.matrices] == [name for name, w in NETWORK.items() if w.dim() == 2]
-    assert found.effective_rank == pytest.approx(
-        sum(math.exp(matrix.spectral_entropy) for matrix in found.matrices) / len(found.matrices)
+    assert size.l2_norm == pytest.approx(float(flat.norm()))
+    assert [matrix.matrix for matrix in matrices] == [name for name, w in NETWORK.items() if w.dim() == 2]
+    assert size.effective_rank == pytest.approx(
+        sum(math.exp(matrix.spectral_entropy) for matrix in matrices) / len(matrices)
     )
 
 
 def test_weights_that_are_not_finite_have_a_size_all_the_same() -> None:
     broken = {**NETWORK, "output_layer/kernel": NETWORK["output_layer/kernel"] * math.nan}
-    found = scoring.size(broken)
-    assert math.isnan(found.l2_norm)
-    assert math.isnan(found.spectral_entropy)
-    assert found.zstd_bytes > 0
+    size = scoring.size_scores(broken, scoring.matrices(broken))
+    assert math.isnan(size.l2_norm)
+    assert math.isnan(size.spectral_entropy)
+    assert size.zstd_bytes > 0
 
 
 def test_complexity_is_that_of_a_network_within_the_bound() -> None:
@@ -118,4 +119,4 @@ def test_complexity_is_that_of_a_network_within_the_bound() -> None:
 def test_the_measure_may_use_gradients_of_the_loss() -> None:
     """Without them a fresh network, of which the loss feels next to nothing, costs a hundred times as much."""
     fresh = scoring.complexities(ARCHITECTURE, TASK, SPLIT, NETWORK, MeasuringConfig(epsilon=1.0))[0]
-    assert fresh.complexity_bytes < 0.05 * scoring.size(NETWORK).zstd_bytes
+    assert fresh.complexity_bytes < 0.05 * scoring.size_scores(NETWORK, ()).zstd_bytes

@@ -14,7 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from trainables.errors import CheckpointError
-from trainables.measurement import ComplexityMeasurement, MatrixMeasurement, Measurement
+from trainables.measurement import Measurement
+from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
 
 FORMAT_VERSION = 4
 

@@ -31,13 +31,16 @@ from trainables.lanes.optimiser import LaneSettings, adamw_step
 from trainables.lanes.shape import effective_batch_size, shape_key
 from trainables.lanes.step_inputs import StepInputs
 from trainables.measurement import (
-    ComplexityMeasurement,
     Declined,
     Ending,
     Measurement,
+    PhaseColumns,
+    TrialColumns,
     TrialEnd,
     TrialHistory,
+    WallSeconds,
     Watch,
+    columns,
 )
 from trainables.measuring import (
     ACCURACY_MOVE,
@@ -50,6 +53,7 @@ from trainables.measuring import (
     whole_blocks,
 )
 from trainables.random import generator
+from trainables.scoring import ComplexityMeasurement
 from trainables.sizes import bzip2_bytes
 from trainables.spectral import add_penalty_gradient
 from trainables.tasks import Split, Task, build_task
@@ -116,6 +120,27 @@ class _Lane:
     def of_phase(self) -> list[Measurement]:
         """What has been measured in this phase, the latest first."""
         return list(takewhile(lambda past: past.phase == self.phase, reversed(self.history)))
+
+    def trial_columns(self) -> TrialColumns:
+        """Return the columns that say which trial and step a row is of."""
+        trial = self.trial
+        return TrialColumns(
+            trial_id=trial.trial_id,
+            step=self.age,
+            weight_decay=trial.weight_decay,
+            data_fraction=trial.data_fraction,
+            spectral_entropy_weight=trial.spectral_entropy_weight,
+            seed=trial.seed,
+        )
+
+    def wall_seconds(self) -> WallSeconds:
+        """Return the seconds spent on the trial so far."""
+        return WallSeconds(train_wall_s=self.train_wall_s, measure_wall_s=self.measure_wall_s)
+
+    def phase_columns(self) -> PhaseColumns:
+        """Return the columns that say which training set a row is about."""
+        start, end = self.trial.phases[self.phase]
+        return PhaseColumns(phase=self.phase, phase_start_step=start, phase_end_step=end)
 
     def exchange(self) -> None:
         """Go on with the training set of the next phase."""
@@ -592,9 +617,8 @@ class LaneRun:
         lane.evaluated.pop()
         network = {name: weight.clone() for name, weight in self._layout.parameters(weights).items()}
         scores = scoring.scores(losses, answers, lane.split)
-        of_noise = scoring.noise_scores(answers, lane.split, lane.task.targets)
-        of_group = scoring.group_scores(answers, lane.split, lane.task.group)
-        size = scoring.size(network)
+        spectra = scoring.matrices(network)
+        size = scoring.size_scores(network, spectra)
         finite = math.isfinite(scores.train_loss) and math.isfinite(size.l2_norm)
         measured = finite and (
             lane.age in lane.measured
@@ -604,38 +628,19 @@ class LaneRun:
         complexities: tuple[ComplexityMeasurement, ...] = ()
         if measured:
             complexities = scoring.complexities(self._architecture, lane.task, lane.split, network, self._measuring)
+        row = columns(
+            scores,
+            scoring.noise_scores(answers, lane.split, lane.task.targets),
+            scoring.group_scores(answers, lane.split, lane.task.group),
+            size,
+            scoring.complexity_scores(complexities, len(lane.split.train)),
+        )
         lane.measure_wall_s += time.perf_counter() - started
         measurement = Measurement(
-            trial_id=lane.trial_id,
-            step=lane.age,
-            weight_decay=lane.trial.weight_decay,
-            data_fraction=lane.trial.data_fraction,
-            spectral_entropy_weight=lane.trial.spectral_entropy_weight,
-            seed=lane.trial.seed,
-            train_loss=scores.train_loss,
-            val_loss=scores.val_loss,
-            train_accuracy=scores.train_accuracy,
-            val_accuracy=scores.val_accuracy,
-            clean_train_accuracy=of_noise.clean_train_accuracy,
-            corrupted_train_accuracy=of_noise.corrupted_train_accuracy,
-            recovered_train_accuracy=of_noise.recovered_train_accuracy,
-            group_train_accuracy=of_group.group_train_accuracy,
-            group_val_accuracy=of_group.group_val_accuracy,
-            complexity_bytes=complexities[0].complexity_bytes if complexities else None,
-            description_length_bits=(
-                scoring.description_length_bits(complexities[0], len(lane.split.train)) if complexities else None
-            ),
-            zstd_bytes=size.zstd_bytes,
-            l2_norm=size.l2_norm,
-            spectral_entropy=size.spectral_entropy,
-            effective_rank=size.effective_rank,
-            train_wall_s=lane.train_wall_s,
-            measure_wall_s=lane.measure_wall_s,
-            phase=lane.phase,
-            phase_start_step=lane.phase_start,
-            phase_end_step=lane.trial.phases[lane.phase][1],
+            **columns(lane.trial_columns(), lane.wall_seconds(), lane.phase_columns()),
+            **row,
             complexities=complexities,
-            matrices=size.matrices if measured else (),
+            matrices=spectra if measured else (),
         )
         lane.history.append(measurement)
         ending = self._ending(lane, finite)
