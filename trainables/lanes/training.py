@@ -1,4 +1,4 @@
-"""Training of any trials: one lane run a shape, and fewer lanes where memory runs out."""
+"""Training of trials of any shapes: one lane run for each shape, with fewer lanes where memory runs out."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def train(
     lanes: int = DEFAULT_LANES,
     device: str = "cpu",
 ) -> Iterator[Measurement]:
-    """Train any trials, one shape after the other, and yield their measurements as they are taken.
+    """Train trials of any shapes, one shape after the other, and yield their measurements as they are taken.
 
-    Where memory runs out, a block is trained again with half the lanes, and a warning says so; the watch then sees
-    histories it has seen before.
+    Where memory runs out, the block is trained again with half the lanes, and a warning says so; the watch then
+    gets histories that it has had before.
 
     Args:
         trials: of any shapes; those of one shape train together.
@@ -57,7 +57,7 @@ def train(
 
 
 def _next_block(run: LaneRun) -> list[Measurement]:
-    """Train a block; where memory runs out, again with half the lanes, and half of these."""
+    """Train a block; where memory runs out, train it again with half the lanes, as often as needed."""
     before, lanes = run.record(), run.lanes
     while True:
         try:
@@ -67,7 +67,7 @@ def _next_block(run: LaneRun) -> list[Measurement]:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        # Here the error is gone, and what its traceback held.
+        # Outside the `except` clause the error is gone, and with its traceback the tensors that it kept alive.
         give_memory_back()
         fewer = fewer_lanes(lanes)
         warnings.warn(f"memory ran out with {lanes} lanes; going on with {fewer}", RuntimeWarning, stacklevel=3)

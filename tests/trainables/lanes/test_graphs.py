@@ -102,7 +102,7 @@ def rows(shape: dict[str, Any], capture: Callable[..., Any] | None) -> tuple[lis
         return capture_by_recording(step)
 
     run = LaneRun(queue(shape), measuring=RARELY, lanes=3)
-    run._graph = StepGraph(counted if capture else None)
+    run._stepper._graph = StepGraph(counted if capture else None)
     measurements: list[Measurement] = []
     while not run.finished:
         measurements += run.advance(1)
@@ -128,4 +128,4 @@ def test_nothing_in_a_block_waits_for_the_device_or_computes_elsewhere(shape: di
     run._train(8)
     assert set(run.ages.values()) == {8}
     with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
-        run._weights.sum().item()
+        run._lanes.weights.sum().item()
