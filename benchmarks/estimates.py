@@ -21,9 +21,10 @@ import torch
 
 from sweep.estimate import matrix_product_rate
 from sweep.sizing import trial_flops, watching_flops
-from trainables import evaluate
+from trainables import scoring
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun
+from trainables.lanes.shape import Shape
 from trainables.measuring import BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
 
 LANES = 8
@@ -74,19 +75,21 @@ def rows(network: str, settings: dict[str, Any]) -> list[Row]:
     run.advance(3)  # the prologue and one-time work
     step_s = min(processor_seconds(lambda: run.advance(3)) for _ in range(3)) / (3 * BLOCK_STEPS * LANES)
 
+    shape, placed = Shape.of(trials[0], torch.device("cpu")), run._lanes.placed()
+
     def evaluated() -> None:
-        losses, answers, weights = run._outcomes(list(range(LANES)))
-        for lane, lane_losses, lane_answers, row in zip(run._running(), losses, answers, weights, strict=True):
-            evaluate.scores(lane_losses, lane_answers, lane.split)
-            evaluate.size(run._layout.parameters(row))
+        for (_, lane), (losses, answers, weights) in zip(placed, run._evaluator.outcomes(placed), strict=True):
+            network = shape.layout.parameters(weights)
+            scoring.scores(losses, answers, lane.split)
+            scoring.size_scores(network, scoring.matrices(network))
 
     evaluated()
     evaluation_s = processor_seconds(evaluated) / LANES
-    lane = run._running()[0]
-    network_of_lane = run._layout.parameters(run._outcomes([0])[2][0])
+    [(_, _, weights)], (_, lane) = run._evaluator.outcomes(placed[:1]), placed[0]
+    network_of_lane = shape.layout.parameters(weights)
     measuring = MeasuringConfig()
     measurement_s = processor_seconds(
-        lambda: evaluate.complexities(lane.trial, run._task, lane.split, network_of_lane, measuring)
+        lambda: scoring.complexities(shape.architecture, lane.task, lane.split, network_of_lane, measuring)
     )
 
     per_second = matrix_product_rate()

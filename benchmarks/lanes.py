@@ -23,9 +23,10 @@ from typing import Any
 import torch
 from plain_torch import PlainTorch
 
-from trainables import evaluate
+from trainables import scoring
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun, effective_batch_size
+from trainables.lanes.shape import Shape
 from trainables.measuring import MeasuringConfig, evaluated_steps, measured_steps
 from trainables.tasks import build_task
 
@@ -182,18 +183,20 @@ def penalty_table(lanes: int, rounds: int, device: str) -> list[Row]:
 
 def watching_table(lanes: int, step_ms: float, device: str) -> list[Row]:
     """Estimate the share of time of evaluation and measuring: a few real ones, times the schedule's count."""
-    run = lane_run({}, lanes, device)
+    run, shape = lane_run({}, lanes, device), Shape.of(TrialConfig(), torch.device(device))
     run._train(64)
     started = seconds()
-    losses, answers, weights = run._outcomes(list(range(lanes)))
-    networks = [{name: w.clone() for name, w in run._layout.parameters(row).items()} for row in weights]
-    for lane, *outcomes, network in zip(run._running(), losses, answers, networks, strict=True):
-        evaluate.scores(*outcomes, lane.split)
-        evaluate.size(network)
+    placed = run._lanes.placed()
+    networks = []
+    for (_, lane), (losses, answers, weights) in zip(placed, run._evaluator.outcomes(placed), strict=True):
+        network = {name: w.clone() for name, w in shape.layout.parameters(weights).items()}
+        scoring.scores(losses, answers, lane.split)
+        scoring.size_scores(network, scoring.matrices(network))
+        networks.append(network)
     evaluation = (seconds() - started) / lanes
     started = seconds()
-    lane = run._running()[0]
-    evaluate.complexities(lane.trial, run._task, lane.split, networks[0], MeasuringConfig())
+    lane = placed[0][1]
+    scoring.complexities(shape.architecture, lane.task, lane.split, networks[0], MeasuringConfig())
     measurement = seconds() - started
     rows = [
         Row(f"one evaluation, {lanes} lanes", evaluation * 1e3, "ms per lane"),
@@ -216,7 +219,7 @@ class CountingRun(LaneRun):
 
     def _train(self, steps: int) -> None:
         self.computed += steps * len(self._lanes)
-        self.used += steps * len(self._running())
+        self.used += steps * len(self._lanes.running())
         super()._train(steps)
 
 

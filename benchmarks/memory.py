@@ -19,9 +19,8 @@ from typing import Any
 import torch
 
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-from trainables.lanes import LaneRun
+from trainables.lanes import PROCESS_BYTES, LaneRun, run_bytes
 from trainables.measuring import MeasuringConfig
-from trainables.memory import PROCESS_BYTES, run_bytes
 
 STEPS = 8
 

@@ -18,9 +18,9 @@ from sweep.cohort import Cohort
 from sweep.errors import SweepError
 from sweep.store import RunContext, Store, is_kept
 from sweep.watch import TrialWatch, decline_seen, thresholds_of
-from trainables.company import advice
 from trainables.errors import TrainablesError
 from trainables.lanes import LaneRun
+from trainables.lanes.company import advice
 from trainables.measurement import Measurement
 from trainables.numerics.environment import ACROSS_MACHINES
 from trainables.numerics.reference import reproducible_here, require_across_machines

@@ -187,8 +187,7 @@ def group(
         The cohorts, the one with the most work first.
     """
     from sweep.sizing import lanes_for, trial_flops
-    from trainables.lanes import shape_key
-    from trainables.memory import lanes_within
+    from trainables.lanes import lanes_within, shape_key
 
     shapes: dict[Any, list[TrialConfig]] = defaultdict(list)
     for trial in trials:

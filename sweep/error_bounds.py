@@ -8,8 +8,8 @@ from analysis.bounds import DELTA, architecture_bits
 from analysis.generalisation import network_bounds
 
 if TYPE_CHECKING:
-    from trainables.evaluate import Scores
     from trainables.networks import LoadedNetwork
+    from trainables.scoring import Scores
 
 
 def error_bounds(

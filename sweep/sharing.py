@@ -105,7 +105,7 @@ def share(
         processes: Number of cohorts at once, on all nodes together, or `auto`.
         node: A description of each node.
     """
-    from trainables.memory import PROCESS_BYTES, run_bytes
+    from trainables.lanes import PROCESS_BYTES, run_bytes
 
     process_bytes = PROCESS_BYTES + max((run_bytes(trial, 1) for trial in trials), default=0)
     room = max(1, int(MEMORY_SHARE * node.memory_bytes / process_bytes))

@@ -112,8 +112,7 @@ def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, me
     Raises:
         SweepError: the lanes do not fit.
     """
-    from trainables.lanes import DEFAULT_LANES
-    from trainables.memory import lanes_within, run_bytes
+    from trainables.lanes import DEFAULT_LANES, lanes_within, run_bytes
 
     fitting = lanes_within(trial, memory_bytes, device)
     least = 1 if wanted == "auto" else wanted

@@ -32,9 +32,9 @@ from sweep.errors import Problem, SpecificationError
 from sweep.problems import nearest
 from sweep.space import trials
 from sweep.watch import decline_seen, thresholds_of
-from trainables.company import warn_of_company
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun
+from trainables.lanes.company import warn_of_company
 from trainables.measurement import Measurement
 from trainables.measuring import MeasuringConfig
 

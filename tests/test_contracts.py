@@ -15,13 +15,12 @@ from analysis.results_folder import settings_of
 from analysis.schema import SETTINGS, TABLES
 from trainables.config import TrialConfig
 from trainables.measurement import (
-    ComplexityMeasurement,
     EndedBecause,
-    MatrixMeasurement,
     Measurement,
     TrialEnd,
 )
 from trainables.measuring import TAIL_RATIO as MEASURED_TAIL_RATIO
+from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
 
 #: Fields of `Measurement` that go into tables of their own.
 ELSEWHERE = {"complexities", "matrices", "network", "end"}
@@ -39,6 +38,13 @@ def test_what_trainables_measures_is_what_the_tables_hold(record: type, table: s
     fields = {field.name for field in dataclasses.fields(record)} - ELSEWHERE
     assert fields | of_the_table == {column.name for column in TABLES[table]}
     assert not fields & of_the_table
+
+
+def test_each_column_of_a_row_comes_from_one_record_in_the_order_of_the_table() -> None:
+    """So a column that is added to a score and to the schema is in every row, and nothing else has to know it."""
+    records = [record for record in reversed(Measurement.__mro__) if "__annotations__" in vars(record)]
+    names = [name for record in records for name in vars(record)["__annotations__"] if name not in ELSEWHERE]
+    assert names == [column.name for column in TABLES["rows"]]
 
 
 def test_what_may_be_missing_in_a_measurement_may_be_empty_in_its_table() -> None:

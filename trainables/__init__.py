@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from trainables.numerics.environment import choose_kernels
 
 if TYPE_CHECKING:
-    from trainables.company import DependsOnCompany
     from trainables.complexity import METHOD, ComplexityResult, decode, measure
     from trainables.config import ModelConfig, TaskConfig, TrialConfig, trial_from_dict
     from trainables.description import DESCRIPTION_METHOD, DescriptionResult, describe_task
@@ -27,19 +26,17 @@ if TYPE_CHECKING:
         MeasurementError,
         TrainablesError,
     )
-    from trainables.lanes import LaneRun, shape_key, train
+    from trainables.lanes import LaneRun, lanes_within, run_bytes, shape_key, train
+    from trainables.lanes.company import DependsOnCompany
     from trainables.measurement import (
-        ComplexityMeasurement,
         Declined,
         Ending,
-        MatrixMeasurement,
         Measurement,
         TrialEnd,
         TrialHistory,
         Watch,
     )
     from trainables.measuring import MeasuringConfig
-    from trainables.memory import lanes_within, run_bytes
     from trainables.models import forward, initialise
     from trainables.networks import (
         LoadedNetwork,
@@ -51,6 +48,7 @@ if TYPE_CHECKING:
     )
     from trainables.numerics.reference import require_across_machines
     from trainables.registry import register_model, register_task
+    from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
     from trainables.spectral import spectrum
     from trainables.tasks import FAMILIES, Split, Task, build_task
     from trainables.tasks.split import split
@@ -58,7 +56,7 @@ if TYPE_CHECKING:
 choose_kernels()  # before torch computes anything: MKL looks at its settings once
 
 _MODULES = {
-    "company": ("DependsOnCompany",),
+    "lanes.company": ("DependsOnCompany",),
     "complexity": ("METHOD", "ComplexityResult", "decode", "measure"),
     "config": ("ModelConfig", "TaskConfig", "TrialConfig", "trial_from_dict"),
     "description": ("DESCRIPTION_METHOD", "DescriptionResult", "describe_task"),
@@ -70,19 +68,16 @@ _MODULES = {
         "OutOfMemory",
         "TrainablesError",
     ),
-    "lanes": ("LaneRun", "shape_key", "train"),
+    "lanes": ("LaneRun", "lanes_within", "run_bytes", "shape_key", "train"),
     "measurement": (
-        "ComplexityMeasurement",
         "Declined",
         "Ending",
-        "MatrixMeasurement",
         "Measurement",
         "TrialEnd",
         "TrialHistory",
         "Watch",
     ),
     "measuring": ("MeasuringConfig",),
-    "memory": ("lanes_within", "run_bytes"),
     "models": ("forward", "initialise"),
     "networks": (
         "LoadedNetwork",
@@ -94,6 +89,7 @@ _MODULES = {
     ),
     "numerics.reference": ("require_across_machines",),
     "registry": ("register_model", "register_task"),
+    "scoring": ("ComplexityMeasurement", "MatrixMeasurement"),
     "spectral": ("spectrum",),
     "tasks": ("FAMILIES", "Split", "Task", "build_task", "split"),
 }

@@ -6,12 +6,21 @@ The field names of the four record classes are the column names of `analysis.sch
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from torch import Tensor
 
 from trainables.config import TrialConfig
+from trainables.scoring import (
+    ComplexityMeasurement,
+    ComplexityScores,
+    GroupScores,
+    MatrixMeasurement,
+    NoiseScores,
+    Scores,
+    SizeScores,
+)
 
 EndedBecause = Literal["grokked", "budget", "stopped", "diverged", "failed"]
 
@@ -28,40 +37,6 @@ class Ending:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ComplexityMeasurement:
-    """Complexity at one epsilon: a row of the table `complexity` (with `trial_id` and `step`)."""
-
-    epsilon: float
-    complexity_bytes: int
-    loss_increase: float
-    """Training loss of the decoded network minus that of the network, nats per example, at most epsilon."""
-    train_loss: float
-    """Training loss of the decoded network, nats per example."""
-    train_accuracy: float
-    val_accuracy: float
-    group_val_accuracy: float | None
-    """Accuracy of the decoded network on the validation examples of the task's group; None if the group has none
-    there."""
-    evaluations: int
-    """Candidates whose training loss was computed: the search budget spent."""
-    method: str
-    """Name and version of the method, e.g. `feedback-1`; numbers of different methods are never compared."""
-    wall_s: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MatrixMeasurement:
-    """Spectrum of one weight matrix: a row of the table `matrices` (with `trial_id` and `step`)."""
-
-    matrix: str
-    rows: int
-    columns: int
-    spectral_entropy: float
-    effective_rank: float
-    frobenius_norm: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialEnd:
     """Facts that are known once a trial is over, in addition to its rows."""
 
@@ -75,13 +50,9 @@ class TrialEnd:
     """Steps done when the spectral penalty began to act; None if it never did."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """One evaluated step of one trial: a row of the table `rows`.
-
-    Losses in nats per example, accuracies in [0, 1]. `complexity_bytes` and `description_length_bits` are
-    those of the primary epsilon, and None at steps where complexity was not measured.
-    """
+@dataclass(frozen=True, kw_only=True)
+class TrialColumns:
+    """Which trial and step a row is of, with the settings that are asked for most."""
 
     trial_id: str
     step: int
@@ -89,35 +60,21 @@ class Measurement:
     data_fraction: float
     spectral_entropy_weight: float
     seed: int
-    train_loss: float
-    val_loss: float
-    train_accuracy: float
-    val_accuracy: float
-    complexity_bytes: int | None
-    description_length_bits: float | None
-    """8 x complexity_bytes + n x training cross-entropy of the decoded network in bits."""
-    zstd_bytes: int
-    l2_norm: float
-    spectral_entropy: float
-    """Mean over all matrices, nats, without any floor."""
-    effective_rank: float
-    """Mean over all matrices of exp(H)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WallSeconds:
+    """Seconds spent on a trial so far; no part of any comparison of rows."""
+
     train_wall_s: float
-    """Seconds spent training this trial so far: its share of its lanes' blocks."""
+    """Training: its share of its lanes' blocks."""
     measure_wall_s: float
-    """Seconds spent evaluating and measuring this trial so far."""
-    clean_train_accuracy: float | None
-    """Accuracy on the training examples whose label is right; None if there are none."""
-    corrupted_train_accuracy: float | None
-    """On training examples with a replaced label, the share answered with that label (memorised); None without
-    label noise."""
-    recovered_train_accuracy: float | None
-    """On training examples with a replaced label, the share answered correctly (generalised); None without label
-    noise."""
-    group_train_accuracy: float | None
-    """Accuracy on training examples of the task's sensitive or rare group; None if the group has none there."""
-    group_val_accuracy: float | None
-    """Accuracy on validation examples of that group; None if the group has none there."""
+    """Evaluating and measuring."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseColumns:
+    """Which training set a row is about."""
 
     phase: int
     """Exchanges of the training set before this step; 0 without drift."""
@@ -126,12 +83,39 @@ class Measurement:
     phase_end_step: int
     """Steps done when the phase ends, by the next exchange or by the budget."""
 
+
+# A dataclass takes its fields from its last base first: so the last base has the first columns of the table.
+@dataclass(frozen=True, kw_only=True)
+class Measurement(
+    PhaseColumns,
+    GroupScores,
+    NoiseScores,
+    WallSeconds,
+    SizeScores,
+    ComplexityScores,
+    Scores,
+    TrialColumns,
+):
+    """One evaluated step of one trial: a row of the table `rows`.
+
+    Its columns are the fields of the records it is made of; those that need a network are in `trainables.scoring`.
+    """
+
     complexities: tuple[ComplexityMeasurement, ...] = field(default=(), repr=False)
     matrices: tuple[MatrixMeasurement, ...] = field(default=(), repr=False)
     network: dict[str, Tensor] | None = field(default=None, repr=False, compare=False)
     """The weights (no lane axis, on the CPU) at measured steps and at the end."""
     end: TrialEnd | None = None
     """Set on a trial's last measurement, and only there."""
+
+
+def columns(*records: object) -> dict[str, Any]:
+    """Collect the fields of records by name: what `Measurement` is made from."""
+    return {
+        field.name: getattr(record, field.name)
+        for record in records
+        for field in fields(record)  # type: ignore[arg-type]
+    }
 
 
 @dataclass(frozen=True, slots=True)

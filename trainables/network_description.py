@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from trainables.description.describing import BUDGETS, Progress, describe_objective
 from trainables.description.result import DescriptionResult
-from trainables.evaluate import Scores, objective_of
 from trainables.network_measurement import scores
 from trainables.networks import LoadedNetwork
+from trainables.scoring import Scores, objective_of
 
 
 @dataclass(frozen=True, slots=True)

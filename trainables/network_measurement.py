@@ -11,8 +11,8 @@ from torch import Tensor
 from trainables.complexity.measuring import measure_lanes
 from trainables.complexity.result import ComplexityResult
 from trainables.complexity.stream import decode
-from trainables.evaluate import Scores, objective_of
 from trainables.networks import LoadedNetwork
+from trainables.scoring import Scores, objective_of
 
 
 @dataclass(frozen=True, slots=True)

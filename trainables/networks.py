@@ -23,7 +23,7 @@ from torch import Tensor
 from trainables.architecture import Architecture, architecture_of
 from trainables.config import Attention, ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
-from trainables.evaluate import table_outcomes
+from trainables.scoring import table_outcomes
 from trainables.tasks import Task
 from trainables.tasks.modular import OPERATIONS
 from trainables.tasks.phases import phase_split, phase_task

@@ -17,7 +17,7 @@ from tests.analysis.made_up import grid, usual_fate, write_sweep
 from trainables import train
 from trainables.architecture import architecture_of
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-from trainables.evaluate import table_outcomes
+from trainables.scoring import table_outcomes
 from trainables.tasks import build_task, split
 
 TRIAL = TrialConfig(task=TaskConfig(modulus=113), model=ModelConfig(hidden_width=512))

@@ -21,8 +21,7 @@ from sweep.store import Store
 from sweep.watch import TrialWatch, thresholds_of
 from tests.sweep.tables import assert_same_tables, tables
 from tests.trainables.little_room import Room, of_torch
-from trainables import lanes
-from trainables.lanes import LaneRun, train
+from trainables.lanes import LaneRun, device, step, train
 from trainables.measurement import Measurement
 from trainables.measuring import whole_blocks
 
@@ -242,7 +241,7 @@ def test_out_of_memory_it_goes_on_with_half_the_lanes(
 ) -> None:
     """At once, before the first report, and after it, where one trial has ended."""
     [cohort_id] = recorded(tmp_path, lanes=4)
-    monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 2, of_torch, calls))
+    monkeypatch.setattr(step, "loss_gradient", Room(step.loss_gradient, 2, 2, of_torch, calls))
     trainable = actor(tmp_path, cohort_id)
     results = list(steps_of(trainable))
     notes = [result["note"] for result in results if result["note"]]
@@ -253,7 +252,7 @@ def test_out_of_memory_it_goes_on_with_half_the_lanes(
 
 def test_out_of_memory_with_one_lane_the_cohort_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [cohort_id] = recorded(tmp_path, lanes=4)
-    monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 0, of_torch, 0))
+    monkeypatch.setattr(step, "loss_gradient", Room(step.loss_gradient, 2, 0, of_torch, 0))
     results = list(steps_of(actor(tmp_path, cohort_id)))
     assert [result["done"] for result in results] == [False, False, True]
     assert results[-1]["failure"].startswith("OutOfMemory: memory ran out with a single lane; choose")
@@ -263,7 +262,7 @@ def test_out_of_memory_before_the_first_step(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [cohort_id] = recorded(tmp_path, lanes=4)
-    monkeypatch.setattr(lanes, "LaneSettings", Room(lanes.LaneSettings, 0, 2, of_torch, 0))
+    monkeypatch.setattr(device, "LaneSettings", Room(device.LaneSettings, 0, 2, of_torch, 0))
     results = list(steps_of(actor(tmp_path, cohort_id)))
     assert "with 2" in results[0]["note"]
     assert results[0]["trained_steps"] > 0

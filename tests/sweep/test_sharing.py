@@ -14,8 +14,8 @@ from sweep.config import SweepConfig
 from sweep.sharing import MEMORY_SHARE, MOST_ON_A_GPU, NO_GPU_HERE, Node, Sharing, share, this_node
 from sweep.store import Store
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.lanes import PROCESS_BYTES, run_bytes
 from trainables.measuring import MeasuringConfig
-from trainables.memory import PROCESS_BYTES, run_bytes
 
 GIB = 2**30
 SMALL = TrialConfig(task=TaskConfig(modulus=17), model=ModelConfig(width=32))

@@ -12,7 +12,7 @@ from trainables import ConfigError, Task
 from trainables.built_in import BuiltIn
 from trainables.by_hand import Network, write_gradient
 from trainables.config import ModelConfig, TaskConfig
-from trainables.layout import Layout
+from trainables.lanes.layout import Layout
 from trainables.models import forward, initialise, parameter_shapes
 from trainables.tasks import build_task
 

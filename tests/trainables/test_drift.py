@@ -150,7 +150,7 @@ def test_training_goes_on_as_it_would_by_hand() -> None:
     one = trial(drift={64: {"split": 1, "family": "subtraction"}}, steps=96)
     run = LaneRun([one], measuring=RARELY)
     run.advance(2)
-    lane = run._running()[0]
+    lane = run._lanes.running()[0]
     task = phase_task(one, 1)
     other = phase_split(one, 1, task).train
     per_epoch = len(other) // 17
@@ -161,7 +161,7 @@ def test_training_goes_on_as_it_would_by_hand() -> None:
         for step in range(4)
     ]
     assert torch.equal(lane.next_batches(4, 17), torch.stack(expected))
-    moments = run._second_moment.abs().sum()
+    moments = run._lanes.second_moment.abs().sum()
     run.advance(1)
     assert moments > 0
     assert run.finished

@@ -12,10 +12,10 @@ import torch
 
 from tests.trainables.comparing import comparable
 from tests.trainables.little_room import Room, of_python, of_torch, on_a_gpu
-from trainables import evaluate, lanes
+from trainables import scoring
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import OutOfMemory
-from trainables.lanes import Counts, LaneRun, train
+from trainables.lanes import Counts, LaneRun, step, train
 from trainables.measuring import MeasuringConfig
 from trainables.out_of_memory import fewer_lanes, is_out_of_memory
 
@@ -63,9 +63,9 @@ def test_no_measurement_is_lost_doubled_or_another(
     where: str, fail: Callable[[], None], undisturbed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if where == "training":
-        monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 2, fail, 40))
+        monkeypatch.setattr(step, "loss_gradient", Room(step.loss_gradient, 2, 2, fail, 40))
     else:
-        monkeypatch.setattr(evaluate, "table_outcomes", Room(evaluate.table_outcomes, 1, 3, fail, 40))
+        monkeypatch.setattr(scoring, "table_outcomes", Room(scoring.table_outcomes, 1, 3, fail, 40))
     with pytest.warns(RuntimeWarning, match="memory ran out with [63] lanes") as said:
         found = [comparable(m) for m in train(TRIALS, measuring=RARELY, lanes=6)]
     expected = [(6, 3), (3, 1)] if where == "training" else [(6, 3)]
@@ -76,7 +76,7 @@ def test_no_measurement_is_lost_doubled_or_another(
 
 
 def test_with_one_lane_it_ends_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "loss_gradient", Room(lanes.loss_gradient, 2, 0, of_torch, 0))
+    monkeypatch.setattr(step, "loss_gradient", Room(step.loss_gradient, 2, 0, of_torch, 0))
     with pytest.warns(RuntimeWarning), pytest.raises(OutOfMemory, match="single lane"):
         list(train(TRIALS, measuring=RARELY, lanes=6))
 
@@ -85,7 +85,7 @@ def test_other_errors_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> N
     def broken(*_: Any) -> None:
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(lanes, "loss_gradient", broken)
+    monkeypatch.setattr(step, "loss_gradient", broken)
     with warnings.catch_warnings(action="error"), pytest.raises(RuntimeError, match="something else"):
         list(train(TRIALS, measuring=RARELY))
 

@@ -14,7 +14,7 @@ from tests.trainables import lab
 from tests.trainables.comparing import rows_of
 from trainables import ConfigError, LaneRun, ModelConfig, Task, TaskConfig, TrialConfig, build_task, split, train
 from trainables.architecture import architecture_of
-from trainables.memory import run_bytes
+from trainables.lanes import run_bytes
 from trainables.own_module import OwnModule
 from trainables.random import generator, stream_seed
 

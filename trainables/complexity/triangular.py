@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainables.numerics.roots import small_cholesky
+
 #: A damped diagonal is the curvature plus this share of its mean over what the loss sees.
 DAMPING = 0.3
 
@@ -73,7 +75,7 @@ def coarse_first(matrix: Tensor) -> Tensor:
             rest = rest - torch.gather(known, 2, pivots[:, None, :].expand(-1, done, -1)).mT @ known
         corner = torch.gather(rest, 2, pivots[:, None, :].expand(-1, count, -1))
         ridge = 1e-6 * corner.diagonal(dim1=1, dim2=2).clamp_min(1e-30)
-        root, _ = torch.linalg.cholesky_ex(corner + torch.diag_embed(ridge))
+        root = small_cholesky(corner + torch.diag_embed(ridge))
         block = torch.linalg.solve_triangular(root, rest, upper=False)
         columns[:, done : done + count] = block
         taken = taken.scatter(1, pivots, value=True)

@@ -1,4 +1,4 @@
-"""Square roots whose last bit does not depend on the maker of the processor, where a run promises that."""
+"""Roots of numbers and matrices that do not depend on the maker of the processor, where a run promises that."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _correctly_rounded = False
 
 
 def round_roots_correctly(wanted: bool) -> None:
-    """Have `square_root` round correctly in this process from now on, as a run across machines needs, or not."""
+    """Round the roots of this module correctly in this process from now on, as a run across machines needs."""
     global _correctly_rounded
     _correctly_rounded = wanted
 
@@ -27,6 +27,15 @@ def square_root(values: Tensor) -> Tensor:
     if _correctly_rounded and values.device.type == "cpu":
         return cast(Tensor, _CorrectRoot.apply(values))  # type: ignore[no-untyped-call]
     return values.sqrt()
+
+
+def small_cholesky(matrices: Tensor) -> Tensor:
+    """Return the Cholesky factors L of matrices [..., n, n], A = L L^T, of the same type; lower triangular.
+
+    MKL's own for small float32 matrices starts from the same approximation; in float64 it does not.
+    """
+    lower: Tensor = torch.linalg.cholesky_ex(matrices.double() if _correctly_rounded else matrices)[0]
+    return lower.to(matrices.dtype)
 
 
 class _CorrectRoot(torch.autograd.Function):

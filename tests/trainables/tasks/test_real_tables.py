@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_diabetes
 
-from trainables import evaluate
+from trainables import scoring
 from trainables.architecture import architecture_of
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import train
@@ -60,5 +60,5 @@ def test_the_group_is_reported_of_the_network_and_of_what_it_is_compressed_to() 
     assert last.network is not None
     whole = dataclasses.replace(task, group=torch.ones(task.examples, dtype=torch.bool))
     architecture = architecture_of(whole, config.model)
-    (found,) = evaluate.complexities(architecture, whole, parts, last.network, MeasuringConfig(epsilon=0.5))
+    (found,) = scoring.complexities(architecture, whole, parts, last.network, MeasuringConfig(epsilon=0.5))
     assert found.group_val_accuracy == found.val_accuracy

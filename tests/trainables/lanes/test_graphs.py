@@ -12,11 +12,10 @@ import torch
 from tests.trainables.comparing import comparable
 from tests.trainables.little_room import on_a_gpu
 from tests.trainables.recorded import capture_by_recording
-from trainables import optimiser
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.drift import Drift
-from trainables.graphs import EAGER_STEPS, StepGraph, capture_of
-from trainables.lanes import LaneRun
+from trainables.lanes import LaneRun, optimiser
+from trainables.lanes.graphs import EAGER_STEPS, StepGraph, capture_of
 from trainables.measurement import Measurement
 from trainables.measuring import MeasuringConfig
 
@@ -103,7 +102,7 @@ def rows(shape: dict[str, Any], capture: Callable[..., Any] | None) -> tuple[lis
         return capture_by_recording(step)
 
     run = LaneRun(queue(shape), measuring=RARELY, lanes=3)
-    run._graph = StepGraph(counted if capture else None)
+    run._stepper._graph = StepGraph(counted if capture else None)
     measurements: list[Measurement] = []
     while not run.finished:
         measurements += run.advance(1)
@@ -129,4 +128,4 @@ def test_nothing_in_a_block_waits_for_the_device_or_computes_elsewhere(shape: di
     run._train(8)
     assert set(run.ages.values()) == {8}
     with pytest.raises(RuntimeError, match=r"item\(\) cannot be called on meta tensors"):
-        run._weights.sum().item()
+        run._lanes.weights.sum().item()

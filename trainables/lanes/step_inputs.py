@@ -1,4 +1,4 @@
-"""What the host decides about the next steps, sent to the device before the first of them."""
+"""The inputs of the next steps, decided on the host and sent to the device before the first of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from trainables.measuring import BLOCK_STEPS
 
 _NOISE_BYTES = 256 * 2**20
-"""Noise that is held at once, at most, unless that of a single step is more."""
+"""Bound on the noise that is held at once; that of a single step may be more."""
 
 
 class StepInputs:
-    """Batches, noise and the number of the step, in tensors that stay where they are (see `trainables.graphs`).
+    """Holds batches, noise and the number of the step in tensors that never move, see `trainables.lanes.graphs`.
 
     Args:
         lanes: L.
@@ -33,7 +33,7 @@ class StepInputs:
         """[L] float32: updates done, that of the present step included."""
 
     def send(self, batches: Tensor, noise: Tensor | None, ages: Sequence[int]) -> None:
-        """Have the next S steps on their way to the device; the host does not wait.
+        """Send the inputs of the next S steps to the device, without waiting for it.
 
         Args:
             batches: [S, L, B] indices into the task's table.
@@ -48,26 +48,26 @@ class StepInputs:
 
     @property
     def batch(self) -> Tensor:
-        """[L, B] of the present step."""
+        """Batches of the present step, [L, B]."""
         return self._batches.index_select(0, self._at)[0]
 
     @property
     def noise(self) -> Tensor:
-        """[L, P] of the present step."""
+        """Noise of the present step, a copy [L, P]."""
         return self._noise.index_select(0, self._at)[0]
 
     def next_step(self) -> None:
-        """The present step is done."""
+        """Move to the next step."""
         self._at += 1
         self.updates += 1
 
 
 def held_steps(noise_elements: int) -> int:
-    """Steps whose inputs are held at once, where the noise of one has so many elements."""
+    """Return the number of steps whose inputs are held at once, given the elements of one step's noise."""
     return max(1, min(BLOCK_STEPS, _NOISE_BYTES // (4 * max(noise_elements, 1))))
 
 
 def _send(host: Tensor, device: Tensor) -> None:
-    """From pinned memory to a GPU, or else the copy would make the host wait. The pinned memory is not used again
-    before the copy is done: torch's allocator sees to that."""
+    """Copy a tensor into one on the device, without making the host wait."""
+    # Only a copy out of pinned memory does not block; torch's allocator keeps that memory until the copy is done.
     device.copy_(host.pin_memory() if device.is_cuda else host, non_blocking=True)

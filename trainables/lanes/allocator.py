@@ -1,4 +1,4 @@
-"""One setting of the C library's allocator that training on a CPU profits from."""
+"""A setting of the C library's allocator that makes training on a CPU faster."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _KEPT_BYTES = 1 << 30
 def keep_freed_memory() -> None:
     """Let the process keep up to a gigabyte of freed memory for its next allocations; glibc only, else nothing.
 
-    By default blocks of some megabytes go back to the system as soon as they are free, and each page of the next
-    one is a page fault: several hundred in every step.
+    By default a block of some megabytes goes back to the system as soon as it is free, and each page of the next
+    one of that size costs a page fault: several hundred in every step.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -11,17 +11,15 @@ import torch
 import torch.nn.functional as functional
 
 from tests.trainables.comparing import comparable, rows_of
+from tests.trainables.lanes.small import RARELY, trial
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import CheckpointError, ConfigError
-from trainables.lanes import Counts, LaneRun, effective_batch_size, shape_key, train
+from trainables.lanes import Counts, LaneRun, shape_key, train
 from trainables.measurement import Ending, Measurement, TrialHistory
 from trainables.measuring import BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
 from trainables.models import forward, initialise
 from trainables.random import generator
 from trainables.tasks import build_task, split
-
-RARELY = MeasuringConfig(measure_ratio=1e6)
-"""Complexity at the first and last step, and where accuracy moves."""
 
 SHAPES: dict[str, dict[str, Any]] = {
     "plain": {"model": ModelConfig(width=12, heads=3, hidden_width=31)},
@@ -43,11 +41,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     "two layers": {"model": ModelConfig(width=9, heads=3, layers=2)},
     "mlp": {"model": ModelConfig(kind="mlp", width=7, hidden_width=21)},
 }
-
-
-def trial(**values: Any) -> TrialConfig:
-    defaults = {"task": TaskConfig(modulus=11), "model": ModelConfig(width=8, heads=2), "batch_size": 17}
-    return TrialConfig(**{**defaults, "data_fraction": 0.4, "steps": 40, **values})
 
 
 def company(shape: dict[str, Any]) -> list[TrialConfig]:
@@ -254,17 +247,6 @@ def test_train_takes_trials_of_several_shapes() -> None:
     assert len({shape_key(t) for t in trials}) == 3
     assert {m.trial_id for m in train(trials, measuring=RARELY) if m.end} == {t.trial_id for t in trials}
     assert list(train([])) == []
-
-
-def test_batches() -> None:
-    assert effective_batch_size(trial(batch_size=None)) == 24
-    assert effective_batch_size(trial(batch_size=0)) == 48
-    assert effective_batch_size(trial(batch_size=None, data_fraction=0.01)) == 1
-    assert effective_batch_size(TrialConfig()) == 512
-    with pytest.raises(ConfigError, match="batch_size must be at most"):
-        effective_batch_size(trial(batch_size=49))
-    rows = list(train([trial(batch_size=0, steps=3)], measuring=RARELY))
-    assert end_of(rows).because == "budget"
 
 
 def test_what_cannot_be_trained_is_refused_before_training() -> None:

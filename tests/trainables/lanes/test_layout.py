@@ -2,7 +2,7 @@
 
 import torch
 
-from trainables.layout import Layout
+from trainables.lanes.layout import Layout
 
 
 def test_rows_and_parameters_are_inverse_views_of_each_other() -> None:

@@ -18,10 +18,11 @@ from torch import Tensor
 from trainables.architecture import Architecture, initial_weights
 from trainables.complexity.objective import CHUNK_EXAMPLES
 from trainables.config import ModelConfig
-from trainables.evaluate import table_outcomes
-from trainables.gradient import loss_gradient
-from trainables.layout import Layout
+from trainables.lanes.gradient import loss_gradient
+from trainables.lanes.layout import Layout
+from trainables.lanes.shape import Shape
 from trainables.random import generator
+from trainables.scoring import table_outcomes
 from trainables.spectral import add_penalty_gradient
 from trainables.tasks import Task
 
@@ -38,8 +39,22 @@ class DependsOnCompany(RuntimeWarning):
     """Warned of once per process where a trial's bits depend on the trials it shares a process with."""
 
 
+def dependent_computations(shape: Shape, *, penalised: bool) -> tuple[str, ...]:
+    """Name the computations of a run whose bits depend on company here: of step, penalty and evaluation.
+
+    Takes about as long as three steps of `LANES` lanes and three evaluations of a chunk or two of examples; the
+    answer is kept, since neither processor nor settings change within a process.
+
+    Args:
+        shape: common to the trials of the run.
+        penalised: whether the spectral penalty is among its computations.
+    """
+    floor = shape.spectral_floor if penalised else None
+    return _probe(shape.architecture, shape.model, shape.task, shape.batch_size, floor, shape.device)
+
+
 @lru_cache(maxsize=16)
-def dependent_computations(
+def _probe(
     architecture: Architecture,
     model: ModelConfig,
     task: Task,
@@ -47,19 +62,6 @@ def dependent_computations(
     floor: float | None,
     device: torch.device,
 ) -> tuple[str, ...]:
-    """Name the computations of a run whose bits depend on company here: of step, penalty and evaluation.
-
-    Takes about as long as three steps of `LANES` lanes and three evaluations of a chunk or two of examples; the
-    answer is kept, since neither processor nor settings change within a process.
-
-    Args:
-        architecture: the network.
-        model: how it is initialised.
-        task: its table of examples.
-        batch_size: B, examples in a step.
-        floor: tau of the spectral penalty; None without penalty.
-        device: where lanes train.
-    """
     layout = Layout(architecture.shapes)
     networks = [initial_weights(architecture, model, seed) for seed in range(LANES)]
     rows = {name: torch.stack([network[name] for network in networks]) for name in architecture.shapes}

@@ -14,7 +14,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from trainables.errors import CheckpointError
-from trainables.measurement import ComplexityMeasurement, MatrixMeasurement, Measurement
+from trainables.measurement import Measurement
+from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
 
 FORMAT_VERSION = 4
 
@@ -34,7 +35,7 @@ class LaneRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """All that a lane run needs to go on, besides the trials themselves."""
+    """All that a lane run needs to continue, besides the trials themselves."""
 
     trial_ids: list[str]
     budgets: list[int]
@@ -52,7 +53,7 @@ _STATE = "state"
 
 
 def encode(record: RunRecord) -> bytes:
-    """Record -> bytes."""
+    """Write a record as bytes."""
     state = {
         "format_version": FORMAT_VERSION,
         "trial_ids": record.trial_ids,
@@ -78,7 +79,7 @@ def encode(record: RunRecord) -> bytes:
 
 
 def decode(data: bytes) -> RunRecord:
-    """Bytes -> record.
+    """Read a record from bytes.
 
     Raises:
         CheckpointError: the bytes are damaged, or of another format.
@@ -126,13 +127,13 @@ def check_belongs(
     ):
         if saved != asked:
             raise CheckpointError(
-                f"a checkpoint can only go on with the {what} it was saved with: {saved}, got {asked}; "
+                f"a checkpoint can only continue with the {what} it was saved with: {saved}, got {asked}; "
                 "pass the same or start again"
             )
 
 
 def _measurement_as_dict(measurement: Measurement) -> dict[str, Any]:
-    """Everything but the network and the ending: histories are of trials that go on."""
+    """Dump everything but the network and the ending, which no measurement of a running trial has."""
     return dataclasses.asdict(dataclasses.replace(measurement, network=None, end=None))
 
 

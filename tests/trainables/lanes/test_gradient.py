@@ -8,8 +8,8 @@ import torch.nn.functional as functional
 
 from trainables.built_in import BuiltIn
 from trainables.config import ModelConfig, TaskConfig
-from trainables.gradient import loss_gradient
-from trainables.layout import Layout
+from trainables.lanes.gradient import loss_gradient
+from trainables.lanes.layout import Layout
 from trainables.models import forward, initialise, parameter_shapes
 from trainables.tasks import build_task
 
@@ -28,11 +28,11 @@ def test_each_lane_has_the_gradient_of_its_own_mean_cross_entropy(config: ModelC
     weights = torch.stack(rows).double()
     batches = torch.tensor([[3, 40, 11], [7, 7, 20]])
     inputs, targets = TASK.inputs[batches], TASK.targets[batches]
-    found = loss_gradient(BuiltIn(TASK, config), layout, weights, inputs, targets)
+    gradient = loss_gradient(BuiltIn(TASK, config), layout, weights, inputs, targets)
     leaf = weights.requires_grad_()
     logits = forward(config, layout.parameters(leaf), inputs)
     loss = sum(functional.cross_entropy(logits[lane], targets[lane]) for lane in range(2))
-    torch.testing.assert_close(found, torch.autograd.grad(loss, leaf)[0])
+    torch.testing.assert_close(gradient, torch.autograd.grad(loss, leaf)[0])
 
 
 def test_one_by_one_is_for_networks_of_some_size_on_a_cpu() -> None:

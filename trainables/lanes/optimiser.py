@@ -12,9 +12,13 @@ from trainables.config import TrialConfig
 
 
 class LaneSettings:
-    """What the trials of the lanes set, one column per setting: [L, 1] float32, rates also float64.
+    """The settings of the lanes' trials, a column [L, 1] for each: float32, rates also float64.
 
-    The columns stay where they are when the lanes take other trials, see `trainables.graphs`.
+    The columns stay where they are when the lanes take other trials, see `trainables.lanes.graphs`.
+
+    Args:
+        trials: L of them.
+        device: where the lanes train.
     """
 
     def __init__(self, trials: Sequence[TrialConfig], device: torch.device) -> None:
@@ -23,7 +27,7 @@ class LaneSettings:
         self.take(trials)
 
     def _see(self, exact: Tensor, rounded: Tensor) -> None:
-        """Columns, the settings one after the other: [7, L, 1] float64 and float32."""
+        """Name the columns of all settings, [7, L, 1], float64 and float32."""
         self._exact, self._rounded = exact, rounded
         self.learning_rate, self.exact_beta1, self.exact_beta2, *_ = exact.unbind()
         _, self.beta1, self.beta2, self.epsilon, self.kept, self.penalty_weight, self.weight_noise = (
@@ -31,7 +35,7 @@ class LaneSettings:
         )
 
     def take(self, trials: Sequence[TrialConfig]) -> None:
-        """Other trials, as many as before."""
+        """Replace the trials by others, as many as before."""
         self.trials = trials
         rows = [
             (
@@ -49,7 +53,7 @@ class LaneSettings:
         self._rounded.copy_(self._exact)
 
     def of(self, lanes: slice) -> LaneSettings:
-        """The settings of some of the lanes."""
+        """Return the settings of some of the lanes, which share the columns' memory."""
         some = copy(self)
         some.trials = self.trials[lanes]
         some._see(self._exact[:, lanes], self._rounded[:, lanes])
@@ -64,9 +68,10 @@ def adamw_step(
     settings: LaneSettings,
     updates: Tensor,
 ) -> None:
-    """One update in place: w <- w - lr wd w - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon).
+    """Update in place: w <- w - lr wd w - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon).
 
-    On a CPU lane by lane in torch's fused kernel, which passes over the memory once; elsewhere all lanes together.
+    On a CPU each lane has a call of torch's fused kernel, which passes over the memory once; elsewhere all lanes
+    are updated together, since there it is the number of calls that costs.
 
     Args:
         weights: [L, P].
@@ -114,6 +119,7 @@ def _all_together(
     settings: LaneSettings,
     updates: Tensor,
 ) -> None:
+    # beta2^t is close to 1 in the first steps, where in float32 its difference to 1 would lose digits.
     t = updates.double()[:, None]
     rate = (settings.learning_rate / (1 - settings.exact_beta1**t)).float()
     root = (1 - settings.exact_beta2**t).rsqrt().float()

@@ -1,7 +1,7 @@
-"""How much memory a lane run takes, so that a caller can bound the number of lanes before training starts.
+"""Estimate the memory that a lane run takes, to bound the number of lanes before training starts.
 
-The estimates are from above, by up to a factor of 5: `benchmarks/memory.py` compares them with what processes
-take on a CPU. For a GPU they follow from the same counts.
+The estimates are upper bounds, up to a factor of 5 too large: `benchmarks/memory.py` compares them with what
+processes take on a CPU. For a GPU they follow from the same counts.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import torch
 from trainables.architecture import architecture_of
 from trainables.complexity.objective import CHUNK_EXAMPLES
 from trainables.config import TrialConfig
-from trainables.lanes import EVALUATED_LANES, effective_batch_size
-from trainables.step_inputs import held_steps
+from trainables.lanes.evaluate import EVALUATED_LANES
+from trainables.lanes.shape import effective_batch_size
+from trainables.lanes.step_inputs import held_steps
 from trainables.tasks import build_task
 from trainables.tasks.split import training_size
 
 PROCESS_BYTES = 300 * 2**20
-"""A process before it trains anything: Python and its libraries."""
+"""Memory of a process before it trains anything: Python and its libraries."""
 
 _FIRST_USE_BYTES = 96 * 2**20
-"""What libraries take for themselves on the host when they are first used."""
+"""Memory that libraries take for themselves on the host when they are first used."""
 _FLOAT_BYTES = 4
 _COPIES_OF_WEIGHTS = 9
 """Weights, two moments, gradient and its parts, temporaries of the step, copies for evaluating and for reports."""
@@ -35,12 +36,12 @@ _BACKWARD = 2.0
 
 
 def run_bytes(trial: TrialConfig, lanes: int, device: str = "cpu") -> int:
-    """Estimate, from above, of the bytes that a lane run of a trial's shape takes on its device.
+    """Estimate from above the bytes that a lane run of a trial's shape takes on its device.
 
     Args:
         trial: one of the shape.
         lanes: trials trained at once.
-        device: `cpu`, where this is beside `PROCESS_BYTES`, or `cuda`.
+        device: `cpu`, where the process takes `PROCESS_BYTES` besides, or `cuda`.
 
     Raises:
         ConfigError: the trial cannot be trained.
@@ -69,7 +70,7 @@ def run_bytes(trial: TrialConfig, lanes: int, device: str = "cpu") -> int:
 
 
 def lanes_within(trial: TrialConfig, memory_bytes: float, device: str = "cpu") -> int:
-    """Most lanes of a trial's shape that are sure to fit; 0 if not even one does.
+    """Return the most lanes of a trial's shape that are sure to fit, 0 if not even one is.
 
     Raises:
         ConfigError: the trial cannot be trained.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainables.config import TrialConfig
-from trainables.optimiser import LaneSettings, _all_together, _lane_by_lane
+from trainables.lanes.optimiser import LaneSettings, _all_together, _lane_by_lane
 
 TRIALS = [
     TrialConfig(weight_decay=1.0),

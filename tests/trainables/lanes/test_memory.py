@@ -12,7 +12,7 @@ import pytest
 
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
-from trainables.memory import lanes_within, run_bytes
+from trainables.lanes import lanes_within, run_bytes
 
 SMALL = TrialConfig(task=TaskConfig(modulus=29), model=ModelConfig(width=48), batch_size=200)
 
@@ -51,7 +51,7 @@ def test_the_most_lanes_that_fit() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is in other units elsewhere")
 def test_a_process_takes_no_more_than_estimated_and_no_less_than_a_fifth() -> None:
     network = "modulo 23, width 32, few lanes"
-    script = Path(__file__).parents[2] / "benchmarks" / "memory.py"
+    script = Path(__file__).parents[3] / "benchmarks" / "memory.py"
     sys.path.insert(0, str(script.parent))
     try:
         from memory import SHAPES  # type: ignore[import-not-found]

@@ -1,8 +1,8 @@
-"""Replaying a step of training as a CUDA graph, where launching its kernels would take longer than running them.
+"""Replay a training step as a CUDA graph, where launching its kernels would take longer than running them.
 
-A graph is recorded, not run again: what Python decided while it was captured stays decided, and every tensor is
-read and written where it lay then. So a step that shall be captured reads its inputs, the number of the step
-included, from tensors that stay where they are, and never asks the device for a value.
+A replay repeats the recorded kernels and runs no Python: what Python decided while the step was captured stays
+decided, and every tensor is read and written where it lay then. So a step that is captured must read its inputs,
+the number of the step included, from tensors that never move, and must not ask the device for a value.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Step = Callable[[], None]
 Capture = Callable[[Step], Step]
 
 EAGER_STEPS = 3
-"""Run before a step is captured: libraries set themselves up at first use, which a capture does not survive."""
+"""Steps run before one is captured: libraries set themselves up at first use, which breaks a capture."""
 
 
 class StepGraph:
-    """Runs a step, by and by as a replay of its capture; what it does is the same.
+    """Runs a step, after `EAGER_STEPS` times as a replay of its capture, to the same effect.
 
     Args:
-        capture: makes a replay of a step without running it; None: the step is always run as it is.
+        capture: makes a replay of a step without running it; with None the step is never captured.
     """
 
     def __init__(self, capture: Capture | None) -> None:
@@ -34,7 +34,7 @@ class StepGraph:
         self._replay: Step | None = None
 
     def run(self, step: Step) -> None:
-        """One step; always the same one, until `forget` is called."""
+        """Run the step once; it must be the same one at each call until `forget` is called."""
         if self._capture is not None and self._replay is None and self._eager_steps == EAGER_STEPS:
             self._replay = self._captured(self._capture, step)
         if self._replay is not None:
@@ -44,7 +44,7 @@ class StepGraph:
         self._eager_steps += 1
 
     def _captured(self, capture: Capture, step: Step) -> Step | None:
-        """A replay, or None from now on where a library of this machine does something no graph can hold."""
+        """Capture the step; return None, now and ever after, where a library does what no graph can hold."""
         try:
             return capture(step)
         except RuntimeError as error:
@@ -55,18 +55,18 @@ class StepGraph:
             return None
 
     def forget(self) -> None:
-        """What the step reads or writes lies elsewhere from now on: capture it anew."""
+        """Drop the capture, because what the step reads or writes has moved; it is captured anew later."""
         self._eager_steps = 0
         self._replay = None
 
 
 def capture_of(device: torch.device) -> Capture | None:
-    """How steps are captured on a device: as CUDA graphs on a GPU, elsewhere not at all."""
+    """Return how steps are captured on a device: as CUDA graphs on a GPU, elsewhere not at all."""
     return _cuda_graph if device.type == "cuda" else None
 
 
 def _cuda_graph(step: Step) -> Step:
-    """The step's memory belongs to the graph from now on; that of the eager steps is given back first."""
+    """Capture a step as a CUDA graph, to which the step's memory belongs from now on."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.trainables.comparing import comparable, rows_of
-from trainables import checkpoint
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
-from trainables.lanes import LaneRun, shape_key, train
+from trainables.lanes import LaneRun, checkpoint, shape_key, train
+from trainables.lanes.step import add_penalty
 from trainables.measurement import Ending, Measurement, TrialHistory
 from trainables.measuring import MeasuringConfig, evaluated_steps
 
@@ -147,10 +147,10 @@ def test_a_trial_has_the_same_rows_alone_and_among_penalties_on_and_off(form: di
 def test_a_gradient_without_a_penalty_keeps_its_bits_down_to_the_sign_of_zero() -> None:
     run = LaneRun([trial(seed=seed, spectral_start=64 * (seed > 0)) for seed in range(3)], lanes=3)
     run.advance(1)
-    weights = run._weights.clone()
+    weights = run._lanes.weights.clone()
     weights[1] = torch.nan  # its penalty, taken times zero, would be NaN
     gradient = torch.full_like(weights, -0.0)
-    run._add_penalty(gradient, weights, run._settings, [0])
+    add_penalty(run._stepper._shape, gradient, weights, run._lanes.settings, [0])
     assert gradient[0].count_nonzero() > 0
     assert (gradient[1:] == 0).all()
     assert gradient[1:].signbit().all()
@@ -182,7 +182,7 @@ def test_a_start_once_known_is_in_the_checkpoint() -> None:
     assert started(rest) == {5: 64}
 
 
-def test_nobody_to_ask_is_refused_before_training() -> None:
+def test_at_decline_without_a_callable_to_ask_is_refused_before_training() -> None:
     with pytest.raises(ConfigError, match="spectral_start at_decline needs a callable"):
         train([trial(), trial(spectral_start="at_decline")])
     run = LaneRun([trial(spectral_start="at_decline")], declined=declined, measuring=RARELY)

@@ -10,14 +10,12 @@ import torch
 from torch import Tensor
 
 from tests.trainables.numerics.processes import output_of
-from trainables import company
-from trainables.architecture import architecture_of
-from trainables.company import DependsOnCompany, advice, dependent_computations
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-from trainables.lanes import LaneRun, train
-from trainables.tasks import build_task
+from trainables.lanes import LaneRun, company, train
+from trainables.lanes.company import DependsOnCompany, advice, dependent_computations
+from trainables.lanes.shape import Shape
 
-TASK = TaskConfig(family="addition", modulus=7)
+TASK = TaskConfig(family="addition", modulus=11)
 MLP = ModelConfig(kind="mlp", width=8, layers=1)
 MODELS = {
     "mlp": MLP,
@@ -27,10 +25,12 @@ MODELS = {
 CPU = torch.device("cpu")
 
 
-def found(model: ModelConfig = MLP, floor: float | None = None, batch_size: int = 24) -> tuple[str, ...]:
+def found(model: ModelConfig = MLP, floor: float | None = None, batch_size: int = 64) -> tuple[str, ...]:
     """What the probe finds, asked anew."""
-    task = build_task(TASK)
-    return dependent_computations.__wrapped__(architecture_of(task, model), model, task, batch_size, floor, CPU)
+    company._probe.cache_clear()
+    penalty = {} if floor is None else {"spectral_entropy_weight": 0.1, "spectral_floor": floor}
+    trial = TrialConfig(task=TASK, model=model, data_fraction=0.9, batch_size=batch_size, **penalty)
+    return dependent_computations(Shape.of(trial, CPU), penalised=floor is not None)
 
 
 @pytest.mark.parametrize("floor", [None, 0.0, 0.01])
@@ -73,12 +73,12 @@ def test_a_kernel_that_depends_on_the_place_is_found(monkeypatch: pytest.MonkeyP
     gradient_of = company.loss_gradient
     calls = iter(range(1000))
     monkeypatch.setattr(company, "loss_gradient", lambda *a: gradient_of(*a) * (1 + 2.0**-20 * next(calls)))
-    assert found(MODELS["by hand"], batch_size=600) == ("step",)
+    assert found(MODELS["by hand"]) == ("step",)
 
 
 def test_training_warns_once_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(company, "loss_gradient", _rounding_by_company(company.loss_gradient))
-    monkeypatch.setattr("trainables.lanes.dependent_computations", lambda *a: found())
+    monkeypatch.setattr("trainables.lanes.run.dependent_computations", lambda *a, **k: found())
     trials = [TrialConfig(task=TASK, model=MLP, steps=64, weight_decay=decay) for decay in (0.0, 1.0)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
@@ -98,9 +98,9 @@ def test_advice_fits_the_place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_probe_is_done_once_for_runs_of_one_shape() -> None:
     trial = TrialConfig(task=TASK, model=MLP, steps=64)
-    dependent_computations.cache_clear()
+    company._probe.cache_clear()
     assert [LaneRun([trial]).dependent_computations for _ in range(3)] == [()] * 3
-    assert dependent_computations.cache_info().misses == 1
+    assert company._probe.cache_info().misses == 1
 
 
 def test_where_torch_has_computed_before_the_verdict_is_what_really_happens() -> None:

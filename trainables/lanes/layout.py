@@ -1,4 +1,4 @@
-"""All weights of a lane as one row: a dictionary of parameters laid out in one flat tensor [L, P]."""
+"""The layout of a dictionary of parameters in one flat tensor [L, P], a row for the weights of each lane."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from torch import Tensor
 
 
 class Layout:
-    """Where each parameter lies in a row of P weights; the optimiser, checkpoints and norms need only the row."""
+    """Maps between parameters by name and rows of P weights.
+
+    The optimiser, checkpoints and norms need only the row.
+    """
 
     def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
@@ -18,7 +21,7 @@ class Layout:
         self.weights = sum(self.sizes)
 
     def parameters(self, rows: Tensor) -> dict[str, Tensor]:
-        """Rows [L, P] -> views name -> [L, ...]; a single row [P] -> views without lane axis."""
+        """View rows [L, P] as parameters, name -> [L, ...]; those of a single row [P] have no lane axis."""
         lanes = rows.shape[:-1]
         parts = rows.split_with_sizes(self.sizes, -1)
         return {
@@ -26,11 +29,11 @@ class Layout:
         }
 
     def leaves(self, rows: Tensor) -> dict[str, Tensor]:
-        """Like `parameters`, as starting points of automatic differentiation that share the rows' memory."""
+        """View rows like `parameters`, as leaves of automatic differentiation that share the rows' memory."""
         return {name: part.detach().requires_grad_() for name, part in self.parameters(rows).items()}
 
     def rows(self, parameters: Mapping[str, Tensor | None]) -> Tensor:
-        """Name -> [L, ...] -> one new tensor [L, P]; zeros for parameters that are missing or None."""
+        """Copy parameters, name -> [L, ...], into a new tensor [L, P]; zeros where one is missing or None."""
         some = next(part for part in parameters.values() if part is not None)
         flat = []
         for name, size in zip(self.shapes, self.sizes, strict=True):

@@ -1,0 +1,270 @@
+"""The training loop: many trials of one shape as one batched model, each in a lane of its own.
+
+Read `LaneRun.advance` first. The parts it calls have modules of their own: the trials without a lane are in
+`queue`, the lanes and their tensors in `device`, the training step in `step`, and evaluation in `evaluate`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from trainables.config import AT_DECLINE, TrialConfig
+from trainables.errors import ConfigError
+from trainables.lanes import checkpoint
+from trainables.lanes.allocator import keep_freed_memory
+from trainables.lanes.company import dependent_computations
+from trainables.lanes.device import DeviceLanes
+from trainables.lanes.evaluate import Evaluator
+from trainables.lanes.lane import Lane
+from trainables.lanes.queue import TrialQueue
+from trainables.lanes.shape import Shape, shape_key
+from trainables.lanes.step import Stepper
+from trainables.measurement import Declined, Measurement, Watch
+from trainables.measuring import BLOCK_STEPS, MeasuringConfig
+from trainables.tasks import build_task
+
+DEFAULT_LANES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Trials of a lane run by state; their sum is the number of trials."""
+
+    done: int
+    running: int
+    queued: int
+
+
+class LaneRun:
+    """Trains a queue of trials of one shape, several at a time, in blocks of `BLOCK_STEPS` steps.
+
+    A trial's measurements do not depend on which others it shares the run with; on a CPU to the last bit
+    (`train_wall_s`, `measure_wall_s` and the `wall_s` of complexities excepted).
+
+    Args:
+        trials: the queue; all of one `shape_key`.
+        measuring: when to evaluate and at which epsilons to measure.
+        watch: asked after each evaluated step whether the trial ends there.
+        declined: asked, where `spectral_start` is `at_decline`, whether complexity has declined.
+        lanes: trials trained at once, at most.
+        device: a torch device, e.g. `cpu` or `cuda`.
+
+    Raises:
+        ConfigError: trials of several shapes, no trials, no lanes, a device that is not there, an epsilon that a
+            network which has learnt nothing would satisfy, or `at_decline` without a `declined` to ask.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[TrialConfig],
+        *,
+        measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
+        watch: Watch | None = None,
+        declined: Declined | None = None,
+        lanes: int = DEFAULT_LANES,
+        device: str = "cpu",
+    ) -> None:
+        _check(trials, lanes, device, declined)
+        self._trials = tuple(trials)
+        self._measuring = measuring
+        self._wanted_lanes = lanes
+        keep_freed_memory()
+
+        measuring.check_classes(build_task(trials[0].task).classes)
+        self._shape = shape = Shape.of(trials[0], torch.device(device))
+        self._queue = TrialQueue(self._trials, shape, measuring)
+        self._lanes = DeviceLanes(shape, self._trials)
+        self._stepper = Stepper(shape, self._lanes)
+        self._evaluator = Evaluator(shape, self._lanes, measuring, watch, declined)
+        self._allocate()
+
+    # --- what is asked from outside ------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """Whether every trial has ended."""
+        return not self._queue and not self._lanes.running()
+
+    @property
+    def counts(self) -> Counts:
+        """Trials done, running and queued."""
+        running, queued = len(self._begun()), self._queue.not_begun
+        return Counts(len(self._trials) - running - queued, running, queued)
+
+    @property
+    def ages(self) -> dict[str, int]:
+        """Trial id -> steps done, of the running trials."""
+        return {lane.trial.trial_id: lane.age for lane in self._begun()}
+
+    @property
+    def lanes(self) -> int:
+        """Trials trained at once: as many as asked for, or as there is use for."""
+        return min(self._wanted_lanes, len(self._lanes))
+
+    def _begun(self) -> list[Lane]:
+        """Return the trials that have begun and not ended: those in lanes, then those that wait for one."""
+        return [*self._lanes.running(), *(lane for lane, _ in self._queue.waiting)]
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the lanes."""
+        return self._shape.device
+
+    @cached_property
+    def dependent_computations(self) -> tuple[str, ...]:
+        """The computations of this run whose bits depend on company here; see `trainables.lanes.company`."""
+        penalised = self._trials[0].spectral_entropy_weight > 0
+        return dependent_computations(self._shape, penalised=penalised)
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def advance(self, blocks: int) -> list[Measurement]:
+        """Train all lanes for `blocks` blocks; return the measurements in the order in which they were taken.
+
+        At the beginning of each block free lanes are refilled, and trials that begin are evaluated at step 0. Then
+        all lanes are trained up to the next step at which some trial is due, and the trials due there are
+        evaluated. This is repeated until the block is over or no trial is running.
+        """
+        measurements: list[Measurement] = []
+        for _ in range(blocks):
+            self._refill()
+            measurements += self._evaluate()
+            steps_left = BLOCK_STEPS
+            while steps_left and (running := self._lanes.running()):
+                steps = min(steps_left, *(lane.steps_to_evaluation for lane in running))
+                self._train(steps)
+                measurements += self._evaluate()
+                steps_left -= steps
+        return measurements
+
+    def _refill(self) -> None:
+        """Put trials into free lanes, and once there are none left give up the lanes that stay free."""
+        free = self._lanes.free()
+        if not free:
+            return
+        for place in free[: len(self._queue)]:
+            self._lanes.place(place, *self._queue.pop())
+        if self._lanes.compact():
+            self._stepper.allocate()
+        self._lanes.take_settings()
+
+    def _train(self, steps: int) -> None:
+        """Take `steps` steps in every lane."""
+        self._stepper.train(steps)
+
+    def _evaluate(self) -> list[Measurement]:
+        """Evaluate the trials that are due; exchange the training sets of those whose phase ends here."""
+        measurements = self._evaluator.evaluate_due()
+        for place, lane in self._lanes.placed():
+            if lane.is_at_phase_end:
+                lane.exchange()
+                self._lanes.give_training_set(place, lane)
+        return measurements
+
+    def _allocate(self) -> None:
+        """Make as many lanes as there is use for, all free."""
+        self._lanes.allocate(min(self._wanted_lanes, len(self._trials)))
+        self._stepper.allocate()
+
+    # --- checkpoints ---------------------------------------------------------------------------------------------
+
+    def record(self) -> checkpoint.RunRecord:
+        """Copy the state between two calls of `advance` to the host."""
+        waiting = [state for _, state in self._queue.waiting]
+        return checkpoint.RunRecord(
+            **self._identity(),
+            lanes=self._wanted_lanes,
+            next_trial=self._queue.next_trial,
+            running=[lane.record() for lane in self._begun()],
+            tensors={
+                name: torch.cat([rows, *(state[name][None] for state in waiting)])
+                for name, rows in self._lanes.states().items()
+            },
+        )
+
+    def go_back(self, record: checkpoint.RunRecord, lanes: int) -> None:
+        """Restore the recorded state with `lanes` lanes; trials without a lane wait for one."""
+        self._wanted_lanes = lanes
+        self._queue.go_back(record)
+        # Let go of everything first: there may be no room for the old tensors beside the new ones.
+        self._stepper.release()
+        self._lanes.release()
+        self._allocate()
+
+    def save(self) -> bytes:
+        """Write the state between two calls of `advance` as safetensors bytes."""
+        return checkpoint.encode(self.record())
+
+    @classmethod
+    def restore(
+        cls,
+        data: bytes,
+        trials: Sequence[TrialConfig],
+        *,
+        measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
+        watch: Watch | None = None,
+        declined: Declined | None = None,
+        lanes: int | None = None,
+        device: str = "cpu",
+    ) -> LaneRun:
+        """Continue where `save` was called; on a CPU with the bits of an uninterrupted run.
+
+        There are as many lanes as before unless `lanes` says otherwise.
+
+        Raises:
+            CheckpointError: the bytes are damaged, or were saved with other trials or another way of measuring.
+            ConfigError: as for a new run.
+        """
+        record = checkpoint.decode(data)
+        lanes = record.lanes if lanes is None else lanes
+        run = cls(trials, measuring=measuring, watch=watch, declined=declined, lanes=lanes, device=device)
+        checkpoint.check_belongs(record, **run._identity())
+        run.go_back(record, lanes)
+        return run
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a checkpoint must agree on with the run that continues from it."""
+        return {
+            "trial_ids": [trial.trial_id for trial in self._trials],
+            "budgets": [trial.steps for trial in self._trials],
+            "measuring": dataclasses.asdict(self._measuring),
+        }
+
+
+def _check(trials: Sequence[TrialConfig], lanes: int, device: str, declined: Declined | None) -> None:
+    if not trials:
+        raise ConfigError("a lane run needs at least one trial, got none")
+    if lanes < 1:
+        raise ConfigError(f"lanes must be at least 1, got {lanes}")
+    shapes = {shape_key(trial) for trial in trials}
+    if len(shapes) > 1:
+        raise ConfigError(
+            f"the trials of a lane run must have one shape, got {len(shapes)}: "
+            f"{'; '.join(sorted(map(str, shapes)))}; group them by `shape_key`, or use `train`"
+        )
+    if declined is None and any(trial.spectral_start == AT_DECLINE for trial in trials):
+        raise ConfigError(
+            f"spectral_start {AT_DECLINE} needs a callable that says whether complexity has declined, got none; "
+            "pass declined=..., or give a step"
+        )
+    _check_device(device)
+
+
+def _check_device(device: str) -> None:
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise ConfigError(f"device must be a device of torch, got {device!r}; use 'cpu' or 'cuda'") from None
+    if wanted.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r} needs a GPU that torch can use, and there is none; use 'cpu'")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {device!r} must be one of the {torch.cuda.device_count()} GPUs that torch can use; "
+            "they are counted from 'cuda:0'"
+        )
