@@ -14,37 +14,37 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from analysis.arms import paired_arms
+from analysis.bounds.tables import generalisation_bounds, network_bounds
+from analysis.comparisons.arms import paired_arms
+from analysis.comparisons.pairs import paired_accuracy
+from analysis.comparisons.predictors import predictors
 from analysis.decide import decide
 from analysis.decline import Decision, DeclineParameters
 from analysis.errors import AnalysisError, MixedMethods, ResultsNotFound
 from analysis.events import Events, Thresholds, Trajectory, events, trajectory_events
-from analysis.generalisation import generalisation_bounds, network_bounds
 from analysis.load import complexity, load, matrices, networks, status, trials
 from analysis.maps import grok_map
-from analysis.pairs import paired_accuracy
-from analysis.phases import phases
-from analysis.predictors import predictors
+from analysis.regimes import phases
 
 if TYPE_CHECKING:
+    from analysis.bounds.pictures import bounds_figure, joint_bounds
     from analysis.cells import sweep_map
-    from analysis.plots import curves_figure, map_figure, settings_figure, trajectory_figure
-    from analysis.proven import bounds_figure, joint_bounds
+    from analysis.pictures import curves_figure, map_figure, settings_figure, trajectory_figure
     from analysis.report import ReportFiles, write_report
-    from analysis.summary import result_sentence, text_map
+    from analysis.report.summary import result_sentence, text_map
 
 #: Names whose modules cost more than numpy, and where they live.
 _LAZY = {
     "ReportFiles": "analysis.report",
-    "bounds_figure": "analysis.proven",
-    "curves_figure": "analysis.plots",
-    "joint_bounds": "analysis.proven",
-    "map_figure": "analysis.plots",
-    "result_sentence": "analysis.summary",
-    "settings_figure": "analysis.plots",
+    "bounds_figure": "analysis.bounds.pictures",
+    "curves_figure": "analysis.pictures",
+    "joint_bounds": "analysis.bounds.pictures",
+    "map_figure": "analysis.pictures",
+    "result_sentence": "analysis.report.summary",
+    "settings_figure": "analysis.pictures",
     "sweep_map": "analysis.cells",
-    "text_map": "analysis.summary",
-    "trajectory_figure": "analysis.plots",
+    "text_map": "analysis.report.summary",
+    "trajectory_figure": "analysis.pictures",
     "write_report": "analysis.report",
 }
 

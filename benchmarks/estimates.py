@@ -3,8 +3,9 @@
     python benchmarks/estimates.py [--json]
 
 For each network the seconds of a step (8 lanes), of an evaluation and of a measurement of complexity, in seconds
-of the processor, and what `sweep.sizing` computes for them at the machine's rate of large matrix products, taken
-at the same time. A measurement is that of a network a few hundred steps old and depends on the phase of training.
+of the processor, and what `sweep.plan.sizing` computes for them at the machine's rate of large matrix products,
+taken at the same time. A measurement is that of a network a few hundred steps old and depends on the
+phase of training.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import Any
 
 import torch
 
-from sweep.estimate import matrix_product_rate
-from sweep.sizing import trial_flops, watching_flops
+from sweep.plan.estimate import matrix_product_rate
+from sweep.plan.sizing import trial_flops, watching_flops
 from trainables import evaluate
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun
-from trainables.measuring import BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
+from trainables.schedule import BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
 
 LANES = 8
 

@@ -26,7 +26,7 @@ from plain_torch import PlainTorch
 from trainables import evaluate
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun, effective_batch_size
-from trainables.measuring import MeasuringConfig, evaluated_steps, measured_steps
+from trainables.schedule import MeasuringConfig, evaluated_steps, measured_steps
 from trainables.tasks import build_task
 
 STEPS = 4

@@ -20,8 +20,8 @@ import torch
 
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun
-from trainables.measuring import MeasuringConfig
 from trainables.memory import PROCESS_BYTES, run_bytes
+from trainables.schedule import MeasuringConfig
 
 STEPS = 8
 

@@ -27,8 +27,8 @@ from plain_torch import GraphedPlainTorch, PlainTorch
 
 from trainables.config import TrialConfig
 from trainables.lanes import LaneRun, effective_batch_size
-from trainables.measuring import BLOCK_STEPS
 from trainables.memory import lanes_within
+from trainables.schedule import BLOCK_STEPS
 from trainables.tasks import build_task
 
 LANES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

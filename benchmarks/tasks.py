@@ -19,7 +19,7 @@ from studies import pack, spread, write
 import analysis
 from analysis.cells import setting_text
 from analysis.maps import varying_settings
-from analysis.plots import png
+from analysis.pictures import png
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "tasks"

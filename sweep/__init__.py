@@ -16,24 +16,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sweep.config import SweepConfig, load_specification
     from sweep.errors import SpecificationError, SweepError
-    from sweep.here import run_here
-    from sweep.runner import run
-    from sweep.trial_trainable import DeclineStopper, TrialTrainable
+    from sweep.on_ray.runner import run
+    from sweep.on_ray.trial_trainable import DeclineStopper, TrialTrainable
+    from sweep.specification.config import SweepConfig, load_specification
+    from sweep.training.here import run_here
 
 __version__ = "0.1.0"
 
 #: Public name -> the module it lives in.
 _LAZY = {
-    "DeclineStopper": "sweep.trial_trainable",
+    "DeclineStopper": "sweep.on_ray.trial_trainable",
     "SpecificationError": "sweep.errors",
-    "SweepConfig": "sweep.config",
+    "SweepConfig": "sweep.specification.config",
     "SweepError": "sweep.errors",
-    "TrialTrainable": "sweep.trial_trainable",
-    "load_specification": "sweep.config",
-    "run": "sweep.runner",
-    "run_here": "sweep.here",
+    "TrialTrainable": "sweep.on_ray.trial_trainable",
+    "load_specification": "sweep.specification.config",
+    "run": "sweep.on_ray.runner",
+    "run_here": "sweep.training.here",
 }
 
 __all__ = [

@@ -48,7 +48,7 @@ def import_modules(names: Iterable[str], folders: Sequence[str] = (), *, where: 
 
 def imports_of(trials: Iterable[TrialConfig]) -> tuple[str, ...]:
     """Modules that have registered the tasks and networks of these trials, in alphabetical order."""
-    from trainables.registry import MODELS, TASKS, Names
+    from trainables.config.registry import MODELS, TASKS, Names
 
     names: set[tuple[Names, str]] = set()
     for trial in trials:

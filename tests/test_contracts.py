@@ -21,7 +21,7 @@ from trainables.measurement import (
     Measurement,
     TrialEnd,
 )
-from trainables.measuring import TAIL_RATIO as MEASURED_TAIL_RATIO
+from trainables.schedule import TAIL_RATIO as MEASURED_TAIL_RATIO
 
 #: Fields of `Measurement` that go into tables of their own.
 ELSEWHERE = {"complexities", "matrices", "network", "end"}

@@ -14,8 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainables.architectures.models import forward, initialise
     from trainables.complexity import METHOD, ComplexityResult, decode, measure
     from trainables.config import ModelConfig, TaskConfig, TrialConfig, trial_from_dict
+    from trainables.config.registry import register_model, register_task
     from trainables.description import DESCRIPTION_METHOD, DescriptionResult, describe_task
     from trainables.errors import (
         BitstreamError,
@@ -35,9 +37,7 @@ if TYPE_CHECKING:
         TrialHistory,
         Watch,
     )
-    from trainables.measuring import MeasuringConfig
     from trainables.memory import lanes_within, run_bytes
-    from trainables.models import forward, initialise
     from trainables.networks import (
         LoadedNetwork,
         from_safetensors,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         to_safetensors,
         trained_network,
     )
-    from trainables.registry import register_model, register_task
+    from trainables.schedule import MeasuringConfig
     from trainables.spectral import spectrum
     from trainables.tasks import FAMILIES, Split, Task, build_task
     from trainables.tasks.split import split
@@ -74,9 +74,9 @@ _MODULES = {
         "TrialHistory",
         "Watch",
     ),
-    "measuring": ("MeasuringConfig",),
+    "schedule": ("MeasuringConfig",),
     "memory": ("lanes_within", "run_bytes"),
-    "models": ("forward", "initialise"),
+    "architectures.models": ("forward", "initialise"),
     "networks": (
         "LoadedNetwork",
         "from_safetensors",
@@ -85,7 +85,7 @@ _MODULES = {
         "to_safetensors",
         "trained_network",
     ),
-    "registry": ("register_model", "register_task"),
+    "config.registry": ("register_model", "register_task"),
     "spectral": ("spectrum",),
     "tasks": ("FAMILIES", "Split", "Task", "build_task", "split"),
 }

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from trainables import checkpoint, evaluate
 from trainables.allocator import keep_freed_memory
-from trainables.architecture import architecture_of, initial_weights
+from trainables.architectures import architecture_of, initial_weights
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import ConfigError
 from trainables.gradient import loss_gradient
@@ -36,7 +36,10 @@ from trainables.measurement import (
     TrialHistory,
     Watch,
 )
-from trainables.measuring import (
+from trainables.optimiser import LaneSettings, adamw_step
+from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
+from trainables.random import generator
+from trainables.schedule import (
     ACCURACY_MOVE,
     BLOCK_STEPS,
     TAIL_RATIO,
@@ -46,9 +49,6 @@ from trainables.measuring import (
     steps_in_phases,
     whole_blocks,
 )
-from trainables.optimiser import LaneSettings, adamw_step
-from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
-from trainables.random import generator
 from trainables.sizes import bzip2_bytes
 from trainables.spectral import add_penalty_gradient
 from trainables.step_inputs import StepInputs

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainables.measuring import BLOCK_STEPS
+from trainables.schedule import BLOCK_STEPS
 
 _NOISE_BYTES = 256 * 2**20
 """Noise that is held at once, at most, unless that of a single step is more."""

@@ -6,9 +6,9 @@ import math
 
 import torch
 
-from sweep.cohort import Cohort
-from sweep.sharing import Sharing
-from sweep.store import RunContext, Store
+from sweep.plan.sharing import Sharing
+from sweep.results.cohort import Cohort
+from sweep.results.store import RunContext, Store
 from trainables.complexity import METHOD
 from trainables.config import TrialConfig
 from trainables.measurement import (

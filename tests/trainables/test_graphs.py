@@ -14,11 +14,11 @@ from tests.trainables.little_room import on_a_gpu
 from tests.trainables.recorded import capture_by_recording
 from trainables import optimiser
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-from trainables.drift import Drift
+from trainables.config.drift import Drift
 from trainables.graphs import EAGER_STEPS, StepGraph, capture_of
 from trainables.lanes import LaneRun
 from trainables.measurement import Measurement
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 
 RARELY = MeasuringConfig(measure_ratio=1e6, evaluate_ratio=4)
 

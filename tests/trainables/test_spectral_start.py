@@ -14,7 +14,7 @@ from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
 from trainables.lanes import LaneRun, shape_key, train
 from trainables.measurement import Ending, Measurement, TrialHistory
-from trainables.measuring import MeasuringConfig, evaluated_steps
+from trainables.schedule import MeasuringConfig, evaluated_steps
 
 RARELY = MeasuringConfig(measure_ratio=1e6)
 

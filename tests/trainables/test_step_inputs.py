@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.measuring import BLOCK_STEPS
+from trainables.schedule import BLOCK_STEPS
 from trainables.step_inputs import StepInputs, held_steps
 
 

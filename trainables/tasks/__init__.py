@@ -5,10 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from importlib import import_module
 
-from trainables import registry
-from trainables.config import TaskConfig
+from trainables.config import TaskConfig, registry
+from trainables.config.families import FAMILIES
 from trainables.errors import ConfigError, refuse
-from trainables.families import FAMILIES
 from trainables.tasks.split import Split, split
 from trainables.tasks.task import Task
 

@@ -1,0 +1,472 @@
+"""The one writer of a results folder, local or in a bucket: tables, attempts, checkpoints, cohorts.
+
+Every file is written under a name of its own, complete or not at all: locally to a temporary name and moved, in
+a bucket by one upload that appears when it is complete. `analysis.results_folder` says which files count.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import os
+import platform
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analysis.errors import AnalysisError, ResultsNotFound
+from analysis.results_folder import (
+    Report,
+    ResultsFolder,
+    counted_reports,
+    open_filesystem,
+    parse_report,
+    settings_of,
+)
+from analysis.schema import SCHEMA_VERSION, TABLES
+from sweep import __version__
+from sweep.errors import StoreError
+from sweep.results.cohort import Cohort, KeepNetworks, cohort_from_dict
+
+if TYPE_CHECKING:
+    from sweep.specification.config import SweepConfig
+    from trainables.config import TrialConfig
+    from trainables.measurement import Measurement
+
+NEEDED_BYTES = 500 * 2**20
+"""Free disk below which no sweep is started."""
+
+CHECKPOINTS_KEPT = 2
+"""The newest, and one more: the newest may be of a process thought dead, whose reports do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One process's turn at a cohort."""
+
+    number: int
+    next_report: int
+    """Number of the first report it will write."""
+    checkpoint: bytes | None
+    """Where it goes on; None: from the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where a trial stands that has rows, or has failed, in its newest attempt."""
+
+    trial_id: str
+    cohort_id: str
+    ended_because: str
+    """`grokked budget stopped diverged failed`, or `interrupted` for a trial that has not ended."""
+    ended_at_step: int | None
+    """Last evaluated step; None if it has not ended."""
+    budget_steps: int
+    stop_rule: str | None
+    epsilon: float | None
+    complexity_method: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """What the row of an ended trial says beside its measurement."""
+
+    cohort: Cohort
+    device: str
+    threads: int
+    marked_at_step: Mapping[str, int] = field(default_factory=dict)
+    """Audited trials that the rule would have stopped: trial id -> at which step."""
+
+
+class Store:
+    """A results folder.
+
+    Args:
+        path: Local path, or a URI such as `s3://bucket/results/my-sweep`.
+
+    Raises:
+        StoreError: there is no such kind of address.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
+        try:
+            self._filesystem, self._root = open_filesystem(self.path, None)
+        except (ValueError, OSError) as error:
+            raise StoreError(f"results must be a local path or an s3:// address, got {path}: {error}") from None
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return type(self), (self.path,)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the results are on this machine's disks."""
+        return "://" not in self.path
+
+    def check_usable(self, nodes: int = 1, needed_bytes: int = NEEDED_BYTES) -> None:
+        """Refuse a place that could not take the results, before any work is done.
+
+        Args:
+            nodes: Machines that will write.
+            needed_bytes: Free disk that there must be, for a local path.
+
+        Raises:
+            StoreError: cannot be written, is nearly full, or is local to one of several machines.
+        """
+        if self.is_local and nodes > 1:
+            raise StoreError(
+                f"results of a sweep on {nodes} machines must be where all can write, got the local path "
+                f"{self.path}; use --results s3://BUCKET/PATH"
+            )
+        probe = "cohorts/.writable"
+        try:
+            self._write(probe, b"")
+            self._delete(probe)
+        except OSError as error:
+            raise StoreError(f"results cannot be written to {self.path}: {error}") from None
+        if self.is_local and (free := shutil.disk_usage(self._root).free) < needed_bytes:
+            raise StoreError(
+                f"the disk of {self.path} must have {_mebibytes(needed_bytes)} free, it has {_mebibytes(free)}; "
+                "make room, or choose another place with --results"
+            )
+
+    # --- the request and its cohorts -----------------------------------------------------------------------------
+
+    def write_request(self, config: SweepConfig, trial_ids: Sequence[str], imports: Sequence[str] = ()) -> None:
+        """Write down what is asked for now: the specification as resolved, its trials, what to import, versions."""
+        self._write_json(
+            "sweep.json",
+            {
+                "name": config.name,
+                "specification": config.model_dump(mode="json"),
+                "trials": list(trial_ids),
+                "imports": list(imports),
+                "schema_version": SCHEMA_VERSION,
+                "package_version": __version__,
+                "python_version": platform.python_version(),
+                "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            },
+        )
+
+    def add_cohorts(self, cohorts: Sequence[Cohort]) -> None:
+        """Write down which trials belong together. A cohort that is there already is never changed.
+
+        Raises:
+            StoreError: a cohort of that id is there.
+        """
+        there = set(self._names("cohorts"))
+        for cohort in cohorts:
+            name = f"{cohort.cohort_id}.json"
+            if name in there:
+                raise StoreError(f"cohort {cohort.cohort_id} is in {self.path} already and is never changed")
+            self._write_json(f"cohorts/{name}", cohort.as_dict())
+
+    def cohorts(self) -> list[Cohort]:
+        """All cohorts, oldest first."""
+        names = (name for name in self._names("cohorts") if name.endswith(".json"))
+        ids = (name.removesuffix(".json") for name in names if not name.startswith("."))
+        found = [self.cohort(cohort_id) for cohort_id in ids if not cohort_id.endswith(".failed")]
+        return sorted(found, key=lambda cohort: cohort.index)
+
+    def cohort(self, cohort_id: str) -> Cohort:
+        """The cohort of that id.
+
+        Raises:
+            StoreError: there is none, or what it says is not for this version.
+        """
+        try:
+            return cohort_from_dict(json.loads(self._read(f"cohorts/{cohort_id}.json")))
+        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"cohorts/{cohort_id}.json in {self.path} must be readable by version {__version__}: "
+                f"{type(error).__name__}: {error}"
+            ) from None
+
+    def mark_failed(self, cohort_id: str, reason: str) -> None:
+        """Note that a cohort has failed for good: its unfinished trials count as failed."""
+        self._write_json(f"cohorts/{cohort_id}.failed.json", {"reason": reason})
+
+    def clear_failed(self, cohort_id: str) -> None:
+        """Take that note away; nothing happens if there is none."""
+        self._delete(f"cohorts/{cohort_id}.failed.json")
+
+    # --- attempts, reports, checkpoints --------------------------------------------------------------------------
+
+    def claim_attempt(self, cohort_id: str) -> Attempt:
+        """Begin a new attempt at a cohort, from its newest checkpoint whose report counts, and so all before it."""
+        reports = {table: self._reports(table, cohort_id) for table in TABLES}
+        newest = max((report.attempt for found in reports.values() for report in found), default=0)
+        number = self._begin_attempt(cohort_id, newest + 1)
+        counted = counted_reports(reports["rows"])
+        usable = [place for place in self._checkpoints(cohort_id) if Report(cohort_id, *place) in counted]
+        if not usable:
+            return Attempt(number, 0, None)
+        attempt, report = max(usable, key=lambda place: place[1])
+        return Attempt(number, report + 1, self._read(_checkpoint_name(cohort_id, attempt, report)))
+
+    def _begin_attempt(self, cohort_id: str, at_least: int) -> int:
+        """Number of an attempt that no other process has, with a mark that it is taken.
+
+        Two processes that have not reported yet would else share a number, and overwrite each other's reports. In a
+        bucket they still may, should they begin within the same instant.
+        """
+        pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)\.begun")
+        begun = (pattern.fullmatch(name) for name in self._names("checkpoints"))
+        number = max([at_least, *(int(match[1]) + 1 for match in begun if match is not None)])
+        while True:
+            name = f"checkpoints/{cohort_id}-{number:03d}.begun"
+            if not self.is_local:
+                self._write(name, b"")
+                return number
+            mark = Path(self._root, name)
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                mark.touch(exist_ok=False)
+            except FileExistsError:
+                number += 1
+                continue
+            return number
+
+    def write_report(
+        self,
+        cohort_id: str,
+        attempt: int,
+        report: int,
+        measurements: Sequence[Measurement],
+        context: RunContext,
+    ) -> None:
+        """Write one report: a file in each table that has rows, and always one in `rows`, written last.
+
+        Args:
+            cohort_id: Whose report.
+            attempt: As `claim_attempt` gave it.
+            report: Counts up from `Attempt.next_report`.
+            measurements: All since the last report.
+            context: What ended trials' rows say beside their measurements.
+        """
+        rows = _table_rows(measurements, context)
+        for table in sorted(TABLES, key=lambda name: name == "rows"):
+            if rows[table] or table == "rows":
+                name = f"tables/{table}/{_report_name(cohort_id, attempt, report)}.parquet"
+                self._write(name, _parquet(table, rows[table]))
+
+    def write_checkpoint(self, cohort_id: str, attempt: int, report: int, data: bytes) -> None:
+        """Write the state after a report, once that is written, and delete checkpoints no longer needed.
+
+        Those of a newer attempt are left alone: this process may be thought dead.
+        """
+        self._write(_checkpoint_name(cohort_id, attempt, report), data)
+        older = [place for place in self._checkpoints(cohort_id) if place < (attempt, report)]
+        for place in older[: len(older) - (CHECKPOINTS_KEPT - 1)]:
+            self._delete(_checkpoint_name(cohort_id, *place))
+
+    # --- outcomes ------------------------------------------------------------------------------------------------
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """Where every trial stands that has rows or has failed: trial id -> outcome of its newest attempt.
+
+        Raises:
+            StoreError: the folder cannot be read or its files contradict each other.
+        """
+        folder = self._folder()
+        if folder is None:
+            return {}
+        names = ["trial_id", "ended_because", "ended_at_step", "stop_rule", "epsilon", "complexity_method"]
+        ended = {row["trial_id"]: row for row in folder.table("trials", names).to_pylist()}
+        begun = set(folder.table("rows", ["trial_id"])["trial_id"].unique().to_pylist())
+        found: dict[str, Outcome] = {}
+        for trial_id, cohort in folder.cohort_of_trials().items():
+            row = ended.get(trial_id)
+            if row is None and trial_id not in begun and cohort.failed is None:
+                continue
+            row = row or {"ended_because": "interrupted" if cohort.failed is None else "failed"}
+            found[trial_id] = Outcome(
+                trial_id=trial_id,
+                cohort_id=cohort.cohort_id,
+                ended_because=row["ended_because"],
+                ended_at_step=row.get("ended_at_step"),
+                budget_steps=cohort.configs[trial_id]["steps"],
+                stop_rule=row.get("stop_rule"),
+                epsilon=row.get("epsilon"),
+                complexity_method=row.get("complexity_method"),
+            )
+        return found
+
+    def grokked(self) -> set[str]:
+        """Ids of all trials whose grok step has been seen, ended or not."""
+        from analysis.events import events
+        from analysis.load import load
+
+        columns = ["train_accuracy", "val_accuracy", "complexity_bytes", "memorised_at", "grokked_at"]
+        columns += ["phase_start_step"]
+        try:
+            found = events(load(self.path, columns, mix_methods=True))
+        except ResultsNotFound:
+            return set()
+        return set(found.loc[~found["censored"], "trial_id"].astype(str))
+
+    def seconds_taken(self) -> dict[str, tuple[int, float]]:
+        """Trial id -> last step and seconds of training and measuring, for the trials that have ended."""
+        folder = self._folder()
+        if folder is None:
+            return {}
+        rows = folder.table("trials", ["trial_id", "ended_at_step", "train_wall_s", "measure_wall_s"]).to_pylist()
+        return {
+            row["trial_id"]: (row["ended_at_step"], row["train_wall_s"] + row["measure_wall_s"]) for row in rows
+        }
+
+    def _folder(self) -> ResultsFolder | None:
+        """The results as `analysis` reads them now; None where there are none yet."""
+        try:
+            return ResultsFolder(self.path)
+        except ResultsNotFound:
+            return None
+        except AnalysisError as error:
+            raise StoreError(str(error)) from None
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        self._write(name, (json.dumps(values, indent=1) + "\n").encode())
+
+    def _write(self, name: str, data: bytes) -> None:
+        if not self.is_local:
+            with self._filesystem.open_output_stream(f"{self._root}/{name}") as stream:
+                stream.write(data)
+            return
+        target = Path(self._root, name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _read(self, name: str) -> bytes:
+        with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
+            return bytes(stream.read())
+
+    def _delete(self, name: str) -> None:
+        if self._exists(name):
+            self._filesystem.delete_file(f"{self._root}/{name}")
+
+    def _exists(self, name: str) -> bool:
+        from pyarrow import fs
+
+        return bool(self._filesystem.get_file_info(f"{self._root}/{name}").type != fs.FileType.NotFound)
+
+    def _names(self, folder: str) -> list[str]:
+        from pyarrow import fs
+
+        selector = fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+        return [info.base_name for info in self._filesystem.get_file_info(selector) if info.is_file]
+
+    def _reports(self, table: str, cohort_id: str) -> list[Report]:
+        found = (parse_report(name) for name in self._names(f"tables/{table}"))
+        return [report for report in found if report is not None and report.cohort_id == cohort_id]
+
+    def _checkpoints(self, cohort_id: str) -> list[tuple[int, int]]:
+        """Attempts and reports after which there is a checkpoint, ascending."""
+        pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)-(\d+)\.safetensors")
+        found = (pattern.fullmatch(name) for name in self._names("checkpoints"))
+        return sorted((int(match[1]), int(match[2])) for match in found if match is not None)
+
+
+def _report_name(cohort_id: str, attempt: int, report: int) -> str:
+    return f"{cohort_id}-{attempt:03d}-{report:05d}"
+
+
+def _checkpoint_name(cohort_id: str, attempt: int, report: int) -> str:
+    return f"checkpoints/{_report_name(cohort_id, attempt, report)}.safetensors"
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _parquet(table: str, rows: list[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from analysis.schema import arrow_schema
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(table)), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict[str, list[dict[str, Any]]]:
+    """Rows of all five tables, sorted by trial and step."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    trials = {trial.trial_id: trial for trial in context.cohort.trials}
+    for measurement in sorted(measurements, key=lambda entry: (entry.trial_id, entry.step)):
+        key = {"trial_id": measurement.trial_id, "step": measurement.step}
+        rows["rows"].append(_fields(measurement, "rows"))
+        rows["complexity"] += [key | _fields(entry, "complexity") for entry in measurement.complexities]
+        rows["matrices"] += [key | _fields(entry, "matrices") for entry in measurement.matrices]
+        if measurement.end is not None:
+            rows["trials"].append(_trial_row(measurement, trials[measurement.trial_id], context))
+        if measurement.network is not None and is_kept(context.cohort.keep_networks, measurement):
+            from safetensors.torch import save
+
+            network = {name: tensor.contiguous() for name, tensor in measurement.network.items()}
+            rows["networks"].append(key | {"safetensors": save(network)})
+    return rows
+
+
+def _fields(record: object, table: str) -> dict[str, Any]:
+    """The fields of a record that are columns of a table."""
+    names = (column.name for column in TABLES[table])
+    return {name: getattr(record, name) for name in names if hasattr(record, name)}
+
+
+def is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
+    """Whether the network of a measurement goes into the table `networks`."""
+    return keep == "measured" or (keep == "final" and measurement.end is not None)
+
+
+def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext) -> dict[str, Any]:
+    import torch
+
+    from analysis.decline import is_audited
+    from trainables.complexity import METHOD
+    from trainables.sizes import zstd_version
+    from trainables.tasks import build_task
+
+    cohort, end = context.cohort, measurement.end
+    assert end is not None
+    task = build_task(trial.task)
+    memorised_at, grokked_at = cohort.measuring.thresholds(task)
+    return {
+        **_fields(measurement, "trials"),
+        **settings_of(trial.as_dict()),
+        "cohort_id": cohort.cohort_id,
+        "ended_because": end.ending.because,
+        "ended_at_step": measurement.step,
+        "ended_reason": end.ending.reason,
+        "spectral_started_at_step": end.spectral_started_at_step,
+        "stop_probability": end.ending.probability,
+        "audited": cohort.decline is not None and is_audited(trial.trial_id, cohort.audit_share),
+        "marked_at_step": context.marked_at_step.get(trial.trial_id),
+        "stop_rule": cohort.stop_rule,
+        "memorised_at": memorised_at,
+        "grokked_at": grokked_at,
+        "epsilon": cohort.measuring.epsilon,
+        "complexity_method": METHOD,
+        "parameters": end.parameters,
+        "training_examples": end.training_examples,
+        "validation_examples": end.validation_examples,
+        "classes": task.classes,
+        "bzip2_bytes": end.bzip2_bytes,
+        "device": context.device,
+        "threads": context.threads,
+        "torch_version": torch.__version__,
+        "zstd_version": zstd_version(),
+        "package_version": __version__,
+    }

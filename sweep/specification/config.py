@@ -1,0 +1,239 @@
+"""The typed specification of a sweep: one model for YAML, Python and the command line.
+
+A list is an axis, a scalar is fixed. The defaults of a trial's settings are `trainables.TrialConfig`'s own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Strict,
+    ValidationError,
+    model_serializer,
+)
+
+from analysis.decline import DeclineParameters
+from sweep.errors import Problem, SpecificationError
+from sweep.imports import planned_with
+from sweep.specification.axes import Axis, Number, Text, Whole, all_different, not_empty
+from sweep.specification.feasibility import impossible_values, infeasible_values
+from sweep.specification.file import Source, apply_override, find_file, preset_names, read_file
+from sweep.specification.problems import mentions, nearest, place_before, problems_of, remove, without
+from sweep.specification.settings import Case, TrialAxes, default_of
+from trainables.config.registry import IMPORT_IT
+from trainables.schedule import MeasuringConfig
+
+
+def _auto_or_count(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"must be auto or a whole number of at least 1, got {value!r}")
+
+
+def _some_place(value: str) -> str:
+    if not value.strip():
+        raise ValueError("results must be a folder or an s3:// address, got an empty text")
+    return value
+
+
+class SweepConfig(TrialAxes):
+    """What to sweep over, how to measure, when to stop and where results go.
+
+    Raises:
+        SpecificationError: lists every unknown key, wrong type and impossible value at once. What depends on
+            the data of a task (number of classes, size of the training set) is checked by `check_feasible`.
+    """
+
+    name: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "sweep"
+    """Name of the sweep, and by default of its results folder."""
+    cases: dict[str, Annotated[tuple[Case, ...], AfterValidator(not_empty)]] = Field(default_factory=dict)
+    """Settings that go together: name -> list of mappings of a trial's settings, each laid over the rest of the
+    specification. A setting stands in cases or outside of them, not both. Trials: the union over all mappings."""
+    case: Axis[Text | None] = None
+    """Names of the cases to run; empty: all."""
+    seeds: Axis[Annotated[Whole, Field(ge=0)]] = 1
+    """A count (3 means 0, 1, 2) or a list of seeds."""
+    epsilon: Annotated[Number, Field(gt=0)] = default_of(MeasuringConfig, "epsilon")
+    """Primary distortion bound of the complexity measure, nats; below ln(number of classes)."""
+    extra_epsilons: Annotated[tuple[Annotated[Number, Field(gt=0)], ...], AfterValidator(all_different)] = (
+        default_of(MeasuringConfig, "extra_epsilons")
+    )
+    """Further bounds to measure at; they never change the column of the primary one."""
+    schedule: Literal["default", "paper"] = default_of(MeasuringConfig, "schedule")
+    """When to evaluate and measure; `paper` is floor(1.3^k)."""
+    evaluate_ratio: Annotated[Number, Field(gt=1)] = default_of(MeasuringConfig, "evaluate_ratio")
+    """Ratio of successive evaluated steps."""
+    measure_ratio: Annotated[Number, Field(gt=1)] = default_of(MeasuringConfig, "measure_ratio")
+    """Ratio of successive measured steps."""
+    memorised_at: Annotated[Number, Field(gt=0, le=1)] | None = default_of(MeasuringConfig, "memorised_at")
+    """Training accuracy that counts as memorised; empty: the task's own."""
+    grokked_at: Annotated[Number, Field(gt=0, le=1)] | None = default_of(MeasuringConfig, "grokked_at")
+    """Validation accuracy that counts as grokked; empty: the task's own."""
+
+    stop: Literal["decline", "none"] = "decline"
+    """Stop trials whose complexity will not decline, or none."""
+    decline: DeclineParameters = DeclineParameters()
+    """Parameters of the decline rule."""
+    audit_share: Annotated[Number, Field(ge=0, le=1)] = 0.1
+    """Share of trials that the rule never stops, only marks: what makes estimates honest."""
+
+    lanes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
+    """Networks that one process trains at once; auto: as many as fill a core or a GPU, and fit."""
+    processes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
+    """Cohorts to train at once, never more: what the cluster's workers hold; auto: what suits this machine."""
+    keep_networks: Literal["none", "final", "measured"] = "final"
+    """Which weights to keep in the table `networks`."""
+    results: Annotated[Text, AfterValidator(_some_place)] | None = None
+    """Folder or s3:// address of the results; empty: results/<name>."""
+    max_failures: Annotated[Whole, Field(ge=0)] = 3
+    """How often a cohort's process may die before its unfinished trials count as failed."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to train."""
+    price_per_hour: Annotated[Number, Field(ge=0)] | None = None
+    """Price of an hour of what one cohort occupies (one core, or one GPU), for estimates; any currency."""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            problems = problems_of(error, type(self), Case)
+            raise SpecificationError([*problems, *_problems_of_the_rest(values, problems)]) from None
+        problems = impossible_values(self)
+        if problems:
+            raise SpecificationError(problems)
+
+    def __hash__(self) -> int:
+        return hash(tuple(getattr(self, name) for name in type(self).model_fields if name != "cases"))
+
+    @model_serializer(mode="wrap")
+    def _without_what_cases_say(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Whole, and yet a specification: where cases say a setting, its default does not stand outside of them."""
+        values: dict[str, Any] = handler(self)
+        for setting in {path for mappings in self.cases.values() for case in mappings for path in case.said()}:
+            remove(values, setting)
+        return values
+
+    @property
+    def chosen_cases(self) -> tuple[str, ...]:
+        """Names of the cases to run, in the order in which they are chosen."""
+        chosen = self.case if isinstance(self.case, tuple) else (self.case,)
+        return tuple(self.cases) if self.case is None else tuple(name for name in chosen if name in self.cases)
+
+    @property
+    def results_path(self) -> str:
+        """Where the results go, the default filled in."""
+        return self.results if self.results is not None else f"results/{self.name}"
+
+    @property
+    def seed_list(self) -> tuple[int, ...]:
+        """The seeds, a count spelled out."""
+        return self.seeds if isinstance(self.seeds, tuple) else tuple(range(self.seeds))
+
+    @property
+    def measuring(self) -> MeasuringConfig:
+        """When and how trials are measured."""
+        return MeasuringConfig(
+            **{field.name: getattr(self, field.name) for field in dataclasses.fields(MeasuringConfig)}
+        )
+
+
+def load_specification(
+    name_or_path: str, overrides: Sequence[str] = (), *, results: str | None = None
+) -> SweepConfig:
+    """Read a preset or a file, put the overrides on top, and check everything before anything is run.
+
+    Args:
+        name_or_path: Name of a preset, or path of a YAML 1.2 file.
+        overrides: `KEY=VALUE` with a dotted key and a value in YAML, as in `--set`.
+        results: Where the results go instead of where the specification says.
+
+    Raises:
+        SpecificationError: all that is wrong, each with file:line and the nearest valid name.
+    """
+    file = find_file(name_or_path)
+    if file is None:
+        choices = preset_names()
+        message = f"there is no preset or file {name_or_path!r}{nearest(name_or_path, choices)}"
+        raise SpecificationError([Problem((), f"{message}; presets: {', '.join(choices)}")])
+    source = read_file(file)
+    for override in overrides:
+        apply_override(source, override)
+    if results is not None:
+        source.values["results"] = results
+        source.where["results",] = f"--results {shlex.quote(results)}"
+    source.values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-.") or "sweep")
+    return _checked(source)
+
+
+def check_feasible(config: SweepConfig) -> None:
+    """Check what depends on the tasks' data; imports torch.
+
+    Raises:
+        SpecificationError: an unknown family, an empty training set, a batch larger than the training set, an
+            epsilon at or above ln(number of classes), or a trial that several cases share.
+    """
+    problems = infeasible_values(config)
+    if problems:
+        raise SpecificationError(problems)
+
+
+def _checked(source: Source) -> SweepConfig:
+    problems = list(source.problems)
+    values = without(source.values, problems)
+    try:
+        config = SweepConfig(**values)
+    except SpecificationError as error:
+        problems += error.problems
+        config = _what_is_right(values, error.problems)
+    infeasible = infeasible_values(config, unknown=[problem.path for problem in problems])
+    problems += [replace(problem, path=place_before(problem.path, problems)) for problem in infeasible]
+    problems = [_with_a_hint(problem, source) for problem in problems]
+    if problems:
+        problems.sort(key=lambda problem: source.order(problem.path))
+        raise SpecificationError([replace(p, where=p.where or source.locate(p.path)) for p in problems])
+    return config
+
+
+def _with_a_hint(problem: Problem, source: Source) -> Problem:
+    """Of a name that nobody registers, what the results were planned with."""
+    if IMPORT_IT not in problem.message:
+        return problem
+    results = source.values.get("results") or f"results/{source.values.get('name')}"
+    return replace(problem, message=problem.message + planned_with(str(results)))
+
+
+def _what_is_right(values: dict[str, Any], problems: Sequence[Problem]) -> SweepConfig:
+    try:
+        return SweepConfig(**without(values, problems))
+    except SpecificationError as error:
+        # What is left of a part may only have fitted what was wrong in it, such as heads and width.
+        parts = [replace(problem, path=problem.path[:1]) for problem in error.problems]
+        parts += [replace(part, path=("case",)) for part in parts if part.path == ("cases",)]
+        return SweepConfig(**without(without(values, problems), parts))
+
+
+def _problems_of_the_rest(values: dict[str, Any], known: Sequence[Problem]) -> Sequence[Problem]:
+    """What else is wrong in the values that no known problem is about."""
+    rest = without(values, known)
+    if rest == values:
+        return []
+    try:
+        SweepConfig(**rest)
+    except SpecificationError as error:
+        paths = [problem.path for problem in known]
+        return [
+            replace(problem, path=place_before(problem.path, known))
+            for problem in error.problems
+            if not mentions(problem.message, paths)
+        ]
+    return []

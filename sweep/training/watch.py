@@ -1,0 +1,99 @@
+"""What ends a trial besides its budget: the one place where the lane loop meets the definitions of `analysis`."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from analysis.decline import DeclineParameters, decide, first_stop, is_audited
+from analysis.events import Thresholds, Trajectory, trajectory_events
+from trainables.config import TaskConfig
+from trainables.measurement import Declined, Ending, Measurement, TrialHistory
+from trainables.schedule import MeasuringConfig
+from trainables.tasks import build_task
+
+
+def thresholds_of(measuring: MeasuringConfig, task: TaskConfig) -> Thresholds:
+    """What counts as memorised and grokked: what the way of measuring says, or else the task."""
+    memorised_at, grokked_at = measuring.thresholds(build_task(task))
+    return Thresholds(memorised_at=memorised_at, grokked_at=grokked_at)
+
+
+def decline_seen(thresholds: Thresholds) -> Declined:
+    """What a lane run asks where a spectral penalty starts at the decline: whether its onset has been seen.
+
+    The onset is the first of two measurements that show the decline, so it is seen at the second of them. Where the
+    training set is exchanged, both are of the present one.
+    """
+
+    def declined(history: TrialHistory) -> bool:
+        trajectory = Trajectory.of_phase(history.of_phase)
+        return trajectory_events(trajectory, thresholds).decline_onset_step is not None
+
+    return declined
+
+
+class TrialWatch:
+    """What a lane run asks after each evaluated step.
+
+    A trial ends as `grokked` once it is past the tail of its grok, and as `stopped` where the decline rule says
+    so; an audited trial is never stopped. The definitions are those the analysis uses afterwards.
+
+    Where the training set is exchanged, all of that is about the present one, whose budget are the steps until the
+    next exchange; a grok ends a trial in its last phase only.
+
+    Args:
+        decline: parameters of the decline rule; None never stops a trial.
+        audit_share: share of trials, in [0, 1], that the rule never stops.
+        thresholds: what counts as memorised and grokked.
+    """
+
+    def __init__(self, decline: DeclineParameters | None, audit_share: float, thresholds: Thresholds) -> None:
+        self._decline = decline
+        self._audit_share = audit_share
+        self._thresholds = thresholds
+        self._audited: dict[str, TrialHistory] = {}
+        self.grokked: set[str] = set()
+        """Ids of the trials whose grok step has been seen, whether or not they have ended."""
+
+    def __call__(self, history: TrialHistory) -> Ending | None:
+        """The ending of a trial that ends at its last measurement, None of one that goes on."""
+        last = history.measurements[-1]
+        trajectory = Trajectory.of_phase(history.of_phase)
+        audited = self._decline is not None and is_audited(last.trial_id, self._audit_share)
+        if audited:
+            self._audited[last.trial_id] = history
+        events = trajectory_events(trajectory, self._thresholds)
+        if events.grok_step is not None:
+            self.grokked.add(last.trial_id)
+            if events.tail_complete and history.in_last_phase:
+                grok_step = last.phase_start_step + events.grok_step
+                reason = f"Grokked at step {grok_step:,} and followed to step {last.step:,}."
+                return Ending(because="grokked", reason=reason)
+        if self._decline is None or audited:
+            return None
+        decision = decide(trajectory, _budget(last), self._decline, self._thresholds)
+        if not decision.stop:
+            return None
+        reason = decision.reason
+        if last.phase:
+            reason += f" Steps are those of phase {last.phase}, which began at step {last.phase_start_step:,}."
+        return Ending(because="stopped", reason=reason, probability=decision.probability)
+
+    def marked_at_step(self, trial_id: str) -> int | None:
+        """Where the rule would have stopped an audited trial that has ended; forgets the trial.
+
+        Replayed from the whole history, so a mark is not lost where a run went on from a checkpoint.
+        """
+        if self._decline is None or trial_id not in self._audited:
+            return None
+        for _, phase in groupby(self._audited.pop(trial_id).measurements, key=lambda row: row.phase):
+            rows = list(phase)
+            step = first_stop(Trajectory.of_phase(rows), _budget(rows[-1]), self._decline, self._thresholds)
+            if step is not None:
+                return rows[-1].phase_start_step + step
+        return None
+
+
+def _budget(last: Measurement) -> int:
+    """Steps of a measurement's phase: until the next exchange of the training set, or the end."""
+    return last.phase_end_step - last.phase_start_step
