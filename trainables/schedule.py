@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from trainables.errors import ConfigError
-
-if TYPE_CHECKING:
-    from trainables.tasks import Task
 
 BLOCK_STEPS = 32
 """Steps trained between two chances to refill lanes, without the host looking at the device."""
@@ -26,6 +23,20 @@ TAIL_RATIO = 2
 stay, up to this multiple of that step: that is when it falls, and a doubling schedule would hardly see it."""
 
 _PAPER_RATIO = 1.3
+
+
+class UsualThresholds(Protocol):
+    """States what counts as memorised and as grokked, shares; a task does."""
+
+    @property
+    def memorised_at(self) -> float:
+        """Training accuracy that counts as memorised."""
+        ...
+
+    @property
+    def grokked_at(self) -> float:
+        """Validation accuracy that counts as grokked."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,11 +81,11 @@ class MeasuringConfig:
         """Every distinct bound, the primary one first, nats per example."""
         return tuple(dict.fromkeys((self.epsilon, *self.extra_epsilons)))
 
-    def thresholds(self, task: Task) -> tuple[float, float]:
+    def thresholds(self, usual: UsualThresholds) -> tuple[float, float]:
         """What counts as memorised and as grokked, shares: what is said here, or else the task's own."""
         return (
-            task.memorised_at if self.memorised_at is None else self.memorised_at,
-            task.grokked_at if self.grokked_at is None else self.grokked_at,
+            usual.memorised_at if self.memorised_at is None else self.memorised_at,
+            usual.grokked_at if self.grokked_at is None else self.grokked_at,
         )
 
     def check_classes(self, classes: int) -> None:

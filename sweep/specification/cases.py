@@ -10,16 +10,14 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sweep.errors import Path, Problem
 from sweep.specification.axes import values_of
+from sweep.specification.experiment import Experiment
 from sweep.specification.problems import dotted, nearest
 from sweep.specification.settings import Part, TrialAxes
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-
-if TYPE_CHECKING:
-    from sweep.specification.config import SweepConfig
 
 #: Fields of a trial that a specification says in another way.
 _NOT_AXES = frozenset({"task", "model", "seed"})
@@ -62,7 +60,7 @@ class Product:
             ConfigError: a combination that cannot be trained.
         """
         axes = self.trial_axes()
-        tasks = [TaskConfig(**values) for values in self.tasks()]
+        tasks = [TaskConfig(**values).with_source() for values in self.tasks()]
         models = [ModelConfig(**values) for values in self.models()]
         for task, model, *values in itertools.product(tasks, models, *axes.values()):
             settings = dict(zip(axes, values, strict=True))
@@ -91,7 +89,7 @@ class Product:
         return Problem((*self.place, *path) if inside else path, message)
 
 
-def products(config: SweepConfig) -> list[Product]:
+def products(config: Experiment) -> list[Product]:
     """The products of axes that the trials of a specification are: of the chosen cases, or the only one."""
     if not config.cases:
         return [Product(config)]
@@ -102,7 +100,7 @@ def products(config: SweepConfig) -> list[Product]:
     ]
 
 
-def wrong_cases(config: SweepConfig) -> list[Problem]:
+def wrong_cases(config: Experiment) -> list[Problem]:
     """What is wrong with the choice of cases, and settings that stand both in them and outside."""
     problems: list[Problem] = []
     for index, name in enumerate(values_of(config.case)):
@@ -130,7 +128,7 @@ def wrong_cases(config: SweepConfig) -> list[Problem]:
     return problems
 
 
-def repeated_trials(config: SweepConfig) -> list[Problem]:
+def repeated_trials(config: Experiment) -> list[Problem]:
     """Mappings that share trials with an earlier one: the budgets of the two could differ."""
     found: dict[str, Path] = {}
     problems: list[Problem] = []

@@ -5,7 +5,6 @@ A list is an axis, a scalar is fixed. The defaults of a trial's settings are `tr
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shlex
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     SerializerFunctionWrapHandler,
-    Strict,
     ValidationError,
     model_serializer,
 )
@@ -25,13 +23,13 @@ from pydantic import (
 from analysis.decline import DeclineParameters
 from sweep.errors import Problem, SpecificationError
 from sweep.imports import planned_with
-from sweep.specification.axes import Axis, Number, Text, Whole, all_different, not_empty
+from sweep.specification.axes import Number, Text, Whole
+from sweep.specification.experiment import Experiment
 from sweep.specification.feasibility import impossible_values, infeasible_values
 from sweep.specification.file import Source, apply_override, find_file, preset_names, read_file
 from sweep.specification.problems import mentions, nearest, place_before, problems_of, remove, without
-from sweep.specification.settings import Case, TrialAxes, default_of
+from sweep.specification.settings import Case
 from trainables.config.registry import IMPORT_IT
-from trainables.schedule import MeasuringConfig
 
 
 def _auto_or_count(value: Any) -> Any:
@@ -46,39 +44,13 @@ def _some_place(value: str) -> str:
     return value
 
 
-class SweepConfig(TrialAxes):
+class SweepConfig(Experiment):
     """What to sweep over, how to measure, when to stop and where results go.
 
     Raises:
         SpecificationError: lists every unknown key, wrong type and impossible value at once. What depends on
             the data of a task (number of classes, size of the training set) is checked by `check_feasible`.
     """
-
-    name: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "sweep"
-    """Name of the sweep, and by default of its results folder."""
-    cases: dict[str, Annotated[tuple[Case, ...], AfterValidator(not_empty)]] = Field(default_factory=dict)
-    """Settings that go together: name -> list of mappings of a trial's settings, each laid over the rest of the
-    specification. A setting stands in cases or outside of them, not both. Trials: the union over all mappings."""
-    case: Axis[Text | None] = None
-    """Names of the cases to run; empty: all."""
-    seeds: Axis[Annotated[Whole, Field(ge=0)]] = 1
-    """A count (3 means 0, 1, 2) or a list of seeds."""
-    epsilon: Annotated[Number, Field(gt=0)] = default_of(MeasuringConfig, "epsilon")
-    """Primary distortion bound of the complexity measure, nats; below ln(number of classes)."""
-    extra_epsilons: Annotated[tuple[Annotated[Number, Field(gt=0)], ...], AfterValidator(all_different)] = (
-        default_of(MeasuringConfig, "extra_epsilons")
-    )
-    """Further bounds to measure at; they never change the column of the primary one."""
-    schedule: Literal["default", "paper"] = default_of(MeasuringConfig, "schedule")
-    """When to evaluate and measure; `paper` is floor(1.3^k)."""
-    evaluate_ratio: Annotated[Number, Field(gt=1)] = default_of(MeasuringConfig, "evaluate_ratio")
-    """Ratio of successive evaluated steps."""
-    measure_ratio: Annotated[Number, Field(gt=1)] = default_of(MeasuringConfig, "measure_ratio")
-    """Ratio of successive measured steps."""
-    memorised_at: Annotated[Number, Field(gt=0, le=1)] | None = default_of(MeasuringConfig, "memorised_at")
-    """Training accuracy that counts as memorised; empty: the task's own."""
-    grokked_at: Annotated[Number, Field(gt=0, le=1)] | None = default_of(MeasuringConfig, "grokked_at")
-    """Validation accuracy that counts as grokked; empty: the task's own."""
 
     stop: Literal["decline", "none"] = "decline"
     """Stop trials whose complexity will not decline, or none."""
@@ -124,27 +96,9 @@ class SweepConfig(TrialAxes):
         return values
 
     @property
-    def chosen_cases(self) -> tuple[str, ...]:
-        """Names of the cases to run, in the order in which they are chosen."""
-        chosen = self.case if isinstance(self.case, tuple) else (self.case,)
-        return tuple(self.cases) if self.case is None else tuple(name for name in chosen if name in self.cases)
-
-    @property
     def results_path(self) -> str:
         """Where the results go, the default filled in."""
         return self.results if self.results is not None else f"results/{self.name}"
-
-    @property
-    def seed_list(self) -> tuple[int, ...]:
-        """The seeds, a count spelled out."""
-        return self.seeds if isinstance(self.seeds, tuple) else tuple(range(self.seeds))
-
-    @property
-    def measuring(self) -> MeasuringConfig:
-        """When and how trials are measured."""
-        return MeasuringConfig(
-            **{field.name: getattr(self, field.name) for field in dataclasses.fields(MeasuringConfig)}
-        )
 
 
 def load_specification(

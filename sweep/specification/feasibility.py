@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from sweep.errors import Path, Problem
 from sweep.specification.axes import values_of
 from sweep.specification.cases import Product, products, repeated_trials, wrong_cases
+from sweep.specification.experiment import Experiment
 from sweep.specification.problems import mentions
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import ConfigError
 from trainables.schedule import MeasuringConfig
 
 if TYPE_CHECKING:
-    from sweep.specification.config import SweepConfig
     from trainables.tasks import Task
 
 LARGEST = {"modulus": 4096, "degree": 6, "bits": 1_000, "examples": 100_000}
@@ -28,7 +28,7 @@ LARGEST_SWEEP = 100_000
 """Trials. Planning so many takes some ten seconds, and nobody asks for more on purpose in one specification."""
 
 
-def impossible_values(config: SweepConfig) -> list[Problem]:
+def impossible_values(config: Experiment) -> list[Problem]:
     """What a trial's own checks refuse, without looking at the task's data."""
     found = dict.fromkeys(wrong_cases(config))
     for product in products(config):
@@ -42,7 +42,7 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
             yield product.problem(path, message, values)
 
     for values in product.tasks():
-        yield from refused("task", TaskConfig, values)
+        yield from refused("task", _task, values)
     for values in product.models():
         yield from refused("model", ModelConfig, values)
     for name, axis in product.trial_axes().items():
@@ -62,16 +62,21 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
         yield from refused("", partial(TrialConfig, task=task), {"drift": drift, "steps": steps})
 
 
+def _task(**values: Any) -> TaskConfig:
+    """A task whose files have been looked at, so that what is wrong with them is told where they are named."""
+    return TaskConfig(**values).with_source()
+
+
 def _one_of_each_family(product: Product) -> list[TaskConfig]:
     """Of each family a task that can be, if there is one; what is wrong with the others is told elsewhere."""
     found: dict[str, TaskConfig] = {}
     for values in product.tasks():
         with contextlib.suppress(ConfigError):
-            found.setdefault(values["family"], TaskConfig(**values))
+            found.setdefault(values["family"], _task(**values))
     return list(found.values())
 
 
-def _impossible_outside(config: SweepConfig) -> list[Problem]:
+def _impossible_outside(config: Experiment) -> list[Problem]:
     """What is wrong with the keys that are no settings of a trial."""
     found: dict[tuple[Path, str], None] = {}
     if (trials := _count(config)) > LARGEST_SWEEP:
@@ -87,13 +92,13 @@ def _impossible_outside(config: SweepConfig) -> list[Problem]:
     return [Problem(path, message) for path, message in found]
 
 
-def _count(config: SweepConfig) -> int:
+def _count(config: Experiment) -> int:
     """Trials of a specification, those that are there twice counted twice."""
     seeds = len(config.seeds) if isinstance(config.seeds, tuple) else config.seeds
     return seeds * sum(product.size for product in products(config))
 
 
-def infeasible_values(config: SweepConfig, unknown: Collection[Path] = ()) -> list[Problem]:
+def infeasible_values(config: Experiment, unknown: Collection[Path] = ()) -> list[Problem]:
     """What the data of the tasks refuse, and trials that cases share; imports torch.
 
     Args:
@@ -122,7 +127,8 @@ def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozens
                 yield product.problem(("task", name), message, values)
             continue
         try:
-            task = build_task(TaskConfig(**values))
+            config = _task(**values)
+            task = build_task(config)
         except ConfigError as error:
             path = ("task", "family") if values["family"] not in FAMILIES else ("task",)
             yield product.problem(path, str(error), values)
@@ -131,7 +137,7 @@ def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozens
             yield from _too_large_epsilons(epsilons, task)
         for drift in values_of(product.axes.drift):
             try:
-                check_drift(TaskConfig(**values), drift.without_own(values["family"]))
+                check_drift(config, drift.without_own(values["family"]))
             except ConfigError as error:
                 yield product.problem(("drift",), str(error), {"drift": drift})
         if "model" not in unknown:

@@ -12,13 +12,12 @@ import json
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from trainables.config import registry
-from trainables.config.digit_files import data_digest
 from trainables.config.drift import Drift
 from trainables.config.families import BUILT_IN_KINDS, FROM_FILES
+from trainables.config.task_source import absolute_path, task_source
 from trainables.errors import ConfigError
 from trainables.schedule import BLOCK_STEPS, whole_blocks
 
@@ -60,14 +59,11 @@ class TaskConfig:
     data: str | None = None
     """Files of the user's that hold the examples, of the family `mnist` only; see `digit_files`."""
     source: str | None = None
-    """Of a registered family, the hash of its source, of one that is read from files, of what they hold; filled in
-    where the family is known, or the files are, here."""
+    """Of a registered family, the hash of its source, of one that is read from files, of what they hold; see
+    `with_source`."""
 
     def __post_init__(self) -> None:
-        own = registry.TASKS.get(self.family) if self.source is None else None
-        if own is not None:
-            object.__setattr__(self, "source", own.source)
-        self._look_at_data()
+        self._check_data()
         _require(self.modulus >= 2, f"task.modulus must be at least 2, got {self.modulus}")
         _require(self.degree >= 2, f"task.degree must be at least 2, got {self.degree}")
         _require(self.bits >= 1, f"task.bits must be at least 1, got {self.bits}")
@@ -80,8 +76,18 @@ class TaskConfig:
             f"task.examples must be at least 2, one to train on and one to validate, got {self.examples}",
         )
 
-    def _look_at_data(self) -> None:
-        """Fill in the hash of the files, unless it is known: then who builds the task compares it."""
+    def with_source(self) -> TaskConfig:
+        """The same task, and `source` filled in if it was not: a trial and whoever builds the task ask for this.
+
+        A source that is there already stays: building the task compares it with what is here.
+
+        Raises:
+            ConfigError: files that cannot be read.
+        """
+        source = task_source(self.family, self.data) if self.source is None else None
+        return self if source is None else dataclasses.replace(self, source=source)
+
+    def _check_data(self) -> None:
         wanted = self.family in FROM_FILES
         _require(
             (self.data is not None) == wanted,
@@ -91,9 +97,7 @@ class TaskConfig:
             else f"task.data must be left out where task.family is {self.family}, got {self.data}",
         )
         if self.data is not None and self.source is None:
-            path = Path(self.data).expanduser().absolute()
-            object.__setattr__(self, "data", str(path))
-            object.__setattr__(self, "source", data_digest(path))
+            object.__setattr__(self, "data", absolute_path(self.data))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,6 +230,7 @@ class TrialConfig:
             f"spectral_start must come before the end of the budget, rounded up to blocks of {BLOCK_STEPS} steps, "
             f"got {self.spectral_start} for {self.steps} steps; start earlier or allow more steps",
         )
+        object.__setattr__(self, "task", self.task.with_source())
         object.__setattr__(self, "drift", self.drift.without_own(self.task.family))
         self.drift.check(self.steps)
 

@@ -14,7 +14,6 @@ from trainables.tasks.task import Task
 __all__ = ["FAMILIES", "Split", "Task", "build_task", "split"]
 
 
-@lru_cache(maxsize=8)
 def build_task(config: TaskConfig) -> Task:
     """The table of a task. Built once per configuration: the tensors are shared and must not be written to.
 
@@ -22,6 +21,12 @@ def build_task(config: TaskConfig) -> Task:
         ConfigError: no such family, the message names the nearest ones; or a registered one that fails, or gives
             no task.
     """
+    # Looked up before what is remembered: a family may be registered anew, and files may change.
+    return _built(config.with_source())
+
+
+@lru_cache(maxsize=8)
+def _built(config: TaskConfig) -> Task:
     if config.family in FAMILIES:
         module, _, function = FAMILIES[config.family].partition(":")
         task = getattr(import_module(module), function)(config)
