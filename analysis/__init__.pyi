@@ -1,0 +1,37 @@
+# What the package offers, each name once: type checkers read this file, and so does lazy_loader when one is used.
+
+from .bounds.pictures import bounds_figure as bounds_figure
+from .bounds.pictures import joint_bounds as joint_bounds
+from .bounds.tables import generalisation_bounds as generalisation_bounds
+from .bounds.tables import network_bounds as network_bounds
+from .cells import sweep_map as sweep_map
+from .comparisons.arms import paired_arms as paired_arms
+from .comparisons.pairs import paired_accuracy as paired_accuracy
+from .comparisons.predictors import predictors as predictors
+from .decide import decide as decide
+from .decline import Decision as Decision
+from .decline import DeclineParameters as DeclineParameters
+from .errors import AnalysisError as AnalysisError
+from .errors import MixedMethods as MixedMethods
+from .errors import ResultsNotFound as ResultsNotFound
+from .events import Events as Events
+from .events import Thresholds as Thresholds
+from .events import Trajectory as Trajectory
+from .events import events as events
+from .events import trajectory_events as trajectory_events
+from .load import complexity as complexity
+from .load import load as load
+from .load import matrices as matrices
+from .load import networks as networks
+from .load import status as status
+from .load import trials as trials
+from .maps import grok_map as grok_map
+from .pictures import curves_figure as curves_figure
+from .pictures import map_figure as map_figure
+from .pictures import settings_figure as settings_figure
+from .pictures import trajectory_figure as trajectory_figure
+from .regimes import phases as phases
+from .report import ReportFiles as ReportFiles
+from .report import write_report as write_report
+from .report.summary import result_sentence as result_sentence
+from .report.summary import text_map as text_map
