@@ -1,4 +1,4 @@
-"""What the three packages offer: every name is there at run time and for type checkers, a function and no module."""
+"""What the three packages offer: every name is there at run time and for type checkers."""
 
 from __future__ import annotations
 

@@ -10,11 +10,12 @@ import pandas as pd
 
 from analysis.bounds.formulas import DELTA
 from analysis.bounds.tables import generalisation_bounds
-from analysis.cells import counted
+from analysis.fates import fates, fates_title, representative_trials, trial_subtitle
 from analysis.maps import varying_settings
 from analysis.pictures import palette
-from analysis.pictures.curves import fates, fates_title, log_steps, representative_trials, trial_subtitle
+from analysis.pictures.axes import log_steps
 from analysis.schema import TASK
+from analysis.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as PlotAxes

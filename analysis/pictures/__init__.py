@@ -4,12 +4,7 @@ Drawn without pyplot, so there is no window and nothing to close; matplotlib is 
 drawn. `svg` and `png` turn a figure into a file's content, the same for the same data.
 """
 
-from analysis.pictures.curves import (
-    curves_figure,
-    representative_trials,
-    settings_figure,
-    trajectory_figure,
-)
+from analysis.pictures.curves import curves_figure, settings_figure, trajectory_figure
 from analysis.pictures.files import png, svg
 from analysis.pictures.heat_map import cell_titles, map_figure
 
@@ -18,7 +13,6 @@ __all__ = [
     "curves_figure",
     "map_figure",
     "png",
-    "representative_trials",
     "settings_figure",
     "svg",
     "trajectory_figure",

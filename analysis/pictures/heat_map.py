@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from analysis.cells import Axes, Cell, Kind, Panel, panels, setting_name, setting_text, value_text
+from analysis.cells import Axes, Cell, Kind, Panel, panels
 from analysis.pictures import palette
+from analysis.words import setting_name, setting_text, value_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as PlotAxes

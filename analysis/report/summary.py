@@ -7,20 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.cells import (
-    LEGEND,
-    Axes,
-    Kind,
-    Panel,
-    counted,
-    evenly,
-    listed,
-    panels,
-    setting_name,
-    setting_text,
-    value_text,
-)
+from analysis.cells import LEGEND, Axes, Kind, Panel, evenly, panels
 from analysis.maps import varying_settings
+from analysis.words import counted, listed, setting_name, setting_text, value_text
 
 if TYPE_CHECKING:
     import pandas as pd

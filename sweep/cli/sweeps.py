@@ -190,8 +190,8 @@ def run(
 @_json
 def status(results: str, as_json: bool) -> None:
     """Say where the trials of a sweep stand."""
-    from analysis.cells import counted
     from analysis.load import status as status_of
+    from analysis.words import counted
     from sweep.results.store import Store
 
     frame = status_of(_existing(results))

@@ -16,7 +16,8 @@ import torch
 from analysis.errors import AnalysisError
 from sweep.errors import SweepError
 from sweep.results.cohort import Cohort
-from sweep.results.store import RunContext, Store, is_kept
+from sweep.results.rows import RunContext, is_kept
+from sweep.results.store import Store
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
 from trainables.errors import TrainablesError
 from trainables.lanes import LaneRun

@@ -8,7 +8,8 @@ import torch
 
 from sweep.plan.sharing import Sharing
 from sweep.results.cohort import Cohort
-from sweep.results.store import RunContext, Store
+from sweep.results.rows import RunContext
+from sweep.results.store import Store
 from trainables.complexity import METHOD
 from trainables.config import TrialConfig
 from trainables.measurement import (

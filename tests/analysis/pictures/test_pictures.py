@@ -12,19 +12,12 @@ import pytest
 
 from analysis.cells import sweep_map
 from analysis.events import events
+from analysis.fates import representative_trials
 from analysis.load import load, status
 from analysis.maps import grok_map
-from analysis.pictures import (
-    cell_titles,
-    curves_figure,
-    map_figure,
-    png,
-    representative_trials,
-    settings_figure,
-    svg,
-    trajectory_figure,
-)
-from analysis.pictures.curves import CURVES_SHOWN, mean_curve
+from analysis.pictures import cell_titles, curves_figure, map_figure, png, settings_figure, svg, trajectory_figure
+from analysis.pictures.curves import CURVES_SHOWN
+from analysis.pictures.trial_curves import mean_curve
 from tests.analysis.made_up import Fate, grid, trial, usual_fate, write_sweep
 
 

@@ -12,9 +12,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from analysis import report
 from analysis.errors import ResultsNotFound
-from analysis.report import ReportFiles, write_report
+from analysis.report import ReportFiles, pictures, tables, write_report
 from tests.analysis.made_up import Fate, grid, trial, usual_fate, write_sweep
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -120,9 +119,9 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 
 
 def test_long_tables_are_cut_and_say_so(usual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "ROWS_SHOWN", 5)
-    monkeypatch.setattr(report, "INLINE_CHARACTERS", 1_000)
-    monkeypatch.setattr(report, "PANELS_SHOWN", 1)
+    monkeypatch.setattr(tables, "ROWS_SHOWN", 5)
+    monkeypatch.setattr(pictures, "INLINE_CHARACTERS", 1_000)
+    monkeypatch.setattr(pictures, "PANELS_SHOWN", 1)
     page = Path(write_report(usual, tmp_path).report).read_text()
     assert "Showing 5 of 12 cells; all are in cells.csv." in page
     assert "Showing 1 of 2 panels, spread evenly; all cells are in cells.csv." in page

@@ -10,22 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.cells import (
-    EMPTY_CELL,
-    LEGEND,
-    Axes,
-    Kind,
-    cell,
-    panels,
-    some_panels,
-    sweep_map,
-    usual_axes,
-    value_text,
-)
+from analysis.cells import EMPTY_CELL, LEGEND, Axes, Kind, cell, panels, some_panels, sweep_map, usual_axes
 from analysis.events import events
 from analysis.load import load, status
 from analysis.maps import CENSORINGS, grok_map
 from analysis.report.summary import TERMINAL_LINES, compute, result_sentence, text_map
+from analysis.words import value_text
 from tests.analysis.made_up import Fate, grid, trial, usual_fate, write_sweep
 
 

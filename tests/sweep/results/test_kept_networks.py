@@ -12,7 +12,8 @@ from sweep.cli import main
 from sweep.errors import UnusableNetwork
 from sweep.plan.plan import plan, record
 from sweep.results.kept_networks import kept_network
-from sweep.results.store import RunContext, Store
+from sweep.results.rows import RunContext
+from sweep.results.store import Store
 from sweep.specification.config import load_specification
 from trainables import Measurement, train
 
