@@ -31,6 +31,7 @@ from .pictures import map_figure as map_figure
 from .pictures import settings_figure as settings_figure
 from .pictures import trajectory_figure as trajectory_figure
 from .regimes import phases as phases
+from .regimes import regimes as regimes
 from .report import ReportFiles as ReportFiles
 from .report import write_report as write_report
 from .report.summary import result_sentence as result_sentence

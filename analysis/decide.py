@@ -96,7 +96,7 @@ def _advise(
     thresholds: Thresholds,
 ) -> tuple[str, str, float]:
     events = trajectory_events(trajectory, thresholds)
-    decision = decline.decide(trajectory, budget_steps, parameters, thresholds)
+    decision = decline.stop_decision(trajectory, budget_steps, parameters, thresholds)
     if events.tail_complete:
         return "compress", _grokked(events), decision.probability
     if because == "diverged":

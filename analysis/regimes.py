@@ -1,6 +1,6 @@
-"""The four phases of Liu et al. 2022 (arXiv 2205.10343, Table 1).
+"""The four regimes of Liu et al. 2022 (arXiv 2205.10343, Table 1), who call them phases, as the column does.
 
-| phase         | training accuracy above 90 % | validation accuracy above 90 % | validation after training by |
+| regime        | training accuracy above 90 % | validation accuracy above 90 % | validation after training by |
 |---------------|------------------------------|--------------------------------|------------------------------|
 | comprehension | within the budget            | within the budget              | fewer than 1,000 steps       |
 | grokking      | within the budget            | within the budget              | 1,000 steps or more          |
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: In the order of the paper's table.
-PHASES = ("comprehension", "grokking", "memorisation", "confusion")
+REGIMES = ("comprehension", "grokking", "memorisation", "confusion")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PhaseThresholds:
-    """What separates the phases; the defaults are the paper's."""
+class RegimeThresholds:
+    """What separates the regimes; the defaults are the paper's."""
 
     above: float = 0.9
     """An accuracy strictly above this share counts."""
@@ -40,18 +40,18 @@ class PhaseThresholds:
     """Crossings after this step do not count; by default each trial's own budget. The paper: 100,000."""
 
 
-def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) -> pd.DataFrame:
-    """One row per trial: its phase.
+def regimes(df: pd.DataFrame, thresholds: RegimeThresholds = RegimeThresholds()) -> pd.DataFrame:
+    """One row per trial: its regime.
 
     A trial that was not followed to the end (stopped, failed, running, or with a budget below `within_steps`) and
-    has not crossed in validation has no phase yet: it is missing, never memorisation or confusion.
+    has not crossed in validation has no regime yet: it is missing, never memorisation or confusion.
 
     Where training sets are exchanged, each one's time is judged by itself, from the exchange to the next.
 
     Args:
         df: rows as `load` gives them, in any order; `trial_id`, `step`, `train_accuracy`, `val_accuracy`,
             `budget_steps`, `ended_because` are needed.
-        thresholds: what separates the phases.
+        thresholds: what separates the regimes.
 
     Returns:
         Sorted by `trial_id`: `trial_id`, `training_phase` (the column `phase` of the rows, if that holds more than
@@ -96,12 +96,16 @@ def phases(df: pd.DataFrame, thresholds: PhaseThresholds = PhaseThresholds()) ->
     followed = (result["last_step"] >= within) | (result["because"] == "diverged")
     phase = np.select(
         [trained & validated & soon, trained & validated, trained & ~validated & followed, ~validated & followed],
-        PHASES,
+        REGIMES,
         default="",
     )
     for name in ("train_step", "val_step"):
         result[name] += result["start"]
     result = result.reset_index(names=["trial_id", "training_phase"])
-    result["phase"] = pd.Series(phase).where(phase != "").astype(pd.CategoricalDtype(list(PHASES)))
+    result["phase"] = pd.Series(phase).where(phase != "").astype(pd.CategoricalDtype(list(REGIMES)))
     several = ["training_phase"] if result["training_phase"].nunique() > 1 else []
     return result[["trial_id", *several, "phase", "train_step", "val_step"]]
+
+
+phases = regimes
+"""The name this function had before phases of drift came; both are offered."""

@@ -16,7 +16,7 @@ from analysis.cells import sweep_map
 from analysis.decline import audit_report
 from analysis.events import events as events_of
 from analysis.load import complexity, load, status, trials
-from analysis.regimes import phases as phases_of
+from analysis.regimes import regimes as regimes_of
 from analysis.report import pictures, tables
 from analysis.report.output import Output
 from analysis.report.summary import result_sentence
@@ -92,7 +92,7 @@ def _page(
         "trajectories": pictures.trajectories_picture(rows, events, out),
         "curves": pictures.curves_picture(rows, events),
         "bounds": pictures.bounds_picture(measured, ended, events),
-        "overview": tables.overview(planned, events, phases_of(rows)),
+        "overview": tables.overview(planned, events, regimes_of(rows)),
         "failures": tables.failures(planned),
         "cells": tables.cells(grid),
         "audit": _audit_sentence(ended, events),

@@ -10,7 +10,7 @@ from analysis.bounds import DELTA
 from analysis.cells import Axes, cell, ordered
 from analysis.events import DECLINE_SUSTAINED, TAIL_MEASUREMENTS, TAIL_RATIO, Thresholds
 from analysis.maps import varying_settings
-from analysis.regimes import PHASES, PhaseThresholds
+from analysis.regimes import REGIMES, RegimeThresholds
 from analysis.report.parts import NO_ROWS, Table
 from analysis.report.summary import compute
 from analysis.schema import SETTINGS
@@ -34,7 +34,7 @@ def overview(planned: pd.DataFrame, events: pd.DataFrame, phases: pd.DataFrame) 
         found = [(words, both[both["status"].eq(ending)]) for ending, words in ENDINGS.items()]
         rows += [[f"{words}{where}", *_by_phase(frame)] for words, frame in found if len(frame)]
         rows.append([f"all{where}", *_by_phase(both)])
-    heads = ["ending", *PHASES, "not determined", "trials"]
+    heads = ["ending", *REGIMES, "not determined", "trials"]
     return Table(
         heads,
         rows,
@@ -68,7 +68,7 @@ def _training_phases(phases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _by_phase(trials: pd.DataFrame) -> list[str]:
-    counts = [int(trials["phase"].eq(name).sum()) for name in PHASES]
+    counts = [int(trials["phase"].eq(name).sum()) for name in REGIMES]
     return [f"{count:,}" for count in (*counts, int(trials["phase"].isna().sum()), len(trials))]
 
 
@@ -198,6 +198,6 @@ def limits(ended: pd.DataFrame) -> dict[str, Any]:
         "decline_sustained": DECLINE_SUSTAINED,
         "tail_ratio": TAIL_RATIO,
         "tail_measurements": TAIL_MEASUREMENTS,
-        "above": f"{PhaseThresholds().above:.0%}",
-        "gap_steps": f"{PhaseThresholds().gap_steps:,}",
+        "above": f"{RegimeThresholds().above:.0%}",
+        "gap_steps": f"{RegimeThresholds().gap_steps:,}",
     }

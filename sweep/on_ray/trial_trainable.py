@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from analysis.decline import DeclineParameters, decide, is_audited
+from analysis.decline import DeclineParameters, is_audited, stop_decision
 from analysis.events import Thresholds, Trajectory
 from sweep.errors import Problem, SpecificationError
 from sweep.specification.config import SweepConfig, check_feasible
@@ -120,7 +120,7 @@ class Stop:
 
 
 class DeclineStopper(tune.Stopper):  # type: ignore[misc]
-    """Stops trials whose complexity will not decline within their budget, by `analysis.decline.decide`.
+    """Stops trials whose complexity will not decline within their budget, by `analysis.decline.stop_decision`.
 
     Works with every trainable that reports `step`, `train_accuracy`, `val_accuracy` and `complexity_bytes` (None or
     NaN where complexity was not measured). One whose training set is exchanged reports `phase_start_step` and
@@ -170,7 +170,7 @@ class DeclineStopper(tune.Stopper):  # type: ignore[misc]
         ends = min(self._budget_steps, int(result.get("phase_end_step", self._budget_steps)))
         in_phase = [(step - began, *values) for step, *values in rows if step > began or not began]
         history = Trajectory.of(*zip(*in_phase, strict=True))
-        decision = decide(history, ends - began, self._parameters, self._thresholds)
+        decision = stop_decision(history, ends - began, self._parameters, self._thresholds)
         if not decision.stop:
             return False
         audited = is_audited(str(result.get("sweep_trial_id", trial_id)), self._audit_share)

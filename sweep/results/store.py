@@ -218,7 +218,7 @@ class Store:
                 continue
             return number
 
-    def write_report(
+    def add_report(
         self,
         cohort_id: str,
         attempt: int,

@@ -20,10 +20,6 @@ from trainables.schedule import MeasuringConfig
 if TYPE_CHECKING:
     from trainables.tasks import Task
 
-LARGEST = {"modulus": 4096, "degree": 6, "bits": 1_000, "examples": 100_000}
-"""Settings of a task whose table would not fit much beyond: half a gigabyte of pairs, or of examples of bits. There
-are 25 million pairs of permutations of seven things."""
-
 LARGEST_SWEEP = 100_000
 """Trials. Planning so many takes some ten seconds, and nobody asks for more on purpose in one specification."""
 
@@ -115,7 +111,7 @@ def infeasible_values(config: Experiment, unknown: Collection[Path] = ()) -> lis
 
 
 def _infeasible_in(product: Product, epsilons: Sequence[float], unknown: frozenset[str]) -> Iterator[Problem]:
-    from trainables.tasks import FAMILIES, build_task
+    from trainables.tasks import FAMILIES, LARGEST, build_task
     from trainables.tasks.phases import check_drift
 
     for values in product.tasks():

@@ -223,7 +223,7 @@ class CohortTraining:
             context = RunContext(
                 cohort=self._cohort, device=self._cohort.device, threads=THREADS, marked_at_step=marks
             )
-            self._store.write_report(
+            self._store.add_report(
                 self._cohort.cohort_id, self._attempt.number, self._report, self._unreported, context
             )
             self._store.write_checkpoint(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from analysis.decline import DeclineParameters, decide, first_stop, is_audited
+from analysis.decline import DeclineParameters, first_stop, is_audited, stop_decision
 from analysis.events import Thresholds, Trajectory, trajectory_events
 from trainables.config import TaskConfig
 from trainables.measurement import Declined, Ending, Measurement, TrialHistory
@@ -71,7 +71,7 @@ class TrialWatch:
                 return Ending(because="grokked", reason=reason)
         if self._decline is None or audited:
             return None
-        decision = decide(trajectory, _budget(last), self._decline, self._thresholds)
+        decision = stop_decision(trajectory, _budget(last), self._decline, self._thresholds)
         if not decision.stop:
             return None
         reason = decision.reason

@@ -5,7 +5,7 @@ import pytest
 
 import analysis
 from analysis.errors import AnalysisError
-from analysis.regimes import PhaseThresholds
+from analysis.regimes import RegimeThresholds
 
 STEPS = [0, 100, 500, 1000, 2000, 5000]
 
@@ -23,7 +23,7 @@ def trial(
 
 
 def phase_of(*trials: pd.DataFrame, **thresholds: float) -> dict[str, str]:
-    found = analysis.phases(pd.concat(trials), PhaseThresholds(**thresholds))
+    found = analysis.regimes(pd.concat(trials), RegimeThresholds(**thresholds))
     return found.dropna(subset="phase").set_index("trial_id")["phase"].to_dict()
 
 
@@ -56,17 +56,17 @@ def test_thresholds() -> None:
 
 
 def test_the_crossings_are_told() -> None:
-    (record,) = analysis.phases(trial("a", 100, 1000)).to_dict("records")
+    (record,) = analysis.regimes(trial("a", 100, 1000)).to_dict("records")
     assert record == {"trial_id": "a", "phase": "comprehension", "train_step": 100, "val_step": 1000}
 
 
 def test_no_crossing_among_many_trials() -> None:
     rows = pd.concat(trial(f"{n:03d}", 100, None) for n in range(200)).astype({"trial_id": "category"})
-    found = analysis.phases(rows)
+    found = analysis.regimes(rows)
     assert found["phase"].eq("memorisation").sum() == 200
     assert (found["train_step"].eq(100).sum(), found["val_step"].isna().sum()) == (200, 200)
 
 
 def test_missing_columns_are_named() -> None:
     with pytest.raises(AnalysisError, match="budget_steps missing"):
-        analysis.phases(trial("a", 1, 2).drop(columns="budget_steps"))
+        analysis.regimes(trial("a", 1, 2).drop(columns="budget_steps"))

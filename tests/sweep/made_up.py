@@ -103,7 +103,7 @@ def end_trials(
         for trial_id, why in because.items()
     ]
     context = RunContext(cohort=cohort, device="cpu", threads=1)
-    store.write_report(cohort.cohort_id, attempt.number, attempt.next_report, rows, context)
+    store.add_report(cohort.cohort_id, attempt.number, attempt.next_report, rows, context)
     store.write_checkpoint(cohort.cohort_id, attempt.number, attempt.next_report, b"state")
 
 

@@ -166,10 +166,10 @@ def test_nothing_pools_phases(results: Path) -> None:
     assert compute(events).steps_run == rows.groupby("trial_id", observed=True)["step"].max().sum()
     with pytest.raises(AnalysisError, match="pool the phases"):
         analysis.paired_arms(rows, {"weight_decay": 0}, {"weight_decay": 1})
-    phases = analysis.phases(rows)
+    phases = analysis.regimes(rows)
     assert len(phases) == len(events)
     assert "training_phase" in phases.columns
-    assert "training_phase" not in analysis.phases(rows[rows["phase"] == 0]).columns
+    assert "training_phase" not in analysis.regimes(rows[rows["phase"] == 0]).columns
     advice = analysis.decide(rows)
     assert not advice["trial_id"].duplicated().any()
     _, draws = joint_bounds(analysis.complexity(results), analysis.trials(results))

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from functools import lru_cache
 from importlib import import_module
+from typing import Final
 
 from trainables.config import TaskConfig, registry
 from trainables.config.families import FAMILIES
 from trainables.errors import ConfigError, refuse
+from trainables.tasks.modular import LARGEST_MODULUS
+from trainables.tasks.permutations import LARGEST_DEGREE
+from trainables.tasks.sparse_parity import LARGEST_BITS
 from trainables.tasks.split import Split, split
-from trainables.tasks.task import Task
+from trainables.tasks.task import LARGEST_EXAMPLES, Task
 
-__all__ = ["FAMILIES", "Split", "Task", "build_task", "split"]
+__all__ = ["FAMILIES", "LARGEST", "Split", "Task", "build_task", "split"]
+
+LARGEST: Final = {
+    "modulus": LARGEST_MODULUS,
+    "degree": LARGEST_DEGREE,
+    "bits": LARGEST_BITS,
+    "examples": LARGEST_EXAMPLES,
+}
+"""Parameter of a task -> the largest whose table fits, in half a gigabyte or so."""
 
 
 def build_task(config: TaskConfig) -> Task:

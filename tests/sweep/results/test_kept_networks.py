@@ -29,7 +29,7 @@ def trained(tmp_path: Path) -> tuple[str, Measurement]:
     *_, last = train([cohort.trials[1]])
     attempt = store.claim_attempt(cohort.cohort_id)
     context = RunContext(cohort=cohort, device="cpu", threads=1)
-    store.write_report(cohort.cohort_id, attempt.number, attempt.next_report, [last], context)
+    store.add_report(cohort.cohort_id, attempt.number, attempt.next_report, [last], context)
     return config.results_path, last
 
 

@@ -65,7 +65,7 @@ def test_what_is_written_is_read(
     measurements = [measurement(trial, step, loss=loss) for step, loss in enumerate(losses)]
     measurements.append(measurement(trial, 96, because="stopped"))
     marked = dataclasses.replace(context(cohort), marked_at_step={trial.trial_id: 64})
-    store.write_report(cohort.cohort_id, 1, 0, list(reversed(measurements)), marked)
+    store.add_report(cohort.cohort_id, 1, 0, list(reversed(measurements)), marked)
 
     rows = analysis.load(store.path)
     for name in ("step", "train_loss", "complexity_bytes", "l2_norm"):
@@ -100,7 +100,7 @@ def test_files_have_the_schema_and_are_compressed(tmp_path: Path) -> None:
 
 def test_an_empty_report_still_leaves_its_mark(tmp_path: Path) -> None:
     store, cohort = new_sweep(tmp_path)
-    store.write_report(cohort.cohort_id, 1, 0, [], context(cohort))
+    store.add_report(cohort.cohort_id, 1, 0, [], context(cohort))
     assert [file.parent.name for file in Path(store.path, "tables").glob("*/*")] == ["rows"]
     assert analysis.load(store.path).empty
 
@@ -110,7 +110,7 @@ def test_a_report_of_an_attempt_that_was_replaced_does_not_count(tmp_path: Path)
     trial = cohort.trials[0]
 
     def write(attempt: int, report: int, step: int) -> None:
-        store.write_report(cohort.cohort_id, attempt, report, [measurement(trial, step)], context(cohort))
+        store.add_report(cohort.cohort_id, attempt, report, [measurement(trial, step)], context(cohort))
 
     assert store.claim_attempt(cohort.cohort_id) == Attempt(1, 0, None)
     write(1, 0, 32)
@@ -138,15 +138,15 @@ def test_two_processes_that_have_not_reported_are_two_attempts(tmp_path: Path) -
     first, second = store.claim_attempt(cohort.cohort_id), store.claim_attempt(cohort.cohort_id)
     assert (first, second) == (Attempt(1, 0, None), Attempt(2, 0, None))
     trial = cohort.trials[0]
-    store.write_report(cohort.cohort_id, 1, 0, [measurement(trial, step) for step in (0, 32, 64)], context(cohort))
-    store.write_report(cohort.cohort_id, 2, 0, [measurement(trial, 0)], context(cohort))
-    store.write_report(cohort.cohort_id, 1, 1, [measurement(trial, 96)], context(cohort))
+    store.add_report(cohort.cohort_id, 1, 0, [measurement(trial, step) for step in (0, 32, 64)], context(cohort))
+    store.add_report(cohort.cohort_id, 2, 0, [measurement(trial, 0)], context(cohort))
+    store.add_report(cohort.cohort_id, 1, 1, [measurement(trial, 96)], context(cohort))
     assert steps(store) == [0]
 
 
 def test_without_a_checkpoint_an_attempt_begins_at_the_beginning(tmp_path: Path) -> None:
     store, cohort = new_sweep(tmp_path)
-    store.write_report(cohort.cohort_id, 1, 0, [measurement(cohort.trials[0], 32)], context(cohort))
+    store.add_report(cohort.cohort_id, 1, 0, [measurement(cohort.trials[0], 32)], context(cohort))
     assert store.claim_attempt(cohort.cohort_id) == Attempt(2, 0, None)
 
 
@@ -173,7 +173,7 @@ def train(store: Store, cohort: Cohort, *, reports: int, lose_last_checkpoint: b
     for report in range(attempt.next_report, attempt.next_report + reports):
         if run.finished:
             return
-        store.write_report(cohort.cohort_id, attempt.number, report, run.advance(1), context(cohort))
+        store.add_report(cohort.cohort_id, attempt.number, report, run.advance(1), context(cohort))
         if not (lose_last_checkpoint and report == attempt.next_report + reports - 1):
             store.write_checkpoint(cohort.cohort_id, attempt.number, report, run.save())
 
