@@ -89,12 +89,10 @@ def folders_of(modules: Iterable[str]) -> tuple[str, ...]:
 
 def recorded_imports(results: str) -> tuple[str, ...]:
     """What the sweep of a results folder was planned with; nothing where there is none that can be read."""
-    from analysis.results_folder import open_filesystem
+    from analysis.files import Files
 
     try:
-        filesystem, root = open_filesystem(results, None)
-        with filesystem.open_input_stream(f"{root}/sweep.json") as stream:
-            return tuple(json.loads(stream.read()).get("imports", ()))
+        return tuple(json.loads(Files(results).read("sweep.json")).get("imports", ()))
     except (OSError, ValueError):
         return ()
 

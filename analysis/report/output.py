@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from analysis.results_folder import open_filesystem
+from analysis.files import Files
 
 
 @dataclass(slots=True)
@@ -16,12 +16,6 @@ class Output:
 
     def write(self, name: str, content: str | bytes) -> str:
         """Write a file of the report, complete or not at all; where it is."""
-        target = f"{self.folder.rstrip('/')}/{name}"
-        filesystem, path = open_filesystem(target, None)
-        filesystem.create_dir(path.rsplit("/", 1)[0], recursive=True)
-        temporary = f"{path}.part"
-        with filesystem.open_output_stream(temporary) as stream:
-            stream.write(content if isinstance(content, bytes) else content.encode())
-        filesystem.move(temporary, path)
-        self.written[name] = target
-        return target
+        Files(self.folder).write(name, content if isinstance(content, bytes) else content.encode())
+        self.written[name] = f"{self.folder.rstrip('/')}/{name}"
+        return self.written[name]

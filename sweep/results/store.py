@@ -1,14 +1,12 @@
 """The one writer of a results folder, local or in a bucket: tables, attempts, checkpoints, cohorts.
 
-Every file is written under a name of its own, complete or not at all: locally to a temporary name and moved, in
-a bucket by one upload that appears when it is complete. `analysis.results_folder` says which files count.
+`analysis.files` says how a file is written, `analysis.results_folder` which files count.
 """
 
 from __future__ import annotations
 
 import datetime
 import json
-import os
 import platform
 import re
 import shutil
@@ -18,11 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError, ResultsNotFound
+from analysis.files import Files
 from analysis.results_folder import (
     Report,
     ResultsFolder,
     counted_reports,
-    open_filesystem,
     parse_report,
 )
 from analysis.schema import SCHEMA_VERSION, TABLES
@@ -82,7 +80,7 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
         try:
-            self._filesystem, self._root = open_filesystem(self.path, None)
+            self._files = Files(self.path)
         except (ValueError, OSError) as error:
             raise StoreError(f"results must be a local path or an s3:// address, got {path}: {error}") from None
 
@@ -92,7 +90,7 @@ class Store:
     @property
     def is_local(self) -> bool:
         """Whether the results are on this machine's disks."""
-        return "://" not in self.path
+        return self._files.is_local
 
     def check_usable(self, nodes: int = 1, needed_bytes: int = NEEDED_BYTES) -> None:
         """Refuse a place that could not take the results, before any work is done.
@@ -111,11 +109,11 @@ class Store:
             )
         probe = "cohorts/.writable"
         try:
-            self._write(probe, b"")
-            self._delete(probe)
+            self._files.write(probe, b"")
+            self._files.delete(probe)
         except OSError as error:
             raise StoreError(f"results cannot be written to {self.path}: {error}") from None
-        if self.is_local and (free := shutil.disk_usage(self._root).free) < needed_bytes:
+        if self.is_local and (free := shutil.disk_usage(self._files.root).free) < needed_bytes:
             raise StoreError(
                 f"the disk of {self.path} must have {_mebibytes(needed_bytes)} free, it has {_mebibytes(free)}; "
                 "make room, or choose another place with --results"
@@ -145,7 +143,7 @@ class Store:
         Raises:
             StoreError: a cohort of that id is there.
         """
-        there = set(self._names("cohorts"))
+        there = set(self._files.names("cohorts"))
         for cohort in cohorts:
             name = f"{cohort.cohort_id}.json"
             if name in there:
@@ -154,7 +152,7 @@ class Store:
 
     def cohorts(self) -> list[Cohort]:
         """All cohorts, oldest first."""
-        names = (name for name in self._names("cohorts") if name.endswith(".json"))
+        names = (name for name in self._files.names("cohorts") if name.endswith(".json"))
         ids = (name.removesuffix(".json") for name in names if not name.startswith("."))
         found = [self.cohort(cohort_id) for cohort_id in ids if not cohort_id.endswith(".failed")]
         return sorted(found, key=lambda cohort: cohort.index)
@@ -166,7 +164,7 @@ class Store:
             StoreError: there is none, or what it says is not for this version.
         """
         try:
-            return cohort_from_dict(json.loads(self._read(f"cohorts/{cohort_id}.json")))
+            return cohort_from_dict(json.loads(self._files.read(f"cohorts/{cohort_id}.json")))
         except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
             raise StoreError(
                 f"cohorts/{cohort_id}.json in {self.path} must be readable by version {__version__}: "
@@ -179,7 +177,7 @@ class Store:
 
     def clear_failed(self, cohort_id: str) -> None:
         """Take that note away; nothing happens if there is none."""
-        self._delete(f"cohorts/{cohort_id}.failed.json")
+        self._files.delete(f"cohorts/{cohort_id}.failed.json")
 
     # --- attempts, reports, checkpoints --------------------------------------------------------------------------
 
@@ -193,7 +191,7 @@ class Store:
         if not usable:
             return Attempt(number, 0, None)
         attempt, report = max(usable, key=lambda place: place[1])
-        return Attempt(number, report + 1, self._read(_checkpoint_name(cohort_id, attempt, report)))
+        return Attempt(number, report + 1, self._files.read(_checkpoint_name(cohort_id, attempt, report)))
 
     def _begin_attempt(self, cohort_id: str, at_least: int) -> int:
         """Number of an attempt that no other process has, with a mark that it is taken.
@@ -202,14 +200,14 @@ class Store:
         bucket they still may, should they begin within the same instant.
         """
         pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)\.begun")
-        begun = (pattern.fullmatch(name) for name in self._names("checkpoints"))
+        begun = (pattern.fullmatch(name) for name in self._files.names("checkpoints"))
         number = max([at_least, *(int(match[1]) + 1 for match in begun if match is not None)])
         while True:
             name = f"checkpoints/{cohort_id}-{number:03d}.begun"
             if not self.is_local:
-                self._write(name, b"")
+                self._files.write(name, b"")
                 return number
-            mark = Path(self._root, name)
+            mark = Path(self._files.place(name))
             mark.parent.mkdir(parents=True, exist_ok=True)
             try:
                 mark.touch(exist_ok=False)
@@ -239,17 +237,17 @@ class Store:
         for table in sorted(TABLES, key=lambda name: name == "rows"):
             if rows[table] or table == "rows":
                 name = f"tables/{table}/{_report_name(cohort_id, attempt, report)}.parquet"
-                self._write(name, parquet(table, rows[table]))
+                self._files.write(name, parquet(table, rows[table]))
 
     def write_checkpoint(self, cohort_id: str, attempt: int, report: int, data: bytes) -> None:
         """Write the state after a report, once that is written, and delete checkpoints no longer needed.
 
         Those of a newer attempt are left alone: this process may be thought dead.
         """
-        self._write(_checkpoint_name(cohort_id, attempt, report), data)
+        self._files.write(_checkpoint_name(cohort_id, attempt, report), data)
         older = [place for place in self._checkpoints(cohort_id) if place < (attempt, report)]
         for place in older[: len(older) - (CHECKPOINTS_KEPT - 1)]:
-            self._delete(_checkpoint_name(cohort_id, *place))
+            self._files.delete(_checkpoint_name(cohort_id, *place))
 
     # --- outcomes ------------------------------------------------------------------------------------------------
 
@@ -318,49 +316,16 @@ class Store:
     # --- files ---------------------------------------------------------------------------------------------------
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        self._write(name, (json.dumps(values, indent=1) + "\n").encode())
-
-    def _write(self, name: str, data: bytes) -> None:
-        if not self.is_local:
-            with self._filesystem.open_output_stream(f"{self._root}/{name}") as stream:
-                stream.write(data)
-            return
-        target = Path(self._root, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _read(self, name: str) -> bytes:
-        with self._filesystem.open_input_stream(f"{self._root}/{name}") as stream:
-            return bytes(stream.read())
-
-    def _delete(self, name: str) -> None:
-        if self._exists(name):
-            self._filesystem.delete_file(f"{self._root}/{name}")
-
-    def _exists(self, name: str) -> bool:
-        from pyarrow import fs
-
-        return bool(self._filesystem.get_file_info(f"{self._root}/{name}").type != fs.FileType.NotFound)
-
-    def _names(self, folder: str) -> list[str]:
-        from pyarrow import fs
-
-        selector = fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-        return [info.base_name for info in self._filesystem.get_file_info(selector) if info.is_file]
+        self._files.write(name, (json.dumps(values, indent=1) + "\n").encode())
 
     def _reports(self, table: str, cohort_id: str) -> list[Report]:
-        found = (parse_report(name) for name in self._names(f"tables/{table}"))
+        found = (parse_report(name) for name in self._files.names(f"tables/{table}"))
         return [report for report in found if report is not None and report.cohort_id == cohort_id]
 
     def _checkpoints(self, cohort_id: str) -> list[tuple[int, int]]:
         """Attempts and reports after which there is a checkpoint, ascending."""
         pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)-(\d+)\.safetensors")
-        found = (pattern.fullmatch(name) for name in self._names("checkpoints"))
+        found = (pattern.fullmatch(name) for name in self._files.names("checkpoints"))
         return sorted((int(match[1]), int(match[2])) for match in found if match is not None)
 
 
