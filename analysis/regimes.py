@@ -70,13 +70,12 @@ def regimes(df: pd.DataFrame, thresholds: RegimeThresholds = RegimeThresholds())
             f"phases need the columns {', '.join(needed)}; {', '.join(missing)} missing; load them too"
         )
     ordered, _ = by_phase(df)
-    end = "phase_end_step" if "phase_end_step" in ordered.columns else "budget_steps"
     ordered["own_step"] = ordered["step"] - ordered["phase_start_step"]
     keys = ["trial_id", "phase"]
     result = ordered.groupby(keys, observed=True).agg(
         start=("phase_start_step", "last"),
         last_step=("own_step", "last"),
-        end=(end, "last"),
+        end=("phase_end_step", "last"),
         because=("ended_because", "last"),
     )
     within = result["end"] - result["start"] if thresholds.within_steps is None else thresholds.within_steps

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.events import with_phases
 from analysis.pictures import palette
 from analysis.pictures.axes import linear_steps, log_steps, robust_top
 from analysis.pictures.trial_curves import EVENTS, Column, draw_column
@@ -27,7 +28,8 @@ def small_multiples(df: pd.DataFrame, columns: Sequence[Column], *, others_are: 
         others_are: What the legend calls the faint curves; None without any.
     """
     wanted = {trial for column in columns for trial in (column.trial_id, *column.others) if trial}
-    rows = df[df["trial_id"].astype(str).isin(wanted)].sort_values("step", kind="stable")
+    rows = with_phases(df)
+    rows = rows[rows["trial_id"].astype(str).isin(wanted)].sort_values("step", kind="stable")
     rows = rows.assign(trial_id=rows["trial_id"].astype(str))
     curves = {str(trial): of_trial for trial, of_trial in rows.groupby("trial_id")}
     last_step = max(1, int(rows["step"].max())) if len(rows) else 1
@@ -39,7 +41,7 @@ def small_multiples(df: pd.DataFrame, columns: Sequence[Column], *, others_are: 
     accuracy_height, complexity_height, gap = 1.45, 1.45, 0.14
     total_width = max(left + len(columns) * (width + 0.18) + 0.1, 5.2)
     heroes = [row for column in columns if column.events is not None for _, row in column.events.iterrows()]
-    exchanged = "phase_start_step" in rows.columns and bool(rows["phase_start_step"].max() > 0)
+    exchanged = bool(rows["phase_start_step"].max() > 0)
     means = any(column.mean for column in columns)
     legend = _trajectory_legend(others_are, heroes, means=means, exchanged=exchanged)
     lines = math.ceil(sum(0.62 + 0.062 * len(str(handle.get_label())) for handle in legend) / total_width)

@@ -57,7 +57,7 @@ def draw_column(upper: PlotAxes, lower: PlotAxes, column: Column, curves: Mappin
         curves: Trial id -> its rows, by step.
     """
     shown = [curves[trial] for trial in (column.trial_id, *column.others) if trial is not None and trial in curves]
-    starts = {int(step) for rows in shown for step in rows.get("phase_start_step", [])} - {0}
+    starts = {int(step) for rows in shown for step in rows["phase_start_step"]} - {0}
     for step in sorted(starts):
         for axes in (upper, lower):
             axes.axvline(step, color=palette.INK, linewidth=0.6, zorder=1)
