@@ -38,17 +38,17 @@ class Files:
             self.root = root.rstrip("/")
 
     def place(self, name: str) -> str:
-        """Path of a file within the file system."""
+        """Return the path of a file within the file system."""
         return f"{self.root}/{name}"
 
     def exists(self, name: str) -> bool:
-        """Whether there is a file, or a folder that holds one."""
+        """Return whether there is a file of that name, or a folder that holds one."""
         from pyarrow import fs
 
         return bool(self.filesystem.get_file_info(self.place(name)).type != fs.FileType.NotFound)
 
     def names(self, folder: str) -> list[str]:
-        """Names of the files in a folder; none where the folder is not there."""
+        """Return the names of the files in a folder; none where the folder is not there."""
         from pyarrow import fs
 
         selector = fs.FileSelector(self.place(folder), allow_not_found=True)

@@ -15,7 +15,7 @@ class Output:
     written: dict[str, str] = field(default_factory=dict)
 
     def write(self, name: str, content: str | bytes) -> str:
-        """Write a file of the report, complete or not at all; where it is."""
+        """Write a file of the report, complete or not at all, and return its address."""
         Files(self.folder).write(name, content if isinstance(content, bytes) else content.encode())
         self.written[name] = f"{self.folder.rstrip('/')}/{name}"
         return self.written[name]

@@ -30,7 +30,7 @@ class RunContext:
 
 
 def parquet(table: str, rows: list[dict[str, Any]]) -> bytes:
-    """The file of some rows of a table."""
+    """Return rows of a table as the content of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -59,7 +59,7 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
 
 
 def _task(**values: Any) -> TaskConfig:
-    """A task whose files have been looked at, so that what is wrong with them is told where they are named."""
+    """Build a task and read its files, so that what is wrong with them is reported where they are named."""
     return TaskConfig(**values).with_source()
 
 

@@ -9,16 +9,16 @@ from trainables.config.digit_files import data_digest
 
 
 def absolute_path(data: str) -> str:
-    """The path of a task's files as every process of this machine understands it."""
+    """Return the path of a task's files as every process of this machine understands it."""
     return str(Path(data).expanduser().absolute())
 
 
 def task_source(family: str, data: str | None) -> str | None:
-    """Hash of what a family's table is made of; None of a built-in family, and of one that is not registered here.
+    """Return the hash of what a family's table is made of; None for a built-in family or one not registered here.
 
     Args:
         family: name of a task family.
-        data: where its files are, of a family that is read from files.
+        data: where the files are, for a family that is read from files.
 
     Raises:
         ConfigError: the files cannot be read; the message begins with `task.data`.

@@ -77,9 +77,9 @@ class TaskConfig:
         )
 
     def with_source(self) -> TaskConfig:
-        """The same task, and `source` filled in if it was not: a trial and whoever builds the task ask for this.
+        """Return the same task with `source` filled in; making a trial and building the task both call this.
 
-        A source that is there already stays: building the task compares it with what is here.
+        A source that is there already is kept: building the task compares it with what is here.
 
         Raises:
             ConfigError: files that cannot be read.
