@@ -13,6 +13,7 @@ import pandas as pd
 from analysis.load import by_size
 from analysis.maps import CELL_COLUMNS, CENSORINGS, facets_of, grok_map, varying_settings
 from analysis.schema import SETTINGS
+from analysis.words import ENDINGS, setting_text
 
 
 class Kind(Enum):
@@ -86,18 +87,6 @@ def cell(row: Mapping[Any, Any]) -> Cell:
         int(row["censored_unfinished"]),
         _endings(row),
     )
-
-
-#: Endings in the order in which they are listed, and the words used for them.
-ENDINGS: dict[str, str] = {
-    "grokked": "grokked",
-    "budget": "budget ended",
-    "stopped": "stopped by the rule",
-    "diverged": "diverged",
-    "failed": "failed",
-    "unfinished": "running or interrupted",
-    "planned": "planned",
-}
 
 
 def _endings(row: Mapping[Any, Any]) -> str:
@@ -236,37 +225,3 @@ def ordered(values: pd.Series[Any]) -> tuple[Any, ...]:
     distinct = list(pd.unique(values.dropna()))
     tail = [None] if values.isna().any() else []
     return (*sorted(distinct, key=by_size), *tail)
-
-
-#: Names that are not simply the column's name with blanks.
-_NAMES: dict[str, str] = {"task_family": "task", "model_kind": "model"}
-
-
-def setting_name(name: str) -> str:
-    """Return `weight_decay` as people write it."""
-    return _NAMES.get(name, name.replace("_", " "))
-
-
-def value_text(value: Any) -> str:
-    """Write a setting's value without trailing zeros; a missing one is said to be missing."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "default"
-    if isinstance(value, str):
-        return value or "none"
-    number = float(value)
-    return f"{int(number):,}" if number.is_integer() and abs(number) < 1e9 else f"{number:g}"
-
-
-def setting_text(name: str, value: Any) -> str:
-    """Write a setting with its value: `weight decay 0.1`."""
-    return f"{setting_name(name)} {value_text(value)}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun: `1 trial`, `3 trials`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def listed(words: Sequence[str]) -> str:
-    """Join words: `a`, `a and b`, `a, b and c`."""
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

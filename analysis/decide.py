@@ -71,8 +71,7 @@ def decide(
     present = ordered["phase"] == ordered.groupby("trial_id", observed=True)["phase"].transform("max")
     ordered, starts = by_phase(ordered[present])
     result = ordered.iloc[starts].reset_index(drop=True)
-    if "phase_end_step" in result.columns:
-        result["budget_steps"] = result["phase_end_step"] - result["phase_start_step"]
+    result["budget_steps"] = result["phase_end_step"] - result["phase_start_step"]
     advice = [
         _advise(trajectory, int(budget), because, parameters, own)
         for trajectory, budget, because, own in zip(
@@ -97,7 +96,7 @@ def _advise(
     thresholds: Thresholds,
 ) -> tuple[str, str, float]:
     events = trajectory_events(trajectory, thresholds)
-    decision = decline.decide(trajectory, budget_steps, parameters, thresholds)
+    decision = decline.stop_decision(trajectory, budget_steps, parameters, thresholds)
     if events.tail_complete:
         return "compress", _grokked(events), decision.probability
     if because == "diverged":

@@ -1,7 +1,7 @@
 """The decline rule: stop a trial once it is clear that its complexity will not fall within its budget.
 
-One pure function, `decide`, serves the lane loop, Tune's stopper and the replay of recorded results. It looks only
-at a trial's own trajectory, so a trial's fate does not depend on the trials it runs with.
+One pure function, `stop_decision`, serves the lane loop, Tune's stopper and the replay of recorded results. It
+looks only at a trial's own trajectory, so a trial's fate does not depend on the trials it runs with.
 
 The defaults rest on 60 trial runs of 20,000 steps (addition modulo 59). 48 of them memorised and 33 of these
 grokked, at 1.2 to 53 times their memorisation step, half by 7 times and nine tenths by 24 times. The decline of
@@ -88,7 +88,7 @@ class Decision:
     """Estimated probability that the trial will show the decline within its budget; 1 once it has."""
 
 
-def decide(
+def stop_decision(
     history: Trajectory,
     budget_steps: int,
     parameters: DeclineParameters = DeclineParameters(),
@@ -175,7 +175,7 @@ def first_stop(
         thresholds: what counts as memorised, grokked, declined.
     """
     for n in range(1, len(history) + 1):
-        if decide(history.prefix(n), budget_steps, parameters, thresholds).stop:
+        if stop_decision(history.prefix(n), budget_steps, parameters, thresholds).stop:
             return int(history.step[n - 1])
     return None
 

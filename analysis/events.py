@@ -288,7 +288,7 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     per_step = {column.name for column in ROWS} - {column.name for column in SETTINGS} - {"trial_id"}
     per_step -= {"phase_end_step"}
     ordered, starts = by_phase(df)
-    result = ordered[[name for name in df.columns if name not in per_step]].iloc[starts].reset_index(drop=True)
+    result = ordered[[name for name in ordered.columns if name not in per_step]].iloc[starts].reset_index(drop=True)
     result["phase"] = ordered["phase"].to_numpy()[starts]
     began = ordered["phase_start_step"].to_numpy()[starts]
     result["phase_start_step"] = began
@@ -313,21 +313,31 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     return result
 
 
+def with_phases(df: pd.DataFrame) -> pd.DataFrame:
+    """Supply what is missing of `phase`, `phase_start_step` and `phase_end_step`, as for one phase from end to end.
+
+    Args:
+        df: rows as `load` gives them, or events, with any of these columns; `phase_end_step` is else the budget,
+            where that is known.
+
+    Raises:
+        AnalysisError: several phases that do not say where they begin.
+    """
+    if "phase_start_step" not in df.columns and "phase" in df.columns and (df["phase"] > 0).any():
+        raise AnalysisError(
+            "rows of trials whose training set is exchanged need the column phase_start_step; load it too"
+        )
+    whole = {"phase": 0, "phase_start_step": 0, "phase_end_step": df.get("budget_steps", np.nan)}
+    return df.assign(**{name: value for name, value in whole.items() if name not in df.columns})
+
+
 def by_phase(df: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:
     """Return rows sorted by trial and step, with phase columns, and the index of each phase's start.
 
     Raises:
         AnalysisError: rows have several phases and do not say where these begin.
     """
-    ordered = df.sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
-    if "phase" not in ordered.columns:
-        ordered = ordered.assign(phase=0)
-    if "phase_start_step" not in ordered.columns:
-        if (ordered["phase"] > 0).any():
-            raise AnalysisError(
-                "rows of trials whose training set is exchanged need the column phase_start_step; load it too"
-            )
-        ordered = ordered.assign(phase_start_step=0)
+    ordered = with_phases(df).sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
     return ordered, np.flatnonzero(~ordered[["trial_id", "phase"]].duplicated().to_numpy())
 
 
@@ -337,7 +347,7 @@ def require_one_phase(df: pd.DataFrame, what: str) -> None:
     Raises:
         AnalysisError: there are several phases.
     """
-    if "phase" in df.columns and df["phase"].nunique() > 1:
+    if with_phases(df)["phase"].nunique() > 1:
         raise AnalysisError(
             f"{what} would pool the phases of trials whose training set is exchanged; pass the rows of one phase, "
             "e.g. df[df.phase == 0]"

@@ -65,12 +65,13 @@ def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = No
     """
     import pandas as pd
 
-    from analysis.events import events
+    from analysis.events import events, with_phases
 
     cells = df if "grok_step" in df.columns else events(df)
     missing = [name for name in ("last_step", "ended_because", "budget_steps") if name not in cells.columns]
     if missing:
         raise AnalysisError(f"a map needs the columns {', '.join(missing)} to tell how trials ended; load them too")
+    cells = with_phases(cells)
     keys = [*facets_of(cells, x, y, facets), y, x]
     rows = [
         {**dict(zip(keys, values if isinstance(values, tuple) else (values,), strict=True)), **_cell(trials)}
@@ -99,9 +100,8 @@ def varying_settings(df: pd.DataFrame) -> list[str]:
     """Return the settings with more than one value in the frame, except the seed; if `phase` varies, it is last."""
     from analysis.schema import SETTINGS
 
-    names = [column.name for column in SETTINGS if column.name != "seed" and column.name in df.columns]
-    names += [name for name in ("phase",) if name in df.columns]
-    return [name for name in names if df[name].nunique(dropna=False) > 1]
+    names = [*(column.name for column in SETTINGS if column.name != "seed"), "phase"]
+    return [name for name in names if name in df.columns and df[name].nunique(dropna=False) > 1]
 
 
 def facets_of(cells: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = None) -> list[str]:
@@ -171,7 +171,7 @@ def _cell(trials: pd.DataFrame) -> dict[str, Any]:
     # A trial in its tail counts as grokked. A `grokked` ending that other thresholds do not confirm counts as no
     # ending.
     because = trials["ended_because"].astype("object").where(~grokked, None).to_numpy()
-    budget_steps = int((trials["phase_end_step"] if "phase_end_step" in trials else trials["budget_steps"]).max())
+    budget_steps = int(trials["phase_end_step"].max())
     to_the_end = (because == "budget") & (last_step >= budget_steps)
     never = to_the_end | (because == "diverged")
     lower, upper = median_bounds(grok_step, last_step, never)

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from analysis.errors import AnalysisError, ResultsNotFound
+from analysis.files import Files
 
 _REPORT_NAME = re.compile(r"(?P<cohort_id>.+)-(?P<attempt>\d+)-(?P<report>\d+)\.parquet")
 _FAILED = ".failed.json"
@@ -143,8 +144,8 @@ class ResultsFolder:
     def __init__(self, path: str | Path, filesystem: Any = None) -> None:
         self.path = str(path)
         try:
-            self._filesystem, self._root = open_filesystem(self.path, filesystem)
-            has_results = self._exists("cohorts") or self._exists("sweep.json")
+            self._files = Files(self.path, filesystem)
+            has_results = self._files.exists("cohorts") or self._files.exists("sweep.json")
         except (OSError, ValueError) as error:
             raise AnalysisError(f"{self.path} cannot be read: {error}") from error
         if not has_results:
@@ -156,7 +157,7 @@ class ResultsFolder:
         # could be missing while its rows are there.
         rows = self._list("tables/rows")
         self._reports = counted_reports(rows)
-        self._files: dict[str, dict[Report, str]] = {"rows": rows}
+        self._tables: dict[str, dict[Report, str]] = {"rows": rows}
         self.cohorts = self._read_cohorts()
         unknown = {report.cohort_id for report in self._reports} - {cohort.cohort_id for cohort in self.cohorts}
         if unknown:
@@ -168,7 +169,7 @@ class ResultsFolder:
 
     def request(self) -> list[str]:
         """Return the ids of the trials requested now; every trial of every cohort without a `sweep.json`."""
-        if self._exists("sweep.json"):
+        if self._files.exists("sweep.json"):
             return [str(trial_id) for trial_id in self._read_json("sweep.json", "trials")["trials"]]
         return list(dict.fromkeys(trial_id for cohort in self.cohorts for trial_id in cohort.configs))
 
@@ -209,7 +210,7 @@ class ResultsFolder:
             kept = ~_is_in(self._superseded[cohort_id])
             parts.append((files, kept if wanted is None else wanted & kept))
         tables = [
-            ds.dataset(files, schema=schema, format="parquet", filesystem=self._filesystem).to_table(
+            ds.dataset(files, schema=schema, format="parquet", filesystem=self._files.filesystem).to_table(
                 columns=list(columns), filter=condition
             )
             for files, condition in parts
@@ -220,9 +221,9 @@ class ResultsFolder:
         return pa.concat_tables(tables).unify_dictionaries()
 
     def _table_files(self, table: str) -> dict[Report, str]:
-        if table not in self._files:
-            self._files[table] = self._list(f"tables/{table}")
-        return {report: file for report, file in self._files[table].items() if report in self._reports}
+        if table not in self._tables:
+            self._tables[table] = self._list(f"tables/{table}")
+        return {report: file for report, file in self._tables[table].items() if report in self._reports}
 
     def _find_superseded(self) -> dict[str, set[str]]:
         """Return cohort id -> its trials that count in another cohort; cohorts without such trials are left out."""
@@ -250,13 +251,13 @@ class ResultsFolder:
         if not files:
             return set()
         # Read as plain text: a dictionary type would gain nothing here.
-        rows = ds.dataset(files, format="parquet", filesystem=self._filesystem).to_table(
+        rows = ds.dataset(files, format="parquet", filesystem=self._files.filesystem).to_table(
             columns=["trial_id"], filter=_is_in(among)
         )
         return {str(trial_id) for trial_id in rows["trial_id"].unique().to_pylist()}
 
     def _read_cohorts(self) -> tuple[CohortFile, ...]:
-        names = self._names("cohorts")
+        names = set(self._files.names("cohorts"))
         cohorts = []
         for name in names:
             if not name.endswith(".json") or name.endswith(_FAILED) or name.startswith("."):
@@ -275,25 +276,12 @@ class ResultsFolder:
             )
         return tuple(sorted(cohorts, key=lambda cohort: cohort.index))
 
-    def _exists(self, relative: str) -> bool:
-        from pyarrow import fs
-
-        info = self._filesystem.get_file_info(f"{self._root}/{relative}")
-        return bool(info.type != fs.FileType.NotFound)
-
-    def _names(self, folder: str) -> set[str]:
-        from pyarrow import fs
-
-        selector = fs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-        return {info.base_name for info in self._filesystem.get_file_info(selector) if info.is_file}
-
     def _list(self, folder: str) -> dict[Report, str]:
-        file_of = {parse_report(name): f"{self._root}/{folder}/{name}" for name in self._names(folder)}
+        file_of = {parse_report(name): self._files.place(f"{folder}/{name}") for name in self._files.names(folder)}
         return {report: file for report, file in file_of.items() if report is not None}
 
     def _read_json(self, relative: str, *needed: str) -> dict[str, Any]:
-        with self._filesystem.open_input_stream(f"{self._root}/{relative}") as stream:
-            data = stream.read()
+        data = self._files.read(relative)
         try:
             stated = json.loads(data)
             missing = sorted(set(needed) - stated.keys())
@@ -305,20 +293,6 @@ class ResultsFolder:
                 "or start again in another results folder"
             )
         return cast("dict[str, Any]", stated)
-
-
-def open_filesystem(path: str, filesystem: Any) -> tuple[Any, str]:
-    """Return the file system, and the path within it without a trailing slash."""
-    from pyarrow import fs
-
-    if filesystem is not None:
-        return filesystem, path.rstrip("/")
-    if "://" in path:
-        file_system, root = fs.FileSystem.from_uri(path)
-        if not root.strip("/"):
-            raise ValueError("it names no bucket or folder")
-        return file_system, root.rstrip("/")
-    return fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
 
 
 def _is_in(trial_ids: Collection[str]) -> Any:

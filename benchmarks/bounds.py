@@ -23,12 +23,12 @@ from pathlib import Path
 import torch
 
 from analysis.bounds import DELTA, chance_error
-from sweep.error_bounds import error_bounds
+from sweep.cli.error_bounds import error_bounds
 from trainables import ModelConfig, TaskConfig, TrialConfig, load_network, save_network, train, trained_network
 from trainables.description.describing import BUDGETS
-from trainables.network_description import describe_network_task
-from trainables.network_measurement import classes_and_replaced_labels, measure_network, scores
 from trainables.networks import LoadedNetwork
+from trainables.networks.describe import describe_network_task
+from trainables.networks.measure import classes_and_replaced_labels, measure_network, scores
 from trainables.scoring import Scores
 
 #: Small networks that still generalise soon: weights that do not exist need no description.

@@ -31,9 +31,9 @@ from torch import Tensor, nn
 
 from trainables import MeasuringConfig, ModelConfig, TaskConfig, TrialConfig, decode, measure, train
 from trainables.complexity import METHOD
-from trainables.network_description import describe_network_task
-from trainables.network_measurement import measure_network, scores
 from trainables.networks import LoadedNetwork, load_network, trained_network
+from trainables.networks.describe import describe_network_task
+from trainables.networks.measure import measure_network, scores
 from trainables.sizes import bzip2_bytes
 
 DATA = Path(__file__).parents[1] / "tests" / "data"

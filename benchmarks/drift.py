@@ -17,7 +17,7 @@ import pandas as pd
 from studies import pack, spread, write
 
 import analysis
-from analysis.plots import png
+from analysis.pictures import png
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "drift"

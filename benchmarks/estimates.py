@@ -3,7 +3,7 @@
     python benchmarks/estimates.py [--json]
 
 For each network the seconds of a step (8 lanes), of an evaluation and of a measurement of complexity, in seconds
-of the processor, and the estimates of `sweep.sizing` at the machine's rate of large matrix products, measured
+of the processor, and the estimates of `sweep.plan.sizing` at the machine's rate of large matrix products, measured
 at the same time. A measurement is that of a network a few hundred steps old and depends on the phase of training.
 """
 
@@ -19,13 +19,13 @@ from typing import Any
 
 import torch
 
-from sweep.estimate import matrix_product_rate
-from sweep.sizing import trial_flops, watching_flops
+from sweep.plan.estimate import matrix_product_rate
+from sweep.plan.sizing import trial_flops, watching_flops
 from trainables import scoring
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun
 from trainables.lanes.shape import Shape
-from trainables.measuring import BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
+from trainables.schedule import BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
 
 LANES = 8
 

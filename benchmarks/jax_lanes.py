@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy
 
+from trainables.architectures.models import initialise
 from trainables.config import ModelConfig, TrialConfig
-from trainables.models import initialise
 from trainables.tasks import Task
 
 Parameters = dict[str, Any]

@@ -16,8 +16,7 @@ import pandas as pd
 from studies import pack, spread, write
 
 import analysis
-from analysis import palette
-from analysis.plots import png
+from analysis.pictures import palette, png
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "noise"

@@ -27,7 +27,7 @@ from trainables import scoring
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun, effective_batch_size
 from trainables.lanes.shape import Shape
-from trainables.measuring import MeasuringConfig, evaluated_steps, measured_steps
+from trainables.schedule import MeasuringConfig, evaluated_steps, measured_steps
 from trainables.tasks import build_task
 
 STEPS = 4

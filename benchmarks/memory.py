@@ -20,7 +20,7 @@ import torch
 
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import PROCESS_BYTES, LaneRun, run_bytes
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 
 STEPS = 8
 

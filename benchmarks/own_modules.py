@@ -20,10 +20,10 @@ import torch.nn.functional as functional
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from sweep.sizing import trial_flops, watching_flops
+from sweep.plan.sizing import trial_flops, watching_flops
 from trainables import ModelConfig, Task, TaskConfig, TrialConfig, build_task, register_model, register_task
 from trainables.lanes import LaneRun
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 
 STEPS = 20
 """Number of steps in one timing."""
@@ -97,7 +97,7 @@ class Row:
 
 def plain(trial: TrialConfig) -> Callable[[], None]:
     """Train one network in a plain loop."""
-    from trainables import registry
+    from trainables.config import registry
 
     task = build_task(trial.task)
     kind = registry.MODELS.matching(trial.model.kind, None)
@@ -144,7 +144,7 @@ def measure(kind: str, lanes: int, rounds: int) -> Row:
 
 
 def _rate() -> float:
-    from sweep.estimate import matrix_product_rate
+    from sweep.plan.estimate import matrix_product_rate
 
     return matrix_product_rate()
 

@@ -16,7 +16,7 @@ import pandas as pd
 from studies import pack, spread, write
 
 import analysis
-from analysis.plots import png
+from analysis.pictures import png
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "paper"
@@ -100,7 +100,7 @@ def with_and_without(rows: pd.DataFrame) -> str:
 
 def told_by(rows: pd.DataFrame) -> str:
     """Write how well each number tells validation accuracy."""
-    found = analysis.predictors(rows, columns=tuple(WORDS)).set_index(["predictor", "question"])
+    found = analysis.comparisons.predictors(rows, columns=tuple(WORDS)).set_index(["predictor", "question"])
     counts = found["trials"].xs("complexity_bytes")
     lines = [
         "| | " + " | ".join(f"{question} ({counts[question]} trials)" for question in QUESTIONS) + " |",

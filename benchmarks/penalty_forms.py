@@ -27,7 +27,7 @@ from analysis.intervals import CONFIDENCE, wilson
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import train
 from trainables.measurement import Measurement
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 
 NETWORK: dict[str, Any] = {
     "task": TaskConfig(family="addition", modulus=23),

@@ -21,10 +21,9 @@ from scipy.stats import t as student
 from studies import pack, spread, write
 
 import analysis
-from analysis import palette
 from analysis.events import Thresholds
 from analysis.intervals import CONFIDENCE, wilson
-from analysis.plots import png
+from analysis.pictures import palette, png
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "regulariser"

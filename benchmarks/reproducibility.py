@@ -124,7 +124,7 @@ def _times() -> dict[str, float]:
     """Milliseconds of processor time for a step of a lane of the paper's network, plain and with the penalty."""
     _prepare()
     from trainables import LaneRun, MeasuringConfig, TrialConfig
-    from trainables.measuring import BLOCK_STEPS
+    from trainables.schedule import BLOCK_STEPS
 
     rarely = MeasuringConfig(evaluate_ratio=1e9, measure_ratio=1e9)
     times = {}

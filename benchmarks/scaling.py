@@ -27,7 +27,7 @@ from plain_torch import GraphedPlainTorch, PlainTorch
 
 from trainables.config import TrialConfig
 from trainables.lanes import LaneRun, effective_batch_size, lanes_within
-from trainables.measuring import BLOCK_STEPS
+from trainables.schedule import BLOCK_STEPS
 from trainables.tasks import build_task
 
 LANES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

@@ -17,9 +17,9 @@ import pandas as pd
 from studies import pack, spread, write
 
 import analysis
-from analysis.cells import setting_text
 from analysis.maps import varying_settings
-from analysis.plots import png
+from analysis.pictures import png
+from analysis.words import setting_text
 
 DOCS = Path(__file__).parents[1] / "docs"
 DATA = DOCS / "data" / "tasks"

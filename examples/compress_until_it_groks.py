@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from analysis.palette import COMPLEXITY, TRAIN, VALIDATION, new_figure, style
+from analysis.pictures.palette import COMPLEXITY, TRAIN, VALIDATION, new_figure, style
 from trainables import LoadedNetwork, load_network
 from trainables.description import Progress
-from trainables.network_description import DescribedTask, describe_network_task
-from trainables.network_measurement import measure_network, scores
+from trainables.networks.describe import DescribedTask, describe_network_task
+from trainables.networks.measure import measure_network, scores
 
 NETWORK = Path(__file__).parents[1] / "tests" / "data" / "addition_memorised.npz"
 

@@ -48,7 +48,7 @@ def import_modules(names: Iterable[str], folders: Sequence[str] = (), *, where: 
 
 def imports_of(trials: Iterable[TrialConfig]) -> tuple[str, ...]:
     """Return the modules that registered the tasks and networks of these trials, in alphabetical order."""
-    from trainables.registry import MODELS, TASKS, Names
+    from trainables.config.registry import MODELS, TASKS, Names
 
     names: set[tuple[Names, str]] = set()
     for trial in trials:
@@ -89,12 +89,10 @@ def folders_of(modules: Iterable[str]) -> tuple[str, ...]:
 
 def recorded_imports(results: str) -> tuple[str, ...]:
     """Return the modules that the sweep of a results folder was planned with; none if it cannot be read."""
-    from analysis.results_folder import open_filesystem
+    from analysis.files import Files
 
     try:
-        filesystem, root = open_filesystem(results, None)
-        with filesystem.open_input_stream(f"{root}/sweep.json") as stream:
-            return tuple(json.loads(stream.read()).get("imports", ()))
+        return tuple(json.loads(Files(results).read("sweep.json")).get("imports", ()))
     except (OSError, ValueError):
         return ()
 

@@ -19,7 +19,7 @@ from trainables.measurement import (
     Measurement,
     TrialEnd,
 )
-from trainables.measuring import TAIL_RATIO as MEASURED_TAIL_RATIO
+from trainables.schedule import TAIL_RATIO as MEASURED_TAIL_RATIO
 from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
 
 #: Fields of `Measurement` that go into tables of their own.

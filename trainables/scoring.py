@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from trainables.architecture import Architecture
-from trainables.complexity.measuring import measure_lanes
+from trainables.architectures import Architecture
+from trainables.complexity.measure import measure_lanes
 from trainables.complexity.objective import CHUNK_EXAMPLES, ClassificationObjective
 from trainables.complexity.result import METHOD, ComplexityResult
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 from trainables.sizes import zstd_bytes
 from trainables.spectral import matrix_sides, spectrum
 from trainables.tasks import Split, Task

@@ -13,11 +13,11 @@ from analysis.decline import (
     DECLINING_SHARE,
     DeclineParameters,
     audit_report,
-    decide,
     decline_probability,
     first_stop,
     is_audited,
     rule_name,
+    stop_decision,
 )
 from analysis.errors import AnalysisError
 from analysis.events import Events, Thresholds, Trajectory, trajectory_events
@@ -38,14 +38,14 @@ def memoriser(val_accuracy: float = 0.2, complexity: list[float] | None = None) 
 def test_a_memoriser_is_stopped_when_its_patience_ends() -> None:
     history = memoriser()
     assert first_stop(history, BUDGET) == 4096
-    decision = decide(history.prefix(STEPS.index(4096) + 1), BUDGET)
+    decision = stop_decision(history.prefix(STEPS.index(4096) + 1), BUDGET)
     assert decision.stop
     assert decision.reason.startswith(
         "Memorised at step 128 and no decline of complexity in 32 times as many steps "
         "(0.0% below its peak of 300 bytes)"
     )
     assert 0 < decision.probability < 0.15
-    earlier = decide(history.prefix(STEPS.index(3072) + 1), BUDGET)
+    earlier = stop_decision(history.prefix(STEPS.index(3072) + 1), BUDGET)
     assert (earlier.stop, earlier.reason) == (False, "Memorised at step 128; patience lasts to step 3,840.")
 
 
@@ -60,19 +60,20 @@ def test_a_late_grokker_whose_accuracy_rises_is_not_stopped() -> None:
     rising[STEPS.index(4096) :] = [0.3, 0.4, 0.6, 0.9]
     late = Trajectory(history.step, history.train_accuracy, rising, history.complexity_bytes)
     assert first_stop(late, BUDGET) is None
-    assert "is rising, now 0.300" in decide(late.prefix(STEPS.index(4096) + 1), BUDGET).reason
+    assert "is rising, now 0.300" in stop_decision(late.prefix(STEPS.index(4096) + 1), BUDGET).reason
 
 
 def test_a_declining_complexity_saves_before_the_onset_is_certain() -> None:
     sizes = [100, 200, *[300] * (len(STEPS) - 2)]
     sizes[STEPS.index(4096)] = 280
-    assert "6.7% below its peak" in decide(memoriser(complexity=sizes).prefix(STEPS.index(4096) + 1), BUDGET).reason
+    history = memoriser(complexity=sizes).prefix(STEPS.index(4096) + 1)
+    assert "6.7% below its peak" in stop_decision(history, BUDGET).reason
 
 
 def test_a_trial_that_showed_the_decline_is_never_stopped() -> None:
     sizes = [100, 200, 300, 300, 200, 200, *[300] * (len(STEPS) - 6)]
     assert first_stop(memoriser(complexity=sizes), BUDGET) is None
-    decision = decide(memoriser(complexity=sizes), BUDGET)
+    decision = stop_decision(memoriser(complexity=sizes), BUDGET)
     assert (decision.stop, decision.probability) == (False, 1)
     assert decision.reason == "Complexity has declined, since step 256."
 
@@ -100,7 +101,7 @@ def never_learned(accuracies: list[float]) -> Trajectory:
 def test_a_trial_that_never_memorises_has_a_clause_of_its_own() -> None:
     history = never_learned([0, *[0.1] * 10])
     assert first_stop(history, BUDGET) == BUDGET / 2
-    decision = decide(history.prefix(6), BUDGET)
+    decision = stop_decision(history.prefix(6), BUDGET)
     assert decision.reason.startswith(
         "Not memorised in 10,000 of 20,000 steps, training accuracy 0.100 and not rising"
     )
@@ -114,11 +115,11 @@ def test_a_trial_still_memorising_is_not_stopped() -> None:
 
 def test_nothing_is_stopped_at_the_end_of_its_budget() -> None:
     assert first_stop(memoriser(), STEPS[9]) is None
-    assert decide(memoriser(), BUDGET).reason == "The budget of 20,000 steps is spent."
+    assert stop_decision(memoriser(), BUDGET).reason == "The budget of 20,000 steps is spent."
 
 
 def test_a_trial_not_begun_is_not_stopped() -> None:
-    assert not decide(Trajectory.of([], [], [], []), BUDGET).stop
+    assert not stop_decision(Trajectory.of([], [], [], []), BUDGET).stop
 
 
 @given(trajectories(longest=40), st.integers(1, 3), st.integers(1, 3), st.floats(0.01, 1), st.integers(1, 1000))
@@ -129,7 +130,7 @@ def test_never_stops_one_that_declines_or_reached_the_threshold(
         patience=patience, minimum_measurements=measurements, memorise_within=within, fall=0.2
     )
     thresholds = Thresholds(memorised_at=0.5, sustained=1)
-    decision = decide(history, budget, eager, thresholds)
+    decision = stop_decision(history, budget, eager, thresholds)
     assert 0 <= decision.probability <= 1
     if decision.stop:
         events = trajectory_events(history, thresholds)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sweep.ray_cluster import RaySession, local_ray
+from sweep.on_ray.cluster import RaySession, local_ray
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sweep.cohort import Cohort
-from sweep.sharing import Sharing
-from sweep.store import RunContext, Store
+from sweep.plan.sharing import Sharing
+from sweep.results.cohort import Cohort
+from sweep.results.rows import RunContext
+from sweep.results.store import Store
 from tests.trainables.made_up import measurement
 from trainables.measurement import EndedBecause
 
@@ -22,7 +23,7 @@ def end_trials(
         for trial_id, why in because.items()
     ]
     context = RunContext(cohort=cohort, device="cpu", threads=1, reproducible="here")
-    store.write_report(cohort.cohort_id, attempt.number, attempt.next_report, rows, context)
+    store.add_report(cohort.cohort_id, attempt.number, attempt.next_report, rows, context)
     store.write_checkpoint(cohort.cohort_id, attempt.number, attempt.next_report, b"state")
 
 

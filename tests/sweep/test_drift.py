@@ -10,20 +10,20 @@ import pandas as pd
 import pytest
 
 import analysis
+from analysis.bounds.pictures import joint_bounds
 from analysis.cells import sweep_map
 from analysis.decline import DeclineParameters
 from analysis.errors import AnalysisError
 from analysis.events import Thresholds, Trajectory, trajectory_events
-from analysis.plots import curves_figure, settings_figure, trajectory_figure
-from analysis.proven import joint_bounds
+from analysis.pictures import curves_figure, settings_figure, trajectory_figure
 from analysis.report import write_report
-from analysis.summary import compute, result_sentence, text_map
-from sweep.config import SweepConfig
-from sweep.runner import run
-from sweep.watch import TrialWatch, decline_seen
+from analysis.report.summary import compute, result_sentence, text_map
+from sweep.on_ray.runner import run
+from sweep.specification.config import SweepConfig
+from sweep.training.watch import TrialWatch, decline_seen
 from tests.sweep import made_up
 from trainables.config import TrialConfig
-from trainables.drift import Drift
+from trainables.config.drift import Drift
 from trainables.measurement import Measurement, TrialHistory
 
 DRIFTING = TrialConfig(steps=2000, drift=Drift.of({992: {"split": 1}}))
@@ -166,10 +166,10 @@ def test_nothing_pools_phases(results: Path) -> None:
     assert compute(events).steps_run == rows.groupby("trial_id", observed=True)["step"].max().sum()
     with pytest.raises(AnalysisError, match="pool the phases"):
         analysis.paired_arms(rows, {"weight_decay": 0}, {"weight_decay": 1})
-    phases = analysis.phases(rows)
+    phases = analysis.regimes(rows)
     assert len(phases) == len(events)
     assert "training_phase" in phases.columns
-    assert "training_phase" not in analysis.phases(rows[rows["phase"] == 0]).columns
+    assert "training_phase" not in analysis.regimes(rows[rows["phase"] == 0]).columns
     advice = analysis.decide(rows)
     assert not advice["trial_id"].duplicated().any()
     _, draws = joint_bounds(analysis.complexity(results), analysis.trials(results))

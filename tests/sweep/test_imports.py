@@ -13,13 +13,13 @@ from click.testing import CliRunner, Result
 
 import analysis
 from sweep.cli import main
-from sweep.config import SweepConfig
 from sweep.errors import ImportFailed, SweepError
 from sweep.imports import folders_of, import_modules, imports_of, recorded_imports, require_importable
-from sweep.progress import NoProgress
-from sweep.ray_cluster import RaySession
-from sweep.runner import run
-from sweep.space import trials
+from sweep.on_ray.cluster import RaySession
+from sweep.on_ray.runner import run
+from sweep.specification.config import SweepConfig
+from sweep.specification.trials import trials
+from sweep.training.progress import NoProgress
 from tests.sweep.own_lab import Lab, new_lab
 
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 import analysis
 from sweep.cli import main
-from sweep.ray_cluster import RaySession
-from sweep.run_summary import RunSummary
+from sweep.on_ray.cluster import RaySession
+from sweep.training.run_summary import RunSummary
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own.md").read_text(encoding="utf-8")
 

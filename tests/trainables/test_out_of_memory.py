@@ -16,8 +16,8 @@ from trainables import scoring
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import OutOfMemory
 from trainables.lanes import Counts, LaneRun, step, train
-from trainables.measuring import MeasuringConfig
 from trainables.out_of_memory import fewer_lanes, is_out_of_memory
+from trainables.schedule import MeasuringConfig
 
 RARELY = MeasuringConfig(measure_ratio=1e6)
 

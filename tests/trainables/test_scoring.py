@@ -11,11 +11,11 @@ import torch.nn.functional as functional
 import zstandard
 
 from trainables import scoring
-from trainables.architecture import architecture_of
+from trainables.architectures import architecture_of
+from trainables.architectures.models import forward, initialise
 from trainables.complexity import METHOD
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-from trainables.measuring import MeasuringConfig
-from trainables.models import forward, initialise
+from trainables.schedule import MeasuringConfig
 from trainables.sizes import ZSTD_LEVEL, bzip2_bytes
 from trainables.tasks import build_task, split
 

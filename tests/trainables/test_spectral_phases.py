@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from tests.trainables.test_spectral import autograd
-from trainables.architecture import architecture_of
+from trainables.architectures import architecture_of
+from trainables.architectures.models import initialise, parameter_shapes
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import LaneRun, train
 from trainables.lanes.layout import Layout
-from trainables.measuring import MeasuringConfig
-from trainables.models import initialise, parameter_shapes
 from trainables.networks import load_network
+from trainables.schedule import MeasuringConfig
 from trainables.scoring import Scores, scores, table_outcomes
 from trainables.spectral import DOUBLE_UP_TO, entropy_gradient
 from trainables.tasks import build_task, split

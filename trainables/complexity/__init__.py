@@ -5,7 +5,7 @@ free to change with `METHOD`.
 """
 
 from trainables.complexity.container import SelfContained, is_self_contained, pack, unpack
-from trainables.complexity.measuring import measure
+from trainables.complexity.measure import measure
 from trainables.complexity.result import METHOD, ComplexityResult
 from trainables.complexity.stream import decode
 

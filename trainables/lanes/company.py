@@ -15,7 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from trainables.architecture import Architecture, initial_weights
+from trainables.architectures import Architecture, initial_weights
 from trainables.complexity.objective import CHUNK_EXAMPLES
 from trainables.config import ModelConfig
 from trainables.lanes.gradient import loss_gradient

@@ -19,7 +19,7 @@ from trainables.lanes.device import DeviceLanes
 from trainables.lanes.lane import Lane
 from trainables.lanes.shape import Shape
 from trainables.measurement import Declined, Ending, Measurement, TrialEnd, TrialHistory, Watch, columns
-from trainables.measuring import MeasuringConfig, whole_blocks
+from trainables.schedule import MeasuringConfig, whole_blocks
 from trainables.sizes import bzip2_bytes
 
 EVALUATED_LANES = 16

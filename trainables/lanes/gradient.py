@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from trainables.architecture import Architecture
+from trainables.architectures import Architecture
 from trainables.lanes.layout import Layout
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from trainables.config import TrialConfig
 from trainables.lanes.checkpoint import LaneRecord
 from trainables.measurement import Measurement, PhaseColumns, TrialColumns, WallSeconds
-from trainables.measuring import (
+from trainables.random import generator
+from trainables.schedule import (
     ACCURACY_MOVE,
     TAIL_RATIO,
     MeasuringConfig,
@@ -19,7 +20,6 @@ from trainables.measuring import (
     measured_steps,
     steps_in_phases,
 )
-from trainables.random import generator
 from trainables.tasks import Split, Task
 from trainables.tasks.phases import phase_split, phase_task
 

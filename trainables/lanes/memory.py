@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from trainables.architecture import architecture_of
+from trainables.architectures import architecture_of
 from trainables.complexity.objective import CHUNK_EXAMPLES
 from trainables.config import TrialConfig
 from trainables.lanes.evaluate import EVALUATED_LANES

@@ -8,7 +8,7 @@ from trainables.config import TrialConfig
 from trainables.lanes.checkpoint import RunRecord
 from trainables.lanes.lane import Lane
 from trainables.lanes.shape import Shape, State
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 
 
 class TrialQueue:

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
+from trainables.allocator import keep_freed_memory
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import ConfigError
 from trainables.lanes import checkpoint
-from trainables.lanes.allocator import keep_freed_memory
 from trainables.lanes.company import dependent_computations
 from trainables.lanes.device import DeviceLanes
 from trainables.lanes.evaluate import Evaluator
@@ -26,7 +26,7 @@ from trainables.lanes.queue import TrialQueue
 from trainables.lanes.shape import Shape, shape_key
 from trainables.lanes.step import Stepper
 from trainables.measurement import Declined, Measurement, Watch
-from trainables.measuring import BLOCK_STEPS, MeasuringConfig
+from trainables.schedule import BLOCK_STEPS, MeasuringConfig
 from trainables.tasks import build_task
 
 DEFAULT_LANES = 8

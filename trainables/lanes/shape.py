@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.architecture import Architecture, architecture_of, initial_weights
+from trainables.architectures import Architecture, architecture_of, initial_weights
 from trainables.config import ModelConfig, TrialConfig
 from trainables.errors import ConfigError
 from trainables.lanes.layout import Layout

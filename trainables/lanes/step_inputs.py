@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainables.measuring import BLOCK_STEPS
+from trainables.schedule import BLOCK_STEPS
 
 _NOISE_BYTES = 256 * 2**20
 """Bound on the noise that is held at once; that of a single step may be more."""

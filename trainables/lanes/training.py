@@ -10,8 +10,8 @@ from trainables.lanes.company import warn_of_company
 from trainables.lanes.run import DEFAULT_LANES, LaneRun
 from trainables.lanes.shape import ShapeKey, shape_key
 from trainables.measurement import Declined, Measurement, Watch
-from trainables.measuring import MeasuringConfig
 from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
+from trainables.schedule import MeasuringConfig
 
 
 def train(

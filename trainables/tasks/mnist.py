@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from trainables.config import TaskConfig
-from trainables.digit_files import read_digit_images
+from trainables.config.digit_files import read_digit_images
 from trainables.errors import ConfigError
 from trainables.random import generator
 from trainables.tasks.task import Task

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -13,6 +14,9 @@ from trainables.errors import ConfigError
 from trainables.tasks.task import Task
 
 Operation = Callable[[Tensor, Tensor, int], Tensor]
+
+LARGEST_MODULUS: Final = 4096
+"""Its table has 17 million pairs, half a gigabyte."""
 
 
 def _divide(left: Tensor, right: Tensor, modulus: int) -> Tensor:

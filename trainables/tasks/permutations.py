@@ -6,11 +6,15 @@ The data fraction is the share of all pairs of permutations that is trained on: 
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Final
 
 import torch
 
 from trainables.config import TaskConfig
 from trainables.tasks.task import Task
+
+LARGEST_DEGREE: Final = 6
+"""There are 25 million pairs of permutations of seven things."""
 
 
 def permutations_task(config: TaskConfig) -> Task:

@@ -1,4 +1,4 @@
-"""The training sets of a trial with drift, see `trainables.drift`."""
+"""The training sets of a trial with drift, see `trainables.config.drift`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.config import TaskConfig, TrialConfig
-from trainables.drift import Drift, TrainingSet
+from trainables.config.drift import Drift, TrainingSet
 from trainables.errors import ConfigError
 from trainables.tasks import build_task
 from trainables.tasks.split import Split, split

@@ -17,6 +17,9 @@ from trainables.tasks.task import Task
 
 DEFAULT_EXAMPLES: Final = 4_000
 
+LARGEST_BITS: Final = 1_000
+"""Of an example, with as many examples as a table may have."""
+
 _SEED = 0
 """The seed of the relevant bits and of the table: both belong to the task, not to the trial."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,6 +15,10 @@ from trainables.errors import ConfigError
 
 _CHECKED = 8
 """The largest number of wrong values that a message shows."""
+
+
+LARGEST_EXAMPLES: Final = 100_000
+"""Of a table that is a draw."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.trainables.complexity.small import same_bits
 from tests.trainables.complexity.small_lanes import lanes, objective
 from trainables.complexity import ComplexityResult
-from trainables.complexity.measuring import measure_lanes, measure_together
+from trainables.complexity.measure import measure_lanes, measure_together
 from trainables.complexity.objective import ClassificationObjective
 from trainables.complexity.search import BUDGETS
 from trainables.complexity.stream import EXTENDED

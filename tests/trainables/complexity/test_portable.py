@@ -17,8 +17,8 @@ from torch import Tensor
 from tests.trainables.complexity.small import memorised, per_example_loss, same_bits
 from trainables.complexity import measure, pack
 from trainables.complexity.stream import EXTENDED
-from trainables.network_measurement import measure_network
 from trainables.networks import load_network
+from trainables.networks.measure import measure_network
 
 DATA = Path(__file__).parents[2] / "data"
 

@@ -10,7 +10,7 @@ from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes.device import DeviceLanes
 from trainables.lanes.queue import TrialQueue
 from trainables.lanes.shape import Shape
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 
 RARELY = MeasuringConfig(measure_ratio=1e6)
 """Complexity at the first and last step, and where accuracy moves."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.trainables.lanes.small import RARELY, placed, trial
-from trainables.drift import Drift
+from trainables.config.drift import Drift
 from trainables.lanes import device
 from trainables.lanes.lane import Lane
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
-from trainables.built_in import BuiltIn
+from trainables.architectures.built_in import BuiltIn
+from trainables.architectures.models import forward, initialise, parameter_shapes
 from trainables.config import ModelConfig, TaskConfig
 from trainables.lanes.gradient import loss_gradient
 from trainables.lanes.layout import Layout
-from trainables.models import forward, initialise, parameter_shapes
 from trainables.tasks import build_task
 
 TASK = build_task(TaskConfig(modulus=7))

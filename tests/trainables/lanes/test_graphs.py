@@ -13,11 +13,11 @@ from tests.trainables.comparing import comparable
 from tests.trainables.little_room import on_a_gpu
 from tests.trainables.recorded import capture_by_recording
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-from trainables.drift import Drift
+from trainables.config.drift import Drift
 from trainables.lanes import LaneRun, optimiser
 from trainables.lanes.graphs import EAGER_STEPS, StepGraph, capture_of
 from trainables.measurement import Measurement
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 
 RARELY = MeasuringConfig(measure_ratio=1e6, evaluate_ratio=4)
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.trainables.lanes.small import RARELY, trial
 from tests.trainables.made_up import measurement
-from trainables.drift import Drift
+from trainables.config.drift import Drift
 from trainables.lanes.lane import Lane
 
 DRIFTING = trial(steps=200, drift=Drift.of({64: {"split": 1}}))

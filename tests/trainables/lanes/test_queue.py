@@ -7,7 +7,7 @@ import torch
 from tests.trainables.lanes.small import RARELY, shape_of, trial
 from trainables.lanes.checkpoint import LaneRecord, RunRecord
 from trainables.lanes.queue import TrialQueue
-from trainables.measuring import evaluated_steps
+from trainables.schedule import evaluated_steps
 
 TRIALS = [trial(seed=seed, steps=40 + seed) for seed in range(4)]
 

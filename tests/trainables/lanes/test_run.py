@@ -12,13 +12,13 @@ import torch.nn.functional as functional
 
 from tests.trainables.comparing import comparable, rows_of
 from tests.trainables.lanes.small import RARELY, trial
+from trainables.architectures.models import forward, initialise
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.errors import CheckpointError, ConfigError
 from trainables.lanes import Counts, LaneRun, shape_key, train
 from trainables.measurement import Ending, Measurement, TrialHistory
-from trainables.measuring import BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
-from trainables.models import forward, initialise
 from trainables.random import generator
+from trainables.schedule import BLOCK_STEPS, MeasuringConfig, evaluated_steps, measured_steps
 from trainables.tasks import build_task, split
 
 SHAPES: dict[str, dict[str, Any]] = {

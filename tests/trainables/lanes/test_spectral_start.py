@@ -14,7 +14,7 @@ from trainables.errors import ConfigError
 from trainables.lanes import LaneRun, checkpoint, shape_key, train
 from trainables.lanes.step import add_penalty
 from trainables.measurement import Ending, Measurement, TrialHistory
-from trainables.measuring import MeasuringConfig, evaluated_steps
+from trainables.schedule import MeasuringConfig, evaluated_steps
 
 RARELY = MeasuringConfig(measure_ratio=1e6)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from trainables.lanes.step_inputs import StepInputs, held_steps
-from trainables.measuring import BLOCK_STEPS
+from trainables.schedule import BLOCK_STEPS
 
 
 def test_each_step_reads_what_was_sent_for_it_from_where_it_always_was() -> None:

@@ -9,7 +9,7 @@ from tests.trainables.numerics.processes import output_of
 SETTING = "import os; print(os.environ.get('MKL_CBWR'))"
 
 
-@pytest.mark.parametrize("package", ["trainables", "sweep", "sweep.cli", "sweep.cohort_actor"])
+@pytest.mark.parametrize("package", ["trainables", "sweep", "sweep.cli", "sweep.on_ray.cohort_actor"])
 def test_importing_the_product_chooses_kernels(package: str) -> None:
     assert output_of(f"import {package}; {SETTING}") == "AUTO"
 

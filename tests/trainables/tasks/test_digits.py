@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import train
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 from trainables.tasks import build_task
 
 DIGITS = TaskConfig(family="digits")

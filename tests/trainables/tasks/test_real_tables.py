@@ -9,10 +9,10 @@ import torch
 from sklearn.datasets import load_diabetes
 
 from trainables import scoring
-from trainables.architecture import architecture_of
+from trainables.architectures import architecture_of
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import train
-from trainables.measuring import MeasuringConfig
+from trainables.schedule import MeasuringConfig
 from trainables.tasks import build_task, split
 
 

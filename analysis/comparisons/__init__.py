@@ -1,0 +1,1 @@
+"""What one setting changes: arms of a study, pairs of one seed, and what tells validation accuracy."""

@@ -1,0 +1,119 @@
+"""What became of a trial, in words; and which trials show what can happen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from analysis.maps import varying_settings
+from analysis.words import ENDINGS, setting_text
+
+
+def representative_trials(events: pd.DataFrame) -> list[str]:
+    """Up to four trials that show what can happen, in this order: grokked, memorised only, never learned, stopped.
+
+    Of the trials that grokked it is the one with the median delay (so neither the fastest nor the slowest), of
+    those that memorised only or never learned the longest, of the stopped the one with the median length. Kinds
+    that do not occur are left out; if none does (a sweep that has just begun), the longest trial is taken. Where
+    training sets are exchanged, what became of a trial is what became of its last phase.
+
+    Args:
+        events: One row per trial, or phase, as `analysis.events` gives.
+    """
+    events = events.drop_duplicates("trial_id", keep="last")
+    by_length = events.sort_values(["last_step", "trial_id"], ascending=[False, True])
+    memorised = by_length["memorisation_step"].notna()
+    grokked = by_length["grok_step"].notna()
+    stopped = by_length["ended_because"].eq("stopped")
+    diverged = by_length["ended_because"].eq("diverged")
+    over = by_length["ended_because"].eq("budget") | diverged
+    delays = by_length[grokked].assign(delay=lambda frame: frame["grok_step"] - frame["memorisation_step"])
+    chosen = [
+        _median_trial(delays, "delay"),
+        _first(by_length[memorised & ~grokked & over]),
+        _first(by_length[~memorised & ~grokked & over & ~diverged]) or _first(by_length[~memorised & stopped]),
+        _median_trial(by_length[memorised & stopped], "last_step"),
+    ]
+    return [trial for trial in chosen if trial is not None] or list(by_length["trial_id"].astype(str).head(1))
+
+
+def _first(frame: pd.DataFrame) -> str | None:
+    return None if frame.empty else str(frame["trial_id"].iloc[0])
+
+
+def _median_trial(frame: pd.DataFrame, column: str) -> str | None:
+    ordered = frame.sort_values([column, "trial_id"])
+    return None if ordered.empty else str(ordered["trial_id"].iloc[(len(ordered) - 1) // 2])
+
+
+#: What can become of a trial, in the order in which it is always shown.
+FATES = (
+    "grokked",
+    "memorised only",
+    "memorised, then stopped",
+    "never learned",
+    "not learned, then stopped",
+    *(ENDINGS[name] for name in ("diverged", "failed", "unfinished")),
+)
+
+
+def fate(row: pd.Series[Any]) -> str:
+    """What became of a trial, one of `FATES`."""
+    if pd.notna(row["grok_step"]):
+        return "grokked"
+    because = "unfinished" if pd.isna(row["ended_because"]) else str(row["ended_because"])
+    if because in ("diverged", "failed", "unfinished"):
+        return ENDINGS[because]
+    learned = "memorised" if pd.notna(row["memorisation_step"]) else "not learned"
+    if because == "stopped":
+        return f"{learned}, then stopped"
+    return "memorised only" if learned == "memorised" else "never learned"
+
+
+def fates(phases: pd.DataFrame) -> tuple[str, ...]:
+    """What became of a trial in each of its phases."""
+    return tuple(fate(row) for _, row in phases.iterrows())
+
+
+def fates_title(names: Sequence[str]) -> str:
+    """`Grokked`; with several phases a line for each."""
+    return ",\nthen ".join(names).capitalize()
+
+
+def trial_subtitle(phases: pd.DataFrame, settings: Sequence[str], width: int = 36) -> str:
+    """Settings, and on a line of its own when things happened; a line for each phase.
+
+    Args:
+        phases: Of the trial, a row for each phase, as `analysis.events` gives.
+        settings: Columns to name.
+        width: Characters in a line, roughly.
+    """
+    lines = setting_lines(phases.iloc[-1], settings, width)
+    for _, row in phases.iterrows():
+        happened = [
+            f"{verb} {row[name]:,.0f}"
+            for name, verb in (("memorisation_step", "memorised at"), ("grok_step", "grokked at"))
+            if pd.notna(row[name])
+        ]
+        if row["ended_because"] == "stopped":
+            happened.append(f"stopped at {row['last_step']:,.0f}")
+        lines.append(", ".join(happened) or f"followed to step {row['last_step']:,.0f}")
+    return "\n".join(lines)
+
+
+def settings_of_trials(events: pd.DataFrame) -> list[str]:
+    """The settings that tell whole trials apart."""
+    return [name for name in varying_settings(events) if name != "phase"]
+
+
+def setting_lines(row: pd.Series[Any], settings: Sequence[str], width: int = 36) -> list[str]:
+    """Name settings and their values, as many on a line as fit into roughly `width` characters."""
+    lines: list[str] = []
+    for part in [setting_text(name, row[name]) for name in settings if name in row.index]:
+        if lines and len(lines[-1]) + len(part) + 2 <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines

@@ -1,0 +1,141 @@
+"""One self-contained HTML file about a sweep, with its pictures and the cells of its map beside it.
+
+The file opens from disk without a network: pictures are inline SVG, there is no script and no outside reference.
+It is written for any state a sweep can be in; a part that cannot be shown says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.cells import sweep_map
+from analysis.decline import audit_report
+from analysis.events import events as events_of
+from analysis.load import complexity, load, status, trials
+from analysis.regimes import regimes as regimes_of
+from analysis.report import pictures, tables
+from analysis.report.output import Output
+from analysis.report.summary import result_sentence
+from analysis.words import counted, listed
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFiles:
+    """Where the parts of a report are: local paths or URIs; None for what could not be drawn yet."""
+
+    report: str
+    cells_csv: str
+    map_png: str | None = None
+    map_svg: str | None = None
+    trajectories_png: str | None = None
+    trajectories_svg: str | None = None
+
+
+def write_report(
+    path: str | Path, output: str | Path | None = None, *, written_at: str | None = None
+) -> ReportFiles:
+    """Writes the report of a sweep: HTML, pictures as PNG and SVG, cells as CSV.
+
+    Args:
+        path: The results folder, local or `s3://...`.
+        output: Folder to write into, local or `s3://...`; by default `report/` in the results folder.
+        written_at: A date to print in the report. None by default, so that the same results give the same bytes.
+
+    Returns:
+        Where each file is.
+
+    Raises:
+        ResultsNotFound: the path holds no results.
+        MixedMethods: complexities of several methods, which cannot be drawn on one axis.
+    """
+    out = Output(str(output) if output is not None else f"{str(path).rstrip('/')}/report")
+    name = str(path).rstrip("/").rsplit("/", 1)[-1]
+    rows, planned, ended = load(path), status(path), trials(path)
+    events = events_of(rows)
+    page = _page(name, rows, events, planned, ended, complexity(path), out)
+    if written_at is not None:
+        page["notices"].append(f"Written {written_at}.")
+    out.write("report.html", _render(page))
+    found = out.written
+    return ReportFiles(
+        found["report.html"],
+        found["cells.csv"],
+        found.get("map.png"),
+        found.get("map.svg"),
+        found.get("trajectories.png"),
+        found.get("trajectories.svg"),
+    )
+
+
+def _page(
+    name: str,
+    rows: pd.DataFrame,
+    events: pd.DataFrame,
+    planned: pd.DataFrame,
+    ended: pd.DataFrame,
+    measured: pd.DataFrame,
+    out: Output,
+) -> dict[str, Any]:
+    """Everything the template needs; pictures and the cells are written on the way."""
+    grid = sweep_map(events, planned)
+    out.write("cells.csv", grid.to_csv(index=False))
+    asked = max(len(planned), events["trial_id"].nunique())
+    return {
+        "name": name,
+        "sentence": result_sentence(events, planned=asked),
+        "notices": _notices(planned, events),
+        "map": pictures.map_picture(grid, out),
+        "trajectories": pictures.trajectories_picture(rows, events, out),
+        "curves": pictures.curves_picture(rows, events),
+        "bounds": pictures.bounds_picture(measured, ended, events),
+        "overview": tables.overview(planned, events, regimes_of(rows)),
+        "failures": tables.failures(planned),
+        "cells": tables.cells(grid),
+        "audit": _audit_sentence(ended, events),
+        "compute": tables.spending(events, rows),
+        "settings": tables.settings_table(planned, ended),
+        "limits": tables.limits(ended),
+    }
+
+
+def _render(page: dict[str, Any]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("analysis.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template("report.html.jinja").render(page)
+
+
+def _notices(planned: pd.DataFrame, events: pd.DataFrame) -> list[str]:
+    notices = []
+    waiting = int(planned["status"].isin(["planned", "unfinished"]).sum())
+    if waiting:
+        notices.append(
+            f"This sweep is not finished: {waiting:,} of {counted(len(planned), 'trial')} "
+            f"{'has' if waiting == 1 else 'have'} not ended, so numbers will change. "
+            "The command sweep run goes on with it, sweep report writes this page again."
+        )
+    failed = int(planned["status"].eq("failed").sum())
+    if failed:
+        notices.append(
+            f"{counted(failed, 'trial')} failed; sweep run with --retry-failed runs failed trials again."
+        )
+    more = events["trial_id"].nunique() - int(planned["last_step"].notna().sum())
+    if more > 0:
+        notices.append(f"{counted(more, 'trial')} of earlier requests in the same folder are included.")
+    return notices
+
+
+def _audit_sentence(ended: pd.DataFrame, events: pd.DataFrame) -> str:
+    if ended.empty:
+        return "No trial has ended yet, so nothing can be said about the stopping rule."
+    rules = sorted(set(ended["stop_rule"].astype(str)))
+    if rules == ["none"]:
+        return "No stopping rule was used: every trial had its whole budget, or ended by itself."
+    words = "Stopping rules" if len(rules) > 1 else "Stopping rule"
+    return f"{words}: {listed(rules)}. {audit_report(ended, events).sentence}"

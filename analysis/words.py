@@ -1,0 +1,51 @@
+"""The same words for endings, settings and numbers in the terminal, in the pictures and in the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+#: Endings in the order in which they are always listed, and the words used for them.
+ENDINGS: dict[str, str] = {
+    "grokked": "grokked",
+    "budget": "budget ended",
+    "stopped": "stopped by the rule",
+    "diverged": "diverged",
+    "failed": "failed",
+    "unfinished": "running or interrupted",
+    "planned": "planned",
+}
+
+#: Names that are not simply their column's with blanks.
+_NAMES: dict[str, str] = {"task_family": "task", "model_kind": "model"}
+
+
+def setting_name(name: str) -> str:
+    """`weight_decay` as people write it."""
+    return _NAMES.get(name, name.replace("_", " "))
+
+
+def value_text(value: Any) -> str:
+    """A setting's value, without trailing zeros; a missing one says so."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "default"
+    if isinstance(value, str):
+        return value or "none"
+    number = float(value)
+    return f"{int(number):,}" if number.is_integer() and abs(number) < 1e9 else f"{number:g}"
+
+
+def setting_text(name: str, value: Any) -> str:
+    """`weight decay 0.1`."""
+    return f"{setting_name(name)} {value_text(value)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 trial`, `3 trials`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

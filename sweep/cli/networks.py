@@ -1,0 +1,252 @@
+"""The commands for one network: `sweep measure`, `bound`, `compress` and `decompress`.
+
+Nothing heavy is imported until a command runs.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sweep.cli.output import import_option, json_option, print_json
+from sweep.errors import UnusableNetwork
+
+if TYPE_CHECKING:
+    from trainables.networks import LoadedNetwork
+    from trainables.networks.measure import DecodedNetwork
+
+
+def _refusing(command: Callable[..., None]) -> Callable[..., None]:
+    """Report unreadable input as a fault of the command line: one line, exit code 2."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> None:
+        from analysis.errors import AnalysisError
+        from trainables.errors import TrainablesError
+
+        try:
+            command(*arguments, **options)
+        except (TrainablesError, AnalysisError) as error:
+            raise UnusableNetwork(" ".join(str(error).split())) from error
+        except OSError as error:
+            raise UnusableNetwork(f"{error.filename or 'a file'}: {error.strerror or error}") from error
+
+    return run
+
+
+def _network(command: Callable[..., None]) -> Callable[..., None]:
+    """Add NETWORK [--trial ID] [--attention KIND] [--import MODULE]... [--budget NAME] to a command."""
+    for decorate in (
+        import_option,
+        click.option("--budget", metavar="NAME", help="Search budget: fast (default) or a longer one."),
+        click.option(
+            "--attention",
+            type=click.Choice(["sum", "softmax"]),
+            help="Kind of attention; an .npz does not say it and gets the kind that fits its training sequences.",
+        ),
+        click.option("--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep."),
+        click.argument("network", metavar="NETWORK"),
+    ):
+        command = decorate(command)
+    return command
+
+
+@click.command()
+@_network
+@click.option(
+    "--epsilon",
+    "epsilons",
+    type=float,
+    multiple=True,
+    metavar="NATS",
+    help="Distortion bound, may be given several times; 1 by default.",
+)
+@click.option("--output", metavar="DIR", help="Folder for the bitstreams; without it they are not kept.")
+@json_option
+@_refusing
+def measure(
+    network: str,
+    trial: str | None,
+    attention: str | None,
+    imports: tuple[str, ...],
+    budget: str | None,
+    epsilons: tuple[float, ...],
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Measure the complexity of a network.
+
+    NETWORK is an .npz of the paper's public code, a .safetensors with its specification, or RESULTS with --trial.
+    """
+    from sweep.cli.measurement_answer import answer, doubt, table
+    from trainables.networks.measure import measure_network
+    from trainables.schedule import MeasuringConfig
+
+    loaded = _load(network, trial, attention, imports)
+    decoded = measure_network(loaded, tuple(dict.fromkeys(epsilons)) or (MeasuringConfig().epsilon,), budget)
+    files = [None if output is None else _write(output, entry) for entry in decoded]
+    measured = answer(network, loaded, decoded, files)
+    note = doubt(loaded, measured["train_loss"])
+    if note is not None:
+        click.echo(f"note: {note}", err=True)
+    if as_json:
+        print_json(measured)
+    else:
+        click.echo(table(measured))
+
+
+@click.command()
+@_network
+@click.option("--epsilon", type=float, metavar="NATS", help="Distortion bound; 1 by default.")
+@click.option("--output", metavar="FILE", required=True, help="The file to write.")
+@json_option
+@_refusing
+def compress(
+    network: str,
+    trial: str | None,
+    attention: str | None,
+    imports: tuple[str, ...],
+    budget: str | None,
+    epsilon: float | None,
+    output: str,
+    as_json: bool,
+) -> None:
+    """Write a network as one small file.
+
+    The file says what it holds: `sweep decompress` needs nothing else.
+    """
+    from trainables.complexity import pack
+    from trainables.networks.measure import measure_network
+    from trainables.schedule import MeasuringConfig
+
+    loaded = _load(network, trial, attention, imports)
+    (decoded,) = measure_network(loaded, [MeasuringConfig().epsilon if epsilon is None else epsilon], budget)
+    data = pack(decoded.result.bitstream, decoded.result.decoded, loaded.specification())
+    Path(output).write_bytes(data)
+    answer = {
+        "file": output,
+        "file_bytes": len(data),
+        "complexity_bytes": decoded.result.complexity_bytes,
+        "epsilon": decoded.result.epsilon,
+        "loss_increase": decoded.result.loss_increase,
+        "train_accuracy": decoded.scores.train_accuracy,
+        "val_accuracy": decoded.scores.val_accuracy,
+    }
+    if as_json:
+        print_json(answer)
+        return
+    click.echo(
+        f"{output}: {len(data):,} bytes, {len(data) - decoded.result.complexity_bytes:,} of them to describe the "
+        f"network; its training loss is {decoded.result.loss_increase:.4g} nats above the original's"
+    )
+
+
+@click.command()
+@click.argument("bitstream", metavar="BITSTREAM")
+@click.option(
+    "--like", metavar="NETWORK", help="The network it was made from, or one with the same names, shapes and dtypes."
+)
+@click.option("--output", metavar="FILE", required=True, help="The .safetensors file to write.")
+@json_option
+@_refusing
+def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> None:
+    """Turn a bitstream back into a network.
+
+    BITSTREAM is a file of `sweep measure`, together with --like, or a file of `sweep compress`, without it.
+    Parameters have the names in NETWORK.
+    """
+    from trainables.complexity import decode, is_self_contained, unpack
+    from trainables.networks import read_parameters, to_safetensors
+
+    data = Path(bitstream).read_bytes()
+    about: dict[str, str] = {}
+    if is_self_contained(data):
+        file = unpack(data)
+        about = file.about
+        decoded = file.decode() if like is None else decode(file.bitstream, read_parameters(like))
+    elif like is None:
+        raise UnusableNetwork(f"{bitstream} does not say which network it is; name one like it with --like NETWORK")
+    else:
+        decoded = decode(data, read_parameters(like))
+    Path(output).write_bytes(to_safetensors(decoded, about))
+    answer = {
+        "file": output,
+        "tensors": len(decoded),
+        "parameters": sum(weight.numel() for weight in decoded.values()),
+    }
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(f"{output}: {answer['parameters']:,} weights in {answer['tensors']} tensors")
+
+
+@click.command()
+@click.argument("bitstream", metavar="BITSTREAM")
+@click.option("--like", metavar="NETWORK", required=True, help="The network it was made from, with its sequences.")
+@click.option("--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep.")
+@click.option("--attention", type=click.Choice(["sum", "softmax"]), help="Kind of attention, see `sweep measure`.")
+@import_option
+@click.option(
+    "--delta", type=float, metavar="SHARE", help="Probability that the bound does not hold; 0.05 by default."
+)
+@json_option
+@_refusing
+def bound(
+    bitstream: str,
+    like: str,
+    trial: str | None,
+    attention: str | None,
+    imports: tuple[str, ...],
+    delta: float | None,
+    as_json: bool,
+) -> None:
+    """Bound the error of a bitstream's network on unseen examples.
+
+    BITSTREAM is decoded and its network is run on the training sequences of NETWORK. The length of the code and the
+    errors there bound how many of the other answers can be wrong. The weights of NETWORK are not used.
+    """
+    from analysis.bounds import DELTA
+    from sweep.cli.error_bounds import error_bounds, sentence
+    from trainables.complexity import is_self_contained, unpack
+    from trainables.networks.measure import decoded_network, scores
+
+    loaded = _load(like, trial, attention, imports)
+    data = Path(bitstream).read_bytes()
+    stream = unpack(data).bitstream if is_self_contained(data) else data
+    chosen = DELTA if delta is None else delta
+    bounds = error_bounds(loaded, len(stream), scores(loaded, decoded_network(loaded, stream)), chosen)
+    if as_json:
+        print_json({"bitstream": bitstream, "stream_bytes": len(stream), "delta": chosen, **bounds})
+    else:
+        click.echo(f"{bitstream}: {len(stream):,} bytes. {sentence(bounds, chosen)}")
+
+
+COMMANDS = (measure, bound, compress, decompress)
+
+
+def _load(network: str, trial: str | None, attention: str | None, imports: tuple[str, ...]) -> LoadedNetwork:
+    from sweep.imports import import_modules
+    from trainables.networks import load_network, with_attention
+
+    import_modules(imports)
+    if trial is None:
+        if Path(network).is_dir():
+            raise UnusableNetwork(f"{network} is a folder; name the trial whose network is meant with --trial ID")
+        loaded = load_network(network)
+    else:
+        from sweep.results.kept_networks import kept_network
+
+        loaded = kept_network(network, trial)
+    return loaded if attention is None else with_attention(loaded, attention)  # type: ignore[arg-type]
+
+
+def _write(folder: str, entry: DecodedNetwork) -> str:
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    file = place / f"epsilon-{entry.result.epsilon:.17g}.bitstream"
+    file.write_bytes(entry.result.bitstream)
+    return str(file)

@@ -1,0 +1,292 @@
+"""One sweep from its specification to its summary, through Ray Tune.
+
+Ray Tune schedules cohorts and restarts them when their process dies. What has been done is read from our own
+tables,
+before and after: Tune counts a trial that Ctrl-C cut short as finished, so its state is not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from sweep.errors import RayUnusable
+from sweep.imports import folders_of, imports_of, require_importable
+from sweep.on_ray.cluster import RaySession, local_ray
+from sweep.on_ray.environment import environment
+from sweep.plan.plan import Plan, plan, record, stop_rule_of
+from sweep.results.store import Store
+from sweep.specification.config import SweepConfig
+from sweep.training.progress import Progress, Tally, TerminalProgress
+from sweep.training.run_summary import RunSummary, ended_of, summary_of
+
+if TYPE_CHECKING:
+    from ray import tune
+
+    from sweep.on_ray.feed import CohortFeed
+
+TUNE_ENVIRONMENT = {
+    # Tune's own files and tables are not needed; our tables are the results.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # Tune's state, rewritten as a whole every ten seconds, is not used. Tune still writes it once, at the end.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
+    # Ctrl-C and SIGTERM are handled here, in the same way.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+
+
+def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress | None = None) -> RunSummary:
+    """Run what a specification requests and the results folder does not have yet.
+
+    Runs on the Ray cluster that `RAY_ADDRESS` names, otherwise on a temporary Ray on this machine. Ctrl-C and
+    SIGTERM end it cleanly; calling it again resumes from the checkpoints.
+
+    Args:
+        config: the specification.
+        retry_failed: run only trials that have failed before.
+        progress: the progress display; standard error by default.
+
+    Raises:
+        SpecificationError: the specification cannot be run.
+        StoreError: the results cannot be read or written.
+        RayUnusable: Ray did not start or cannot be reached, or there is no GPU although one is requested.
+        SweepError: a task or network is registered where no worker can import it.
+    """
+    began = time.monotonic()
+    store = Store(config.results_path)
+    decided = plan(config, store, retry_failed=retry_failed)
+    require_importable(imports_of(decided.trials))
+    store.check_usable()
+    if config.device == "cuda" and decided.cohorts and os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
+        _require_gpu()
+    run_of = _Run(config, store, decided, progress or TerminalProgress())
+    if decided.cohorts:
+        run_of.on_ray()
+    else:
+        record(decided, config, store)
+    return run_of.summary(time.monotonic() - began)
+
+
+class _Run:
+    """One run and its events."""
+
+    def __init__(self, config: SweepConfig, store: Store, decided: Plan, progress: Progress) -> None:
+        self._config = config
+        self._store = store
+        self._plan = decided
+        self._progress = progress
+        self._requested = [trial.trial_id for trial in decided.trials]
+        self._rule = stop_rule_of(config)
+        self._ended_before = ended_of(store.outcomes(), decided.trials, self._rule)
+        self._grokked_before = store.grokked() if decided.satisfied else set()
+        self._tries = config.max_failures
+        self._failed: dict[str, str] = {}
+        self._problem: str | None = None
+        self._interruption = _Interruption()
+
+    def on_ray(self) -> None:
+        # Ray prints about dead processes on standard output, which is reserved for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            try:
+                # Show something while Ray starts.
+                self._progress.show(self._tally().snapshot())
+                with self._interruption, local_ray() as session:
+                    self._interruption.listen()
+                    self._check(session)
+                    record(self._plan, self._config, self._store)
+                    self._train(session)
+            except KeyboardInterrupt:
+                self._interruption.number = self._interruption.number or signal.SIGINT
+            finally:
+                self._progress.close()
+
+    def summary(self, wall_s: float) -> RunSummary:
+        return replace(
+            summary_of(self._config, self._store, self._plan),
+            failed=self._failed,
+            stopped_by=self._interruption.number,
+            problem=self._problem,
+            wall_s=wall_s,
+        )
+
+    def _check(self, session: RaySession) -> None:
+        self._store.check_usable(session.nodes)
+
+    def _train(self, session: RaySession) -> None:
+        """Let Tune run the cohorts, and rerun those that it gives up, until they have failed too often."""
+        from sweep.on_ray.feed import CohortFeed
+
+        tally = self._tally()
+        waiting = [cohort.cohort_id for cohort in self._plan.cohorts]
+        faults: Counter[str] = Counter()
+        rounds_lost = 0
+        while waiting and self._interruption.number is None:
+            feed = CohortFeed(tally, self._progress)
+            problem = self._fit(session, waiting, feed)
+            faults += feed.faults
+            failed = {
+                **{cohort_id: why for cohort_id, why in feed.given_up.items() if faults[cohort_id] > self._tries},
+                **feed.incurable,
+            }
+            self._fail(failed, tally)
+            if problem is None:
+                waiting = [cohort_id for cohort_id in feed.given_up if cohort_id not in failed]
+                continue
+            rounds_lost += 1
+            if rounds_lost > self._tries:
+                self._problem = problem
+                return
+            self._progress.note(f"{problem}. It is restarted.")
+            self._check(session)
+            waiting = self._unfinished()
+
+    def _tally(self) -> Tally:
+        return Tally(self._requested, self._ended_before, self._grokked_before, self._plan.cohorts)
+
+    def _fit(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> str | None:
+        """Run one experiment of Tune; return an error that Tune cannot attribute to a cohort, e.g. a full disk."""
+        from sweep.on_ray.feed import one_line
+
+        with environment(TUNE_ENVIRONMENT), _silent("ray.tune", "ray.train", "ray.air"):
+            tuner = self._tuner(session, cohort_ids, feed)
+            try:
+                with self._interruption.passed_to_tune():
+                    tuner.fit()
+            except Exception as error:
+                return f"Ray Tune gave up: {one_line(error)}"
+        return None
+
+    def _fail(self, failed: Mapping[str, str], tally: Tally) -> None:
+        for cohort_id, reason in failed.items():
+            self._failed[cohort_id] = reason
+            self._store.mark_failed(cohort_id, reason)
+            tally.failed(cohort_id)
+            self._progress.note(f"Cohort {cohort_id} failed: {reason}.")
+
+    def _unfinished(self) -> list[str]:
+        outcomes = self._store.outcomes()
+        return [
+            cohort.cohort_id
+            for cohort in self._plan.cohorts
+            if cohort.cohort_id not in self._failed
+            and len(ended_of(outcomes, cohort.trials, cohort.stop_rule)) < len(cohort.trials)
+        ]
+
+    def _tuner(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> tune.Tuner:
+        from ray import tune
+
+        from sweep.on_ray.cohort_actor import CohortTrainable
+        from sweep.training.cohort_training import REPORT_BLOCKS, RESULT_EVERY_S, THREADS
+
+        on_a_gpu = self._plan.sharing.on_a_gpu
+        needed = {"cpu": THREADS, "gpu": 1 / on_a_gpu if on_a_gpu else 0}
+        trainable = tune.with_parameters(
+            CohortTrainable,
+            results=self._store.path,
+            report_blocks=REPORT_BLOCKS,
+            result_every_s=RESULT_EVERY_S,
+            import_folders=folders_of({module for cohort in self._plan.cohorts for module in cohort.imports}),
+        )
+        return tune.Tuner(
+            tune.with_resources(trainable, needed),
+            # A grid, not a searcher: Tune then asks for all resources at once, which an autoscaler needs to see.
+            param_space={"cohort": tune.grid_search(list(cohort_ids))},
+            tune_config=tune.TuneConfig(
+                # By itself Ray goes by free cores, and would start more cohorts on a machine with more cores.
+                max_concurrent_trials=None if self._config.processes == "auto" else self._config.processes,
+                # A new process for each cohort would cost 1.6 CPU seconds; reusing one costs hardly anything.
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                # A second experiment with the same name would write into the first one's folder.
+                name=f"{self._config.name}-{secrets.token_hex(4)}",
+                storage_path=str(session.folder / "tune"),
+                verbose=0,
+                # Otherwise a cohort's last checkpoint would go to this storage, too, which other nodes cannot
+                # reach.
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=self._tries),
+                callbacks=[feed],
+            ),
+        )
+
+
+def _require_gpu() -> None:
+    """Require a GPU on this machine, before Ray is started."""
+    from sweep.plan.sharing import there_is_a_gpu
+
+    if not there_is_a_gpu():
+        raise RayUnusable("device: cuda needs a GPU that torch can use, and this machine has none; use device: cpu")
+
+
+class _Interruption:
+    """Handles Ctrl-C and SIGTERM: the first stops Tune cleanly, the next one immediately."""
+
+    def __init__(self) -> None:
+        self.number: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+        self._tune_runs = False
+
+    def __enter__(self) -> _Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            self.listen()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def listen(self) -> None:
+        """Take over the signals; repeated after `ray.init`, which takes over SIGTERM."""
+        for number in self._before:
+            signal.signal(number, self._handle)
+
+    @contextlib.contextmanager
+    def passed_to_tune(self) -> Iterator[None]:
+        self._tune_runs = True
+        try:
+            yield
+        finally:
+            self._tune_runs = False
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        first = self.number is None
+        self.number = signal.Signals(number)
+        # While it runs, Tune handles SIGUSR1 as "save and stop".
+        stop_tune = signal.getsignal(signal.SIGUSR1)
+        if first and self._tune_runs and callable(stop_tune):
+            stop_tune(signal.SIGUSR1, frame)
+        else:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _silent(*names: str) -> Iterator[None]:
+    """Silence these loggers.
+
+    Tune would print a line per cohort about files that it was told not to write, and a trace per fault, which
+    `CohortFeed` reports in one line.
+    """
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,1 @@
+"""Trials into cohorts: how many lanes, how many processes, how long it takes."""

@@ -1,0 +1,67 @@
+"""The record of a cohort: the trials that one process trains, and all it needs to know to do so."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from analysis.decline import DeclineParameters
+from trainables.config import TrialConfig, trial_from_dict
+from trainables.numerics.environment import HERE, Reproducible
+from trainables.schedule import MeasuringConfig
+
+KeepNetworks = Literal["none", "final", "measured"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """A queue of trials of one shape that one process trains, and all it needs to know to do so."""
+
+    cohort_id: str
+    index: int
+    """Number within a results folder: if two cohorts have the same trial, the larger one is the newer attempt."""
+    trials: tuple[TrialConfig, ...]
+    lanes: int
+    measuring: MeasuringConfig
+    stop_rule: str
+    """Name, version and parameters of the rule, or `none`."""
+    decline: DeclineParameters | None
+    """None if we stop no trials."""
+    audit_share: float
+    keep_networks: KeepNetworks
+    device: str
+    reproducible: Reproducible = HERE
+    """What its bits promise; cohorts written before this was recorded promise no more."""
+    imports: tuple[str, ...]
+    """Modules that register the trials' tasks and networks, to be imported by the process that trains them."""
+    created: str
+    """Time of creation, UTC, ISO 8601."""
+
+    @property
+    def trial_ids(self) -> tuple[str, ...]:
+        """Ids of the trials, in the order of the queue."""
+        return tuple(trial.trial_id for trial in self.trials)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, the inverse of `cohort_from_dict`."""
+        return {
+            **{entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)},
+            "trials": [{"trial_id": trial.trial_id, "config": trial.as_dict()} for trial in self.trials],
+            "measuring": dataclasses.asdict(self.measuring),
+            "decline": None if self.decline is None else dataclasses.asdict(self.decline),
+        }
+
+
+def cohort_from_dict(values: dict[str, Any]) -> Cohort:
+    """Build a cohort from the result of `Cohort.as_dict`, also after a round trip through JSON."""
+    decline = values["decline"]
+    return Cohort(
+        **{
+            **values,
+            "trials": tuple(trial_from_dict(trial["config"]) for trial in values["trials"]),
+            "measuring": MeasuringConfig(**values["measuring"]),
+            "imports": tuple(values["imports"]),
+            "decline": None if decline is None else DeclineParameters(**decline),
+        }
+    )

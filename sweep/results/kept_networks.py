@@ -1,0 +1,52 @@
+"""Networks that a sweep has kept, with the examples that their trials were trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sweep.errors import UnusableNetwork
+from sweep.imports import planned_with
+from sweep.results.store import Store
+from trainables.config.registry import IMPORT_IT
+from trainables.errors import ConfigError
+
+if TYPE_CHECKING:
+    from trainables.networks import LoadedNetwork
+
+
+def kept_network(results: str, trial_id: str) -> LoadedNetwork:
+    """Load the last network that was kept of a trial.
+
+    Args:
+        results: the results folder, local or `s3://...`.
+        trial_id: the trial's id, or a prefix that no other trial shares.
+
+    Raises:
+        UnusableNetwork: there is no such trial, it has kept no network (`keep_networks: none`, or it has not
+            ended), or its task or network is registered by a module that is not imported.
+    """
+    from analysis.load import networks
+    from trainables.architectures import architecture_of
+    from trainables.networks import from_safetensors, trained_network
+
+    trials = {trial.trial_id: trial for cohort in Store(results).cohorts() for trial in cohort.trials}
+    meant = [name for name in trials if name.startswith(trial_id)]
+    if len(meant) != 1:
+        count = f"{len(meant)} trials" if meant else "no trial"
+        raise UnusableNetwork(
+            f"--trial {trial_id} must name one trial of {results}, and {count} there has an id beginning so; "
+            "`sweep status RESULTS --json` lists them"
+        )
+    kept = networks(results, meant)
+    if kept.empty:
+        raise UnusableNetwork(
+            f"trial {meant[0]} must have kept a network, but has none: it has not ended, or keep_networks was none"
+        )
+    last = kept.iloc[-1]
+    try:
+        network = trained_network(trials[meant[0]], from_safetensors(bytes(last["safetensors"])), int(last["step"]))
+        architecture_of(network.table, network.model)
+    except ConfigError as error:
+        hint = planned_with(results) if IMPORT_IT in str(error) else ""
+        raise UnusableNetwork(f"trial {meant[0]} of {results}: {error}{hint}") from None
+    return network

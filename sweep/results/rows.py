@@ -1,0 +1,115 @@
+"""From measurements to the rows of the five tables, and their Parquet."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from analysis.results_folder import settings_of
+from analysis.schema import TABLES
+from sweep import __version__
+from sweep.results.cohort import Cohort, KeepNetworks
+
+if TYPE_CHECKING:
+    from trainables.config import TrialConfig
+    from trainables.measurement import Measurement
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """Columns of an ended trial's row that do not come from its measurement."""
+
+    cohort: Cohort
+    device: str
+    threads: int
+    reproducible: str
+    """What the bits of its rows depend on: `across machines`, `here` or `no`, see `trainables.lanes.company`."""
+    marked_at_step: Mapping[str, int] = field(default_factory=dict)
+    """Audited trials that the rule would have stopped: trial id -> step."""
+
+
+def parquet(table: str, rows: list[dict[str, Any]]) -> bytes:
+    """Return rows of a table as the content of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from analysis.schema import arrow_schema
+
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(table)), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict[str, list[dict[str, Any]]]:
+    """Rows of all five tables, sorted by trial and step."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    trials = {trial.trial_id: trial for trial in context.cohort.trials}
+    for measurement in sorted(measurements, key=lambda entry: (entry.trial_id, entry.step)):
+        key = {"trial_id": measurement.trial_id, "step": measurement.step}
+        rows["rows"].append(_fields(measurement, "rows"))
+        rows["complexity"] += [key | _fields(entry, "complexity") for entry in measurement.complexities]
+        rows["matrices"] += [key | _fields(entry, "matrices") for entry in measurement.matrices]
+        if measurement.end is not None:
+            rows["trials"].append(_trial_row(measurement, trials[measurement.trial_id], context))
+        if measurement.network is not None and is_kept(context.cohort.keep_networks, measurement):
+            from safetensors.torch import save
+
+            network = {name: tensor.contiguous() for name, tensor in measurement.network.items()}
+            rows["networks"].append(key | {"safetensors": save(network)})
+    return rows
+
+
+def _fields(record: object, table: str) -> dict[str, Any]:
+    """The fields of a record that are columns of a table."""
+    names = (column.name for column in TABLES[table])
+    return {name: getattr(record, name) for name in names if hasattr(record, name)}
+
+
+def is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
+    """Whether the network of a measurement goes into the table `networks`."""
+    return keep == "measured" or (keep == "final" and measurement.end is not None)
+
+
+def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext) -> dict[str, Any]:
+    import torch
+
+    from analysis.decline import is_audited
+    from trainables.complexity import METHOD
+    from trainables.sizes import zstd_version
+    from trainables.tasks import build_task
+
+    cohort, end = context.cohort, measurement.end
+    assert end is not None
+    task = build_task(trial.task)
+    memorised_at, grokked_at = cohort.measuring.thresholds(task)
+    return {
+        **_fields(measurement, "trials"),
+        **settings_of(trial.as_dict()),
+        "cohort_id": cohort.cohort_id,
+        "ended_because": end.ending.because,
+        "ended_at_step": measurement.step,
+        "ended_reason": end.ending.reason,
+        "spectral_started_at_step": end.spectral_started_at_step,
+        "stop_probability": end.ending.probability,
+        "audited": cohort.decline is not None and is_audited(trial.trial_id, cohort.audit_share),
+        "marked_at_step": context.marked_at_step.get(trial.trial_id),
+        "stop_rule": cohort.stop_rule,
+        "memorised_at": memorised_at,
+        "grokked_at": grokked_at,
+        "epsilon": cohort.measuring.epsilon,
+        "complexity_method": METHOD,
+        "parameters": end.parameters,
+        "training_examples": end.training_examples,
+        "validation_examples": end.validation_examples,
+        "classes": task.classes,
+        "bzip2_bytes": end.bzip2_bytes,
+        "device": context.device,
+        "threads": context.threads,
+        "reproducible": context.reproducible,
+        "torch_version": torch.__version__,
+        "zstd_version": zstd_version(),
+        "package_version": __version__,
+    }

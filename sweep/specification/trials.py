@@ -1,0 +1,31 @@
+"""The trials of a specification."""
+
+from __future__ import annotations
+
+from sweep.errors import Problem, SpecificationError
+from sweep.specification.cases import products
+from sweep.specification.config import SweepConfig
+from trainables.config import TrialConfig
+from trainables.errors import ConfigError
+
+
+def trials(config: SweepConfig) -> list[TrialConfig]:
+    """List all trials of a specification, each once, in an order that depends on the specification only.
+
+    The seed changes slowest, so a sweep that is cut short has seen every setting before it repeats one; then the
+    mappings of the cases; then the axes in the order of `TrialConfig`, the last one fastest.
+
+    Raises:
+        SpecificationError: a combination cannot be trained.
+    """
+    trial_of: dict[str, TrialConfig] = {}
+    for seed in config.seed_list:
+        for product in products(config):
+            try:
+                for trial in product.trials(seed):
+                    # Two settings may describe the same network, e.g. `layers` left out and `layers: 1`.
+                    trial_of.setdefault(trial.trial_id, trial)
+            except ConfigError as error:
+                path = tuple(str(error).split(maxsplit=1)[0].split("."))
+                raise SpecificationError([Problem(path, str(error))]) from None
+    return list(trial_of.values())

@@ -1,0 +1,36 @@
+"""Networks as functions of a dictionary of parameters with a leading lane axis; `architecture_of` picks one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from torch import Tensor
+
+from trainables.architectures.built_in import BuiltIn
+from trainables.architectures.own_module import registered_module
+from trainables.architectures.protocol import Architecture, Shapes, WriteGradient
+from trainables.config import ModelConfig
+from trainables.config.families import BUILT_IN_KINDS
+from trainables.tasks import Task
+
+__all__ = ["Architecture", "Shapes", "WriteGradient", "architecture_of", "initial_weights"]
+
+
+@lru_cache(maxsize=16)
+def architecture_of(task: Task, model: ModelConfig) -> Architecture:
+    """The network that a configuration means for a task.
+
+    Raises:
+        ConfigError: the two do not fit, or the kind of model is registered and cannot be trained in lanes.
+    """
+    if model.kind in BUILT_IN_KINDS:
+        return BuiltIn(task, model)
+    return registered_module(task, model)
+
+
+def initial_weights(architecture: Architecture, model: ModelConfig, seed: int) -> dict[str, Tensor]:
+    """Fresh weights as a trial begins with: those with two axes and more are `initial_scale` times as large."""
+    weights = architecture.initialise(seed)
+    if model.initial_scale == 1:
+        return weights
+    return {name: weight * model.initial_scale if weight.ndim > 1 else weight for name, weight in weights.items()}
