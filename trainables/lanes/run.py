@@ -16,10 +16,10 @@ import torch
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import ConfigError
 from trainables.lanes import checkpoint
-from trainables.lanes.allocator import keep_freed_memory
 from trainables.lanes.device import DeviceLanes
 from trainables.lanes.evaluate import Evaluator
 from trainables.lanes.lane import Lane
+from trainables.lanes.memory import keep_freed_memory
 from trainables.lanes.queue import TrialQueue
 from trainables.lanes.shape import Shape, shape_key
 from trainables.lanes.step import Stepper
@@ -75,7 +75,7 @@ class LaneRun:
         keep_freed_memory()
 
         measuring.check_classes(build_task(trials[0].task).classes)
-        shape = Shape.of(trials[0], torch.device(device))
+        self._shape = shape = Shape.of(trials[0], torch.device(device))
         self._queue = TrialQueue(self._trials, shape, measuring)
         self._lanes = DeviceLanes(shape, self._trials)
         self._stepper = Stepper(shape, self._lanes)
