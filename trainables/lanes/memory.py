@@ -1,4 +1,4 @@
-"""Estimate the memory that a lane run takes, to bound the number of lanes before training starts.
+"""Memory of a lane run: how much it takes, to bound the number of lanes beforehand, and what is kept for reuse.
 
 The estimates are upper bounds, up to a factor of 5 too large: `benchmarks/memory.py` compares them with what
 processes take on a CPU. For a GPU they follow from the same counts.
@@ -6,7 +6,9 @@ processes take on a CPU. For a GPU they follow from the same counts.
 
 from __future__ import annotations
 
+import ctypes
 import math
+import sys
 
 import torch
 
@@ -33,6 +35,11 @@ _COPIES_WITH_NOISE = 2
 """The noise of a step, and the weights with it."""
 _BACKWARD = 2.0
 """Memory at the height of a step, in units of what forward keeps for backward."""
+
+# Names of glibc's malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_KEPT_BYTES = 1 << 30
 
 
 def run_bytes(trial: TrialConfig, lanes: int, device: str = "cpu") -> int:
@@ -82,3 +89,15 @@ def lanes_within(trial: TrialConfig, memory_bytes: float, device: str = "cpu") -
         middle = (fits + too_many) // 2
         fits, too_many = (middle, too_many) if run_bytes(trial, middle, device) <= memory_bytes else (fits, middle)
     return fits
+
+
+def keep_freed_memory() -> None:
+    """Let the process keep up to a gigabyte of freed memory for its next allocations; glibc only, else nothing.
+
+    By default a block of some megabytes goes back to the system as soon as it is free, and each page of the next
+    one of that size costs a page fault: several hundred in every step.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from trainables.allocator import keep_freed_memory
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import ConfigError
 from trainables.lanes import checkpoint
@@ -22,6 +21,7 @@ from trainables.lanes.company import dependent_computations
 from trainables.lanes.device import DeviceLanes
 from trainables.lanes.evaluate import Evaluator
 from trainables.lanes.lane import Lane
+from trainables.lanes.memory import keep_freed_memory
 from trainables.lanes.queue import TrialQueue
 from trainables.lanes.shape import Shape, shape_key
 from trainables.lanes.step import Stepper

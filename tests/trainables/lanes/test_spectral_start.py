@@ -150,7 +150,7 @@ def test_a_gradient_without_a_penalty_keeps_its_bits_down_to_the_sign_of_zero() 
     weights = run._lanes.weights.clone()
     weights[1] = torch.nan  # its penalty, taken times zero, would be NaN
     gradient = torch.full_like(weights, -0.0)
-    add_penalty(run._stepper._shape, gradient, weights, run._lanes.settings, [0])
+    add_penalty(run._shape, gradient, weights, run._lanes.settings, [0])
     assert gradient[0].count_nonzero() > 0
     assert (gradient[1:] == 0).all()
     assert gradient[1:].signbit().all()
