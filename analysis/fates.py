@@ -1,4 +1,4 @@
-"""What became of a trial, in words; and which trials show what can happen."""
+"""The fates of trials, in words; and the trials that show what can happen."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from analysis.words import ENDINGS, setting_text
 
 
 def representative_trials(events: pd.DataFrame) -> list[str]:
-    """Up to four trials that show what can happen, in this order: grokked, memorised only, never learned, stopped.
+    """Choose up to four trials that show what can happen: grokked, memorised only, never learned, stopped.
 
-    Of the trials that grokked it is the one with the median delay (so neither the fastest nor the slowest), of
-    those that memorised only or never learned the longest, of the stopped the one with the median length. Kinds
-    that do not occur are left out; if none does (a sweep that has just begun), the longest trial is taken. Where
-    training sets are exchanged, what became of a trial is what became of its last phase.
+    The grokked trial is the one with the median delay (neither the fastest nor the slowest), the trial that
+    memorised only or never learned is the longest of its kind, and the stopped one has the median length. Kinds
+    that do not occur are left out; if none does (a sweep that has just begun), the longest trial is taken. A trial
+    with drift counts by the fate of its last phase.
 
     Args:
-        events: One row per trial, or phase, as `analysis.events` gives.
+        events: One row per trial, or phase, from `analysis.events`.
     """
     events = events.drop_duplicates("trial_id", keep="last")
     by_length = events.sort_values(["last_step", "trial_id"], ascending=[False, True])
@@ -48,7 +48,7 @@ def _median_trial(frame: pd.DataFrame, column: str) -> str | None:
     return None if ordered.empty else str(ordered["trial_id"].iloc[(len(ordered) - 1) // 2])
 
 
-#: What can become of a trial, in the order in which it is always shown.
+#: The fates of a trial, in the order in which they are shown.
 FATES = (
     "grokked",
     "memorised only",
@@ -60,7 +60,7 @@ FATES = (
 
 
 def fate(row: pd.Series[Any]) -> str:
-    """What became of a trial, one of `FATES`."""
+    """Return the fate of a trial, one of `FATES`."""
     if pd.notna(row["grok_step"]):
         return "grokked"
     because = "unfinished" if pd.isna(row["ended_because"]) else str(row["ended_because"])
@@ -73,22 +73,22 @@ def fate(row: pd.Series[Any]) -> str:
 
 
 def fates(phases: pd.DataFrame) -> tuple[str, ...]:
-    """What became of a trial in each of its phases."""
+    """Return the fate of a trial in each of its phases."""
     return tuple(fate(row) for _, row in phases.iterrows())
 
 
 def fates_title(names: Sequence[str]) -> str:
-    """`Grokked`; with several phases a line for each."""
+    """Write `Grokked`; with several phases, a line for each."""
     return ",\nthen ".join(names).capitalize()
 
 
 def trial_subtitle(phases: pd.DataFrame, settings: Sequence[str], width: int = 36) -> str:
-    """Settings, and on a line of its own when things happened; a line for each phase.
+    """Write a trial's settings, and on a separate line for each phase the steps of its events.
 
     Args:
-        phases: Of the trial, a row for each phase, as `analysis.events` gives.
+        phases: The trial's rows from `analysis.events`, one for each phase.
         settings: Columns to name.
-        width: Characters in a line, roughly.
+        width: Approximate number of characters in a line.
     """
     lines = setting_lines(phases.iloc[-1], settings, width)
     for _, row in phases.iterrows():
@@ -104,7 +104,7 @@ def trial_subtitle(phases: pd.DataFrame, settings: Sequence[str], width: int = 3
 
 
 def settings_of_trials(events: pd.DataFrame) -> list[str]:
-    """The settings that tell whole trials apart."""
+    """Return the settings that distinguish whole trials."""
     return [name for name in varying_settings(events) if name != "phase"]
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-#: Endings in the order in which they are always listed, and the words used for them.
+#: Endings in the order in which they are listed, and the words used for them.
 ENDINGS: dict[str, str] = {
     "grokked": "grokked",
     "budget": "budget ended",
@@ -17,17 +17,17 @@ ENDINGS: dict[str, str] = {
     "planned": "planned",
 }
 
-#: Names that are not simply their column's with blanks.
+#: Names that are not simply the column's name with blanks.
 _NAMES: dict[str, str] = {"task_family": "task", "model_kind": "model"}
 
 
 def setting_name(name: str) -> str:
-    """`weight_decay` as people write it."""
+    """Return `weight_decay` as people write it."""
     return _NAMES.get(name, name.replace("_", " "))
 
 
 def value_text(value: Any) -> str:
-    """A setting's value, without trailing zeros; a missing one says so."""
+    """Write a setting's value without trailing zeros; a missing one is `default`, an empty text is `none`."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "default"
     if isinstance(value, str):
@@ -37,15 +37,15 @@ def value_text(value: Any) -> str:
 
 
 def setting_text(name: str, value: Any) -> str:
-    """`weight decay 0.1`."""
+    """Write a setting with its value: `weight decay 0.1`."""
     return f"{setting_name(name)} {value_text(value)}"
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 trial`, `3 trials`."""
+    """Write a number with its noun: `1 trial`, `3 trials`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(words: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
+    """Join words: `a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def robust_top(complexity: pd.Series[Any]) -> float:
-    """Upper end of the complexity axis, bytes: the largest, unless a few odd ones would flatten all others."""
+    """Return the upper end of the complexity axis, bytes: the largest, unless outliers would flatten the rest."""
     values = complexity.dropna().to_numpy(dtype=float)
     values = values[np.isfinite(values)]
     if not len(values):
@@ -25,7 +25,7 @@ def robust_top(complexity: pd.Series[Any]) -> float:
 
 
 def log_steps(axes: PlotAxes, last_step: int) -> None:
-    """A logarithmic axis with step 0 on it: linear from 0 to 1, then decades."""
+    """Set a logarithmic axis with step 0 on it: linear from 0 to 1, then decades."""
     axes.set_xscale("symlog", linthresh=1.0, linscale=0.3)
     decades = [10**power for power in range(int(math.log10(last_step)) + 1)]
     # Longer labels would touch those of the next panel.
@@ -38,7 +38,7 @@ def log_steps(axes: PlotAxes, last_step: int) -> None:
 
 
 def linear_steps(axes: PlotAxes, last_step: int) -> None:
-    """An axis of equal steps: on a logarithmic one nothing would be seen of what follows an exchange."""
+    """Set an axis of equal steps: a logarithmic one would hide what follows an exchange."""
     axes.locator_params(axis="x", nbins=4)
     axes.xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}" if step < 10_000 else f"{step / 1000:g}k")
     axes.set_xlim(-0.02 * last_step, last_step * 1.02)

@@ -1,4 +1,4 @@
-"""Accuracy and complexity along training: single trials side by side, or all of them by what became of them."""
+"""Accuracy and complexity along training: single trials side by side, or all trials by fate."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ from analysis.words import counted
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Curves drawn in one panel of `curves_figure`; more are sampled, and the panel says so.
+#: The number of curves drawn in one panel of `curves_figure`; of more, a sample is drawn, and the panel says so.
 CURVES_SHOWN = 60
 
 
 def trajectory_figure(
     df: pd.DataFrame, trial_ids: Sequence[str] | None = None, *, events: pd.DataFrame | None = None
 ) -> Figure:
-    """Accuracy and complexity of single trials against log steps, side by side on shared axes.
+    """Draw accuracy and complexity of single trials against log steps, side by side on shared axes.
 
-    The other seeds of a trial's setting stand behind it in grey, so that one sees whether it is typical.
+    The other seeds of a trial's setting are drawn behind it in grey, to show whether it is typical.
 
     Args:
-        df: Rows as `analysis.load` gives: one per (trial, evaluated step), accuracies as shares, complexity
+        df: Rows from `analysis.load`: one per (trial, evaluated step), accuracies as shares, complexity
             in bytes and empty where not measured.
         trial_ids: Trials to draw; by default `representative_trials`.
-        events: What `analysis.events(df)` gives, if it is known already.
+        events: The result of `analysis.events(df)`, if it is known already.
 
     Returns:
         A figure; steps on a logarithmic axis that also has room for step 0, accuracy in percent, complexity in
         kB of 1,000 bytes.
 
     Raises:
-        KeyError: a trial that has no rows.
+        KeyError: a trial has no rows.
     """
     events = events_of(df) if events is None else events
     by_id = events.assign(trial_id=events["trial_id"].astype(str)).set_index("trial_id", drop=False)
@@ -60,7 +60,7 @@ def trajectory_figure(
     for trial in chosen:
         phases = by_id[by_id["trial_id"] == trial]
         row = phases.iloc[-1]
-        # What is empty in both is the same, too.
+        # Values that are missing in both rows count as equal, too.
         equal = (by_id[settings] == row[settings]) | (by_id[settings].isna() & row[settings].isna())
         same = by_id[equal.all(axis=1)]
         columns.append(
@@ -77,11 +77,11 @@ def trajectory_figure(
 
 
 def curves_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None, shown: int = CURVES_SHOWN) -> Figure:
-    """Every trial's accuracy and complexity, one column for each fate; at most `shown` curves in each.
+    """Draw every trial's accuracy and complexity, one column for each fate; at most `shown` curves in each.
 
     Args:
-        df: Rows as `analysis.load` gives.
-        events: What `analysis.events(df)` gives, if it is known already.
+        df: Rows from `analysis.load`.
+        events: The result of `analysis.events(df)`, if it is known already.
         shown: Curves in one column; the sample is spread evenly over the trials ordered by id, which is a hash.
     """
     events = events_of(df) if events is None else events
@@ -102,14 +102,14 @@ def curves_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None, shown
 
 
 def settings_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None) -> Figure:
-    """Accuracy and complexity, one column for each setting: every seed, and the mean over them.
+    """Draw accuracy and complexity, one column for each setting: every seed, and the mean over seeds.
 
-    The mean at a step is that of the seeds' curves, each interpolated linearly in log(1 + step) between the
-    steps at which it is known; it ends where the first of them does.
+    The mean at a step is over the seeds' curves, each interpolated linearly in log(1 + step) between the
+    steps at which it is known; it ends where the first curve ends.
 
     Args:
-        df: Rows as `analysis.load` gives them, of a few settings.
-        events: What `analysis.events(df)` gives, if it is known already.
+        df: Rows from `analysis.load`, of a few settings.
+        events: The result of `analysis.events(df)`, if it is known already.
     """
     events = events_of(df) if events is None else events
     settings = settings_of_trials(events)

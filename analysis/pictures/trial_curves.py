@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of small multiples: strong curves of one trial, faint ones of others, words above."""
+    """One column of small multiples: strong curves of one trial, faint ones of others, and words above."""
 
     title: str
     subtitle: str
     trial_id: str | None
     others: tuple[str, ...]
     events: pd.DataFrame | None
-    """Of the one trial: a row for each phase."""
+    """The events of the one trial, a row for each phase."""
     mean: bool = False
     """Whether the mean of the faint curves is drawn strongly."""
 
 
 def mean_curve(curves: Sequence[pd.DataFrame], name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and the mean of a column at them, see `settings_figure`.
+    """Return steps and the mean of a column at them, see `settings_figure`.
 
     Args:
         curves: Rows of one trial each, by step.
@@ -53,7 +53,7 @@ def draw_column(upper: PlotAxes, lower: PlotAxes, column: Column, curves: Mappin
     Args:
         upper: Axes of the accuracies.
         lower: Axes of the complexity.
-        column: What it shows.
+        column: The column to draw.
         curves: Trial id -> its rows, by step.
     """
     shown = [curves[trial] for trial in (column.trial_id, *column.others) if trial is not None and trial in curves]
@@ -78,7 +78,7 @@ def draw_column(upper: PlotAxes, lower: PlotAxes, column: Column, curves: Mappin
 
 
 def _mark_events(upper: PlotAxes, lower: PlotAxes, events: pd.Series[Any]) -> None:
-    """The events of a trial, or of one phase of it."""
+    """Mark the events of a trial, or of one phase of it."""
     for name, marker in EVENTS.items():
         step = events[name]
         if pd.isna(step):
@@ -105,7 +105,7 @@ def _draw_mean(upper: PlotAxes, lower: PlotAxes, curves: Sequence[pd.DataFrame])
 
 
 def _mark_stop(upper: PlotAxes, lower: PlotAxes, rows: pd.DataFrame) -> None:
-    """A cross where the rule stopped the trial, on each of its curves."""
+    """Mark with a cross on each curve where the rule stopped the trial."""
     for axes, name, scale in (
         (upper, "train_accuracy", 1),
         (upper, "val_accuracy", 1),

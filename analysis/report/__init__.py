@@ -1,4 +1,4 @@
-"""One self-contained HTML file about a sweep, with its pictures and the cells of its map beside it."""
+"""One self-contained HTML file about a sweep, with its pictures and the cells of its map in files beside it."""
 
 from analysis.report.page import ReportFiles, write_report
 

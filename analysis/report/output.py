@@ -1,4 +1,4 @@
-"""Where a report is written to."""
+"""The place to which a report is written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from analysis.files import Files
 
 @dataclass(slots=True)
 class Output:
-    """A folder, local or in a bucket, into which whole files are put."""
+    """A folder, local or in a bucket, into which whole files are written."""
 
     folder: str
     written: dict[str, str] = field(default_factory=dict)

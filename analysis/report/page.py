@@ -1,7 +1,7 @@
-"""One self-contained HTML file about a sweep, with its pictures and the cells of its map beside it.
+"""One self-contained HTML file about a sweep, with its pictures and the cells of its map in files beside it.
 
 The file opens from disk without a network: pictures are inline SVG, there is no script and no outside reference.
-It is written for any state a sweep can be in; a part that cannot be shown says why.
+It is written for any state of a sweep; a part that cannot be shown says why.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from analysis.words import counted, listed
 
 @dataclass(frozen=True, slots=True)
 class ReportFiles:
-    """Where the parts of a report are: local paths or URIs; None for what could not be drawn yet."""
+    """The places of a report's parts: local paths or URIs; None for what could not be drawn yet."""
 
     report: str
     cells_csv: str
@@ -38,7 +38,7 @@ class ReportFiles:
 def write_report(
     path: str | Path, output: str | Path | None = None, *, written_at: str | None = None
 ) -> ReportFiles:
-    """Writes the report of a sweep: HTML, pictures as PNG and SVG, cells as CSV.
+    """Write the report of a sweep: HTML, pictures as PNG and SVG, cells as CSV.
 
     Args:
         path: The results folder, local or `s3://...`.
@@ -46,11 +46,11 @@ def write_report(
         written_at: A date to print in the report. None by default, so that the same results give the same bytes.
 
     Returns:
-        Where each file is.
+        The places of the files.
 
     Raises:
         ResultsNotFound: the path holds no results.
-        MixedMethods: complexities of several methods, which cannot be drawn on one axis.
+        MixedMethods: there are complexities of several methods, which cannot be drawn on one axis.
     """
     out = Output(str(output) if output is not None else f"{str(path).rstrip('/')}/report")
     name = str(path).rstrip("/").rsplit("/", 1)[-1]
@@ -80,7 +80,7 @@ def _page(
     measured: pd.DataFrame,
     out: Output,
 ) -> dict[str, Any]:
-    """Everything the template needs; pictures and the cells are written on the way."""
+    """Collect everything the template needs; pictures and the cells are written meanwhile."""
     grid = sweep_map(events, planned)
     out.write("cells.csv", grid.to_csv(index=False))
     asked = max(len(planned), events["trial_id"].nunique())
@@ -118,7 +118,7 @@ def _notices(planned: pd.DataFrame, events: pd.DataFrame) -> list[str]:
         notices.append(
             f"This sweep is not finished: {waiting:,} of {counted(len(planned), 'trial')} "
             f"{'has' if waiting == 1 else 'have'} not ended, so numbers will change. "
-            "The command sweep run goes on with it, sweep report writes this page again."
+            "The command sweep run continues it, sweep report writes this page again."
         )
     failed = int(planned["status"].eq("failed").sum())
     if failed:

@@ -14,7 +14,7 @@ class Table:
     heads: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     numbers: frozenset[int] = frozenset()
-    """Columns set flush right."""
+    """Columns that are aligned to the right."""
     note: str = ""
     total: bool = False
     """Whether the last row sums the others."""
@@ -26,9 +26,9 @@ class Picture:
 
     caption: str = ""
     svg: Any = None
-    """Markup, or None if there is nothing to draw, and then"""
+    """Markup; None if there is nothing to draw."""
     missing: str = ""
-    """says why."""
+    """The reason why there is nothing to draw."""
 
 
 NO_ROWS = (

@@ -17,10 +17,10 @@ from analysis.words import counted, listed, setting_name
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Panels of the map in the report, spread evenly over all; every cell is in the file beside it.
+#: Number of panels of the map in the report, spread evenly; every cell is in the file beside it.
 PANELS_SHOWN = 12
 
-#: A larger SVG is replaced by its pixels, so that the page stays below 3 MB.
+#: An SVG with more characters is replaced by its pixels, so that the page stays below 3 MB.
 INLINE_CHARACTERS = 900_000
 
 
@@ -35,7 +35,7 @@ def map_picture(grid: pd.DataFrame, out: Output) -> Picture:
     facets = f", a panel for each {listed([setting_name(facet) for facet in names.facets])}" if names.facets else ""
     caption = (
         f"{setting_name(names.x).capitalize()} across, {setting_name(names.y)} upwards{facets}. "
-        "Point at a cell for how its trials ended. Darker is sooner, and more of the trials."
+        "Point at a cell to see how its trials ended. Darker is sooner, or more of the trials."
     )
     if count > PANELS_SHOWN:
         caption = (
@@ -60,13 +60,13 @@ def trajectories_picture(rows: pd.DataFrame, events: pd.DataFrame, out: Output) 
 
 
 def curves_picture(rows: pd.DataFrame, events: pd.DataFrame) -> Picture:
-    """Draw the curves of all trials, sampled, by what became of them."""
+    """Draw the curves of all trials, sampled, one column for each fate."""
     from analysis.pictures import curves_figure
     from analysis.pictures.curves import CURVES_SHOWN
 
     if len(events) < 2:
         return Picture()
-    caption = f"At most {CURVES_SHOWN} curves in a column, sampled evenly; the numbers above say of how many."
+    caption = f"At most {CURVES_SHOWN} curves in a column, sampled evenly; the numbers above are the totals."
     return _draw("curves", curves_figure(rows, events=events), caption, None)
 
 
@@ -96,11 +96,11 @@ def _draw(
     if len(part) > INLINE_CHARACTERS:
         part = f'<img alt="{name}" src="data:image/png;base64,{b64encode(pixels).decode()}">'
         caption += " Drawn as pixels, because there is much to draw."
-    return Picture(caption, Markup(part))  # drawn here from numbers; its words were escaped by matplotlib
+    return Picture(caption, Markup(part))  # safe: drawn here from numbers, and matplotlib escapes its words
 
 
 def _inline(drawing: str, prefix: str) -> str:
-    """An SVG document as a part of a page: no declarations or namespaces, and ids that are the picture's own."""
+    """Turn an SVG document into a part of a page: no declarations or namespaces, and ids of its own."""
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", drawing)

@@ -16,15 +16,15 @@ from analysis.report.summary import compute
 from analysis.schema import SETTINGS
 from analysis.words import ENDINGS, counted, setting_name, setting_text, value_text
 
-#: Rows of a table in the report; the rest is in the files beside it, and the table says so.
+#: Number of rows of a table in the report; all rows are in the files beside it, and the table says so.
 ROWS_SHOWN = 100
 
-#: Failed trials listed by name.
+#: Number of failed trials listed by name.
 FAILURES_SHOWN = 20
 
 
 def overview(planned: pd.DataFrame, events: pd.DataFrame, phases: pd.DataFrame) -> Table:
-    """Trials by ending and by phase."""
+    """Count trials by ending and by regime."""
     stands = planned.assign(trial_id=planned["trial_id"].astype("str"))[["trial_id", "status"]]
     phases = phases.assign(trial_id=phases["trial_id"].astype("str"))
     rows: list[list[str]] = []
@@ -56,12 +56,12 @@ def _reached(events: pd.DataFrame) -> str:
 
 
 def _on(phase: Any, phases: pd.Series[Any]) -> str:
-    """Which training set is spoken of, where there is more than one."""
+    """Name the training set of a phase, if there is more than one."""
     return f" on training set {phase}" if phases.nunique() > 1 else ""
 
 
 def _training_phases(phases: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The trials on each training set, and words to tell these apart."""
+    """Return the trials on each training set, and words that distinguish these."""
     if "training_phase" not in phases.columns:
         return [("", phases)]
     return [(_on(phase, phases["training_phase"]), own) for phase, own in phases.groupby("training_phase")]
@@ -109,8 +109,8 @@ def cells(grid: pd.DataFrame) -> Table:
             ]
         )
     note = (
-        "The interval is the 95 % Wilson interval; where trials were not followed to the end it holds whatever "
-        "became of them. All columns are in cells.csv."
+        "The interval is the 95 % Wilson interval; where trials were not followed to the end, it holds "
+        "whatever their outcome. All columns are in cells.csv."
     )
     if len(grid) > len(rows):
         note = f"Showing {len(rows):,} of {len(grid):,} cells; all are in cells.csv. {note}"
@@ -146,8 +146,8 @@ def spending(events: pd.DataFrame, rows: pd.DataFrame) -> Table:
             ],
         ],
         frozenset({1, 2}),
-        "A lane-second is a trial's share of a second of its process. What was not run is an upper bound, for a "
-        "trial that groks ends before its budget does; its seconds are at each stopped trial's own pace.",
+        "A lane-second is a trial's share of a second of its process. What was not run is an upper bound, because "
+        "a trial that groks ends before its budget does; its seconds are at each stopped trial's own pace.",
     )
 
 
@@ -187,7 +187,7 @@ def _values(column: pd.Series[Any], most: int = 12) -> str:
 
 
 def limits(ended: pd.DataFrame) -> dict[str, Any]:
-    """The numbers in the definitions, which stand in the template."""
+    """Collect the numbers in the definitions of the template."""
     usual = Thresholds()
     return {
         "memorised_at": _values(ended["memorised_at"]) if len(ended) else f"{usual.memorised_at:g}",

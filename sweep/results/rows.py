@@ -1,4 +1,4 @@
-"""From measurements to the rows of the five tables, and their Parquet."""
+"""The rows of the five tables, made from measurements, and their content as Parquet."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def parquet(table: str, rows: list[dict[str, Any]]) -> bytes:
 
 
 def table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict[str, list[dict[str, Any]]]:
-    """Rows of all five tables, sorted by trial and step."""
+    """Return the rows of all five tables, sorted by trial and step."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     trials = {trial.trial_id: trial for trial in context.cohort.trials}
     for measurement in sorted(measurements, key=lambda entry: (entry.trial_id, entry.step)):
@@ -63,13 +63,13 @@ def table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict
 
 
 def _fields(record: object, table: str) -> dict[str, Any]:
-    """The fields of a record that are columns of a table."""
+    """Return the fields of a record that are columns of a table."""
     names = (column.name for column in TABLES[table])
     return {name: getattr(record, name) for name in names if hasattr(record, name)}
 
 
 def is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
-    """Whether the network of a measurement goes into the table `networks`."""
+    """Check whether the network of a measurement goes into the table `networks`."""
     return keep == "measured" or (keep == "final" and measurement.end is not None)
 
 

@@ -1,4 +1,4 @@
-"""What is asked: which trials, and how each is measured. What is said of a sweep beside it is `SweepConfig`'s."""
+"""The trials of a sweep and how each is measured. `SweepConfig` adds the rest of the specification."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ class Experiment(TrialAxes):
     name: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "sweep"
     """Name of the sweep, and by default of its results folder."""
     cases: dict[str, Annotated[tuple[Case, ...], AfterValidator(not_empty)]] = Field(default_factory=dict)
-    """Settings that go together: name -> list of mappings of a trial's settings, each laid over the rest of the
-    specification. A setting stands in cases or outside of them, not both. Trials: the union over all mappings."""
+    """Settings that go together: name -> list of mappings of a trial's settings, each merged with the rest of the
+    specification. A setting is in cases or outside of them, not both. The trials are the union over all mappings.
+    """
     case: Axis[Text | None] = None
     """Names of the cases to run; empty: all."""
     seeds: Axis[Annotated[Whole, Field(ge=0)]] = 1
@@ -49,7 +50,7 @@ class Experiment(TrialAxes):
 
     @property
     def seed_list(self) -> tuple[int, ...]:
-        """The seeds, a count spelled out."""
+        """The seeds; a count becomes a list."""
         return self.seeds if isinstance(self.seeds, tuple) else tuple(range(self.seeds))
 
     @property

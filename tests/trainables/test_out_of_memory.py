@@ -70,7 +70,7 @@ def test_no_measurement_is_lost_doubled_or_another(
         found = [comparable(m) for m in train(TRIALS, measuring=RARELY, lanes=6)]
     expected = [(6, 3), (3, 1)] if where == "training" else [(6, 3)]
     assert [str(warning.message) for warning in said] == [
-        f"memory ran out with {before} lanes; going on with {after}" for before, after in expected
+        f"memory ran out with {before} lanes; continuing with {after}" for before, after in expected
     ]
     assert sorted(found) == undisturbed
 

@@ -18,10 +18,10 @@ __all__ = ["Architecture", "Shapes", "WriteGradient", "architecture_of", "initia
 
 @lru_cache(maxsize=16)
 def architecture_of(task: Task, model: ModelConfig) -> Architecture:
-    """The network that a configuration means for a task.
+    """Return the network that a configuration describes for a task.
 
     Raises:
-        ConfigError: the two do not fit, or the kind of model is registered and cannot be trained in lanes.
+        ConfigError: task and model do not fit, or the kind of model is registered and cannot be trained in lanes.
     """
     if model.kind in BUILT_IN_KINDS:
         return BuiltIn(task, model)
@@ -29,7 +29,7 @@ def architecture_of(task: Task, model: ModelConfig) -> Architecture:
 
 
 def initial_weights(architecture: Architecture, model: ModelConfig, seed: int) -> dict[str, Tensor]:
-    """Fresh weights as a trial begins with: those with two axes and more are `initial_scale` times as large."""
+    """Draw a trial's initial weights: those with two or more axes are multiplied by `initial_scale`."""
     weights = architecture.initialise(seed)
     if model.initial_scale == 1:
         return weights

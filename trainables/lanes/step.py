@@ -91,7 +91,7 @@ class Stepper:
     def _penalised(self, places: slice) -> list[int]:
         """Say in which of these lanes the spectral penalty acts in this block, as rows counted from the first.
 
-        If it acts in all that run, these are all rows: to take all is cheaper than to choose, and what becomes of a
+        If it acts in all that run, these are all rows: taking all is cheaper than choosing, and the fate of a
         free lane does not matter.
         """
         running = [(row, lane) for row, lane in enumerate(self._lanes[places]) if lane is not None and lane.running]

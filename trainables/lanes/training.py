@@ -72,5 +72,5 @@ def _next_block(run: LaneRun) -> list[Measurement]:
         # Outside the `except` clause the error is gone, and with its traceback the tensors that it kept alive.
         give_memory_back()
         fewer = fewer_lanes(lanes)
-        warnings.warn(f"memory ran out with {lanes} lanes; going on with {fewer}", RuntimeWarning, stacklevel=3)
+        warnings.warn(f"memory ran out with {lanes} lanes; continuing with {fewer}", RuntimeWarning, stacklevel=3)
         lanes = fewer
