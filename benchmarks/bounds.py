@@ -28,7 +28,7 @@ from trainables import ModelConfig, TaskConfig, TrialConfig, load_network, save_
 from trainables.description.describing import BUDGETS
 from trainables.networks import LoadedNetwork
 from trainables.networks.describe import describe_network_task
-from trainables.networks.measure import classes_and_replaced_labels, measure_network, scores
+from trainables.networks.measure import measure_network, scores
 from trainables.scoring import Scores
 
 #: Small networks that still generalise soon: weights that do not exist need no description.
@@ -148,7 +148,7 @@ def main() -> None:
         arguments.output.mkdir(parents=True, exist_ok=True)
         save_network(network, arguments.output / "network.safetensors")
     own = scores(network, network.parameters)
-    classes, _ = classes_and_replaced_labels(network)
+    classes = network.classes
     about = {
         "classes": classes,
         "training_examples": len(network.train),

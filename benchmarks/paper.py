@@ -100,7 +100,7 @@ def with_and_without(rows: pd.DataFrame) -> str:
 
 def told_by(rows: pd.DataFrame) -> str:
     """Write how well each number tells validation accuracy."""
-    found = analysis.comparisons.predictors(rows, columns=tuple(WORDS)).set_index(["predictor", "question"])
+    found = analysis.predictors(rows, columns=tuple(WORDS)).set_index(["predictor", "question"])
     counts = found["trials"].xs("complexity_bytes")
     lines = [
         "| | " + " | ".join(f"{question} ({counts[question]} trials)" for question in QUESTIONS) + " |",

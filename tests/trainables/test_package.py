@@ -8,6 +8,8 @@ import sys
 import trainables
 
 PUBLIC = {
+    "DependsOnCompany",
+    "require_across_machines",
     "BitstreamError",
     "CheckpointError",
     "ComplexityMeasurement",

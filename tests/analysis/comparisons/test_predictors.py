@@ -77,7 +77,7 @@ def test_within_a_trial_only_measured_steps_from_memorisation_on_count() -> None
             "never memorised": (None, "budget", never),
         }
     )
-    assert value_of(analysis.comparisons.predictors(frame, ["complexity_bytes"]), "within") == (-1.0, 1)
+    assert value_of(analysis.predictors(frame, ["complexity_bytes"]), "within") == (-1.0, 1)
 
 
 def test_across_trials_the_last_measurement_counts() -> None:
@@ -89,7 +89,7 @@ def test_across_trials_the_last_measurement_counts() -> None:
         }
     )
     expected = spearmanr(*zip(*ends, strict=True)).statistic
-    value, trials = value_of(analysis.comparisons.predictors(frame, ["complexity_bytes"]), "across")
+    value, trials = value_of(analysis.predictors(frame, ["complexity_bytes"]), "across")
     assert (value, trials) == (pytest.approx(expected), 4)
 
 
@@ -109,7 +109,7 @@ def test_early_is_asked_of_those_whose_future_is_open_and_known() -> None:
             "runs": (10, None, steps(-1.0, None)),  # type: ignore[dict-item]
         }
     )
-    assert value_of(analysis.comparisons.predictors(frame, ["complexity_bytes"]), "early") == (3 / 4, 4)
+    assert value_of(analysis.predictors(frame, ["complexity_bytes"]), "early") == (3 / 4, 4)
 
 
 def test_intervals_hold_the_value_and_depend_on_the_seed_alone(tmp_path: Path) -> None:
@@ -118,12 +118,12 @@ def test_intervals_hold_the_value_and_depend_on_the_seed_alone(tmp_path: Path) -
         for one in grid(weight_decay=(0.0, 1.0), data_fraction=(0.3,), seeds=5)
     ]
     rows = analysis.load(write_sweep(tmp_path / "sweep", fates))
-    found = analysis.comparisons.predictors(rows)
+    found = analysis.predictors(rows)
     known = found.dropna()
     assert set(known["question"]) == {"within", "across", "early"}
     assert (known["low"] <= known["value"] + 1e-12).all()
     assert (known["value"] <= known["high"] + 1e-12).all()
-    pd.testing.assert_frame_equal(found, analysis.comparisons.predictors(rows))
+    pd.testing.assert_frame_equal(found, analysis.predictors(rows))
     assert value_of(found, "across", "complexity_bytes")[0] < -0.5
     assert value_of(found, "across", "zstd_bytes") == (0, 10)
 
@@ -131,6 +131,6 @@ def test_intervals_hold_the_value_and_depend_on_the_seed_alone(tmp_path: Path) -
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     rows = analysis.load(write_sweep(tmp_path / "sweep", [(trial(), Fate(outcome="grokked"))]))
     with pytest.raises(AnalysisError, match="width varies"):
-        analysis.comparisons.predictors(pd.concat([rows, rows.assign(trial_id="other", width=7)]))
+        analysis.predictors(pd.concat([rows, rows.assign(trial_id="other", width=7)]))
     with pytest.raises(AnalysisError, match="the columns l2_norm, too"):
-        analysis.comparisons.predictors(rows.drop(columns="l2_norm"))
+        analysis.predictors(rows.drop(columns="l2_norm"))
