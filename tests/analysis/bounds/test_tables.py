@@ -116,9 +116,7 @@ def test_learning_wrong_labels_is_no_way_to_a_better_bound() -> None:
 
 def test_what_is_missing_is_said() -> None:
     row = table(measured(TRIAL, 5))
-    with pytest.raises(
-        AnalysisError, match=r"of what was measured; val_accuracy missing; load them too"
-    ):
+    with pytest.raises(AnalysisError, match=r"of what was measured; val_accuracy missing; load them too"):
         analysis.generalisation_bounds(row.drop(columns="val_accuracy"), of_paper())
     with pytest.raises(AnalysisError, match=r"of the trials; classes missing"):
         analysis.generalisation_bounds(row, of_paper().drop(columns="classes"))
