@@ -6,7 +6,7 @@
 
 Importing this package costs only numpy; pandas, pyarrow and matplotlib are imported where they are first needed.
 `load`, `events`, `regimes`, `predictors` and `decide` are functions with the names of their modules, so import
-other names from those modules directly: `from analysis.events import Trajectory`.
+other names from those modules directly: `from analysis.events import by_phase`.
 """
 
 from __future__ import annotations

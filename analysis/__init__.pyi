@@ -9,14 +9,11 @@ from .comparisons.arms import paired_arms as paired_arms
 from .comparisons.pairs import paired_accuracy as paired_accuracy
 from .comparisons.predictors import predictors as predictors
 from .decide import decide as decide
-from .decline import Decision as Decision
-from .decline import DeclineParameters as DeclineParameters
 from .errors import AnalysisError as AnalysisError
 from .errors import MixedMethods as MixedMethods
 from .errors import ResultsNotFound as ResultsNotFound
 from .events import Events as Events
 from .events import Thresholds as Thresholds
-from .events import Trajectory as Trajectory
 from .events import events as events
 from .events import trajectory_events as trajectory_events
 from .load import complexity as complexity
@@ -36,3 +33,6 @@ from .report import ReportFiles as ReportFiles
 from .report import write_report as write_report
 from .report.summary import result_sentence as result_sentence
 from .report.summary import text_map as text_map
+from .stopping.decline import Decision as Decision
+from .stopping.decline import DeclineParameters as DeclineParameters
+from .trajectory import Trajectory as Trajectory

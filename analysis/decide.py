@@ -6,18 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis import decline
-from analysis.decline import DeclineParameters
 from analysis.errors import AnalysisError
-from analysis.events import (
-    Events,
-    Thresholds,
-    Trajectory,
-    by_phase,
-    thresholds_of,
-    trajectories,
-    trajectory_events,
-)
+from analysis.events import Events, Thresholds, by_phase, thresholds_of, trajectories, trajectory_events
+from analysis.stopping import decline
+from analysis.stopping.decline import DeclineParameters
+from analysis.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,15 +20,16 @@ sentences show the steps of the trial.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
+from analysis.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,86 +61,6 @@ class Thresholds:
                 raise AnalysisError(f"{name} is a share and must lie in (0, 1], got {getattr(self, name)}")
         if self.sustained < 1:
             raise AnalysisError(f"sustained must be at least 1 evaluated step, got {self.sustained}")
-
-
-class EvaluatedStep(Protocol):
-    """The part of a measurement that events are computed from."""
-
-    @property
-    def step(self) -> int: ...  # noqa: D102
-    @property
-    def train_accuracy(self) -> float: ...  # noqa: D102
-    @property
-    def val_accuracy(self) -> float: ...  # noqa: D102
-    @property
-    def complexity_bytes(self) -> int | None: ...  # noqa: D102
-
-
-class PhaseStep(EvaluatedStep, Protocol):
-    """The part of a measurement that events are computed from, for a trial that may have drift."""
-
-    @property
-    def phase_start_step(self) -> int: ...  # noqa: D102
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Trajectory:
-    """The evaluated steps of one trial, or of one phase of it, oldest first; all arrays of shape [n]."""
-
-    step: NDArray[np.int64]
-    """Optimiser updates done since the phase began, strictly increasing."""
-    train_accuracy: NDArray[np.float64]
-    """Share in [0, 1]; NaN counts as below every threshold."""
-    val_accuracy: NDArray[np.float64]
-    """Share in [0, 1]; NaN counts as below every threshold."""
-    complexity_bytes: NDArray[np.float64]
-    """Complexity at the primary epsilon in bytes, NaN where it was not measured."""
-
-    def __post_init__(self) -> None:
-        lengths = {len(getattr(self, name)) for name in self.__slots__}
-        if len(lengths) > 1:
-            raise AnalysisError(f"the arrays of a trajectory must be of one length, got lengths {sorted(lengths)}")
-        if (self.step[1:] <= self.step[:-1]).any():
-            raise AnalysisError(
-                "the steps of a trajectory must be strictly increasing; sort by step, one trial only"
-            )
-
-    def __len__(self) -> int:
-        return len(self.step)
-
-    @classmethod
-    def of(
-        cls, step: ArrayLike, train_accuracy: ArrayLike, val_accuracy: ArrayLike, complexity_bytes: ArrayLike
-    ) -> Trajectory:
-        """Build from array-likes of shape [n]; None in `complexity_bytes` means not measured."""
-        return cls(
-            np.asarray(step, dtype=np.int64),
-            np.asarray(train_accuracy, dtype=np.float64),
-            np.asarray(val_accuracy, dtype=np.float64),
-            np.asarray(complexity_bytes, dtype=np.float64),
-        )
-
-    @classmethod
-    def from_measurements(cls, measurements: Iterable[EvaluatedStep]) -> Trajectory:
-        """Build from measurements, oldest first."""
-        rows = list(measurements)
-        return cls.of(
-            [row.step for row in rows],
-            [row.train_accuracy for row in rows],
-            [row.val_accuracy for row in rows],
-            [np.nan if row.complexity_bytes is None else row.complexity_bytes for row in rows],
-        )
-
-    @classmethod
-    def of_phase(cls, measurements: Sequence[PhaseStep]) -> Trajectory:
-        """Build from the measurements of one phase, oldest first; steps count from the start of the phase."""
-        start = measurements[-1].phase_start_step if measurements else 0
-        whole = cls.from_measurements(measurements)
-        return cls(whole.step - start, whole.train_accuracy, whole.val_accuracy, whole.complexity_bytes)
-
-    def prefix(self, n: int) -> Trajectory:
-        """Return the first `n` evaluated steps."""
-        return Trajectory(self.step[:n], self.train_accuracy[:n], self.val_accuracy[:n], self.complexity_bytes[:n])
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +276,7 @@ def require_one_phase(df: pd.DataFrame, what: str) -> None:
 
 
 def trajectories(ordered: pd.DataFrame, starts: Sequence[int] | NDArray[np.intp]) -> list[Trajectory]:
-    """Cut rows sorted by trial and step into trajectories.
+    """Cut rows sorted by trial and step into trajectories; `val_loss` is NaN where it was not loaded.
 
     Args:
         ordered: rows from `by_phase`.
@@ -366,6 +287,7 @@ def trajectories(ordered: pd.DataFrame, starts: Sequence[int] | NDArray[np.intp]
         ordered["train_accuracy"].to_numpy(dtype=np.float64),
         ordered["val_accuracy"].to_numpy(dtype=np.float64),
         ordered["complexity_bytes"].to_numpy(dtype=np.float64, na_value=np.nan),
+        (ordered["val_loss"] if "val_loss" in ordered.columns else ordered["step"] * np.nan).to_numpy(np.float64),
     )
     edges = [*(int(start) for start in starts), len(ordered)]
     return [Trajectory(*(array[low:high] for array in arrays)) for low, high in pairwise(edges)]

@@ -22,8 +22,9 @@ from typing import Any
 import torch
 from scipy.stats import t as student
 
-from analysis.events import Trajectory, trajectory_events
+from analysis.events import trajectory_events
 from analysis.intervals import CONFIDENCE, wilson
+from analysis.trajectory import Trajectory
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.lanes import train
 from trainables.measurement import Measurement

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ray import tune
 
-from analysis.decline import DeclineParameters
+from analysis.stopping.decline import DeclineParameters
 from sweep import DeclineStopper, TrialTrainable
 
 

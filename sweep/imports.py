@@ -13,7 +13,7 @@ import pkgutil
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,23 @@ def import_modules(names: Iterable[str], folders: Sequence[str] = (), *, where: 
             sys.path.insert(0, folder)
     for name in wanted:
         _import(name, where)
+
+
+def import_function(text: str) -> Callable[..., object]:
+    """Import a function that is given as `MODULE:FUNCTION`.
+
+    Raises:
+        ImportFailed: the module cannot be imported, or has no such function.
+    """
+    module, _, name = text.partition(":")
+    import_modules([module])
+    function: Callable[..., object] | None = getattr(sys.modules[module], name, None)
+    if function is None or not callable(function):
+        near = _nearest(
+            f"{module}.{name}", [one for one, value in vars(sys.modules[module]).items() if callable(value)]
+        )
+        raise ImportFailed(f"{text} must name a function of {module}{near}")
+    return function
 
 
 def imports_of(trials: Iterable[TrialConfig]) -> tuple[str, ...]:

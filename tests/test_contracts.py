@@ -79,7 +79,9 @@ def test_every_setting_of_a_trial_is_a_column() -> None:
     assert optional | older == {column.name for column in SETTINGS if column.nullable}
 
 
-@pytest.mark.parametrize("module", ["analysis", "analysis.decline", "analysis.events", "trainables.config"])
+@pytest.mark.parametrize(
+    "module", ["analysis", "analysis.stopping.decline", "analysis.events", "trainables.config"]
+)
 def test_importing_costs_no_heavy_package(module: str) -> None:
     """Workers and the reader of specifications import these."""
     heavy = ["pandas", "pyarrow", "matplotlib", "scipy", "torch", "ray", "jinja2"]

@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import sweep_map
-from analysis.decline import audit_report
 from analysis.events import events as events_of
 from analysis.load import complexity, load, status, trials
 from analysis.regimes import regimes as regimes_of
 from analysis.report import pictures, tables
 from analysis.report.output import Output
 from analysis.report.summary import result_sentence
+from analysis.stopping.decline import audit_report
 from analysis.words import counted, listed
 
 

@@ -21,6 +21,7 @@ from sweep.cli.networks import COMMANDS as NETWORK_COMMANDS
 from sweep.cli.output import import_option as _import
 from sweep.cli.output import json_option as _json
 from sweep.cli.output import print_json as _print_json
+from sweep.cli.replay import replay as replay_command
 from sweep.errors import ImportFailed, SpecificationError, SweepError, UnusableNetwork
 
 if TYPE_CHECKING:
@@ -369,5 +370,5 @@ def _plan_text(config: SweepConfig, need: Estimate) -> str:
     return "\n".join([*lines, *(f"note      {note}" for note in need.notes)])
 
 
-for network_command in NETWORK_COMMANDS:
-    main.add_command(network_command)
+for command in (*NETWORK_COMMANDS, replay_command):
+    main.add_command(command)

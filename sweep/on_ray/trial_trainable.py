@@ -25,8 +25,9 @@ from typing import Any
 import torch
 from ray import tune
 
-from analysis.decline import DeclineParameters, is_audited, stop_decision
-from analysis.events import Thresholds, Trajectory
+from analysis.events import Thresholds
+from analysis.stopping.decline import DeclineParameters, is_audited, stop_decision
+from analysis.trajectory import Trajectory
 from sweep.errors import Problem, SpecificationError
 from sweep.specification.config import SweepConfig, check_feasible
 from sweep.specification.problems import nearest
@@ -122,11 +123,11 @@ class Stop:
 
 
 class DeclineStopper(tune.Stopper):  # type: ignore[misc]
-    """Stops trials whose complexity will not decline within their budget, by `analysis.decline.stop_decision`.
+    """Stops trials whose complexity will not decline within their budget, by `stop_decision`.
 
-    Works with every trainable that reports `step`, `train_accuracy`, `val_accuracy` and `complexity_bytes` (None or
-    NaN where complexity was not measured). A trial with drift reports `phase_start_step` and
-    `phase_end_step`, too, and is judged by its current phase.
+    The function is in `analysis.stopping.decline`. Works with every trainable that reports `step`,
+    `train_accuracy`, `val_accuracy` and `complexity_bytes` (None or NaN where complexity was not measured). A trial
+    with drift reports `phase_start_step` and `phase_end_step`, too, and is judged by its current phase.
 
     Attributes:
         stops: Tune's trial id -> `Stop`, for stopped and for marked trials.

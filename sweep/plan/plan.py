@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from analysis.decline import rule_name
+from analysis.stopping.decline import rule_name
 from sweep.imports import imports_of
 from sweep.results.cohort import Cohort
 from sweep.specification.config import SweepConfig, check_feasible

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from analysis.decline import DeclineParameters
+from analysis.stopping.decline import DeclineParameters
 from trainables.config import TrialConfig, trial_from_dict
 from trainables.numerics.environment import HERE, Reproducible
 from trainables.schedule import MeasuringConfig

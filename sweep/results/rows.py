@@ -76,7 +76,7 @@ def is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
 def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext) -> dict[str, Any]:
     import torch
 
-    from analysis.decline import is_audited
+    from analysis.stopping.decline import is_audited
     from trainables.complexity import METHOD
     from trainables.sizes import zstd_version
     from trainables.tasks import build_task

@@ -20,7 +20,7 @@ from pydantic import (
     model_serializer,
 )
 
-from analysis.decline import DeclineParameters
+from analysis.stopping.decline import DeclineParameters
 from sweep.errors import Problem, SpecificationError
 from sweep.imports import planned_with
 from sweep.specification.axes import Number, Text, Whole

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from analysis.decline import DeclineParameters, first_stop, is_audited, stop_decision
-from analysis.events import Thresholds, Trajectory, trajectory_events
+from analysis.events import Thresholds, trajectory_events
+from analysis.stopping.decline import DeclineParameters, first_stop, is_audited, stop_decision
+from analysis.trajectory import Trajectory
 from trainables.config import TaskConfig
 from trainables.measurement import Declined, Ending, Measurement, TrialHistory
 from trainables.schedule import MeasuringConfig

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 import analysis
-from analysis.decline import DeclineParameters
 from analysis.errors import AnalysisError
-from analysis.events import Trajectory
-from tests.analysis.test_decline import BUDGET, STEPS, memoriser
+from analysis.stopping.decline import DeclineParameters
+from analysis.trajectory import Trajectory
+from tests.analysis.stopping.test_decline import BUDGET, STEPS, memoriser
 
 
 def rows(history: Trajectory, name: str, because: str | None, last: int = BUDGET) -> pd.DataFrame:
@@ -21,7 +22,7 @@ def grokker() -> Trajectory:
     history = memoriser(complexity=[100, 200, 300, 300, 250, 200, 150, 100, *[90] * (len(STEPS) - 8)])
     accuracy = history.val_accuracy.copy()
     accuracy[6:] = 1
-    return Trajectory(history.step, history.train_accuracy, accuracy, history.complexity_bytes)
+    return replace(history, val_accuracy=accuracy)
 
 
 def test_advice() -> None:
@@ -63,9 +64,7 @@ def test_parameters_and_thresholds_are_the_rules() -> None:
 
 def test_a_network_that_grokked_unmeasured_is_not_past_its_tail() -> None:
     history = grokker()
-    blind = Trajectory(
-        history.step, history.train_accuracy, history.val_accuracy, history.complexity_bytes * math.nan
-    )
+    blind = replace(history, complexity_bytes=history.complexity_bytes * math.nan)
     assert analysis.decide(rows(blind, "a", None))["action"].to_list() == ["continue"]
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import analysis
 from analysis.errors import AnalysisError
-from analysis.events import Events, Thresholds, Trajectory, first_sustained, trajectory_events
+from analysis.events import Events, Thresholds, first_sustained, trajectory_events
+from analysis.trajectory import Trajectory
 
 ACCURACY = st.sampled_from([0.0, 0.5, 0.98, 0.99, 1.0, math.nan])
 
@@ -180,13 +181,15 @@ class Evaluated:
     train_accuracy: float
     val_accuracy: float
     complexity_bytes: int | None
+    val_loss: float
 
 
 def test_a_trajectory_from_measurements() -> None:
-    trajectory = Trajectory.from_measurements([Evaluated(0, 0.1, 0.2, None), Evaluated(5, 0.3, 0.4, 7)])
+    trajectory = Trajectory.from_measurements([Evaluated(0, 0.1, 0.2, None, 4.0), Evaluated(5, 0.3, 0.4, 7, 3.5)])
     assert trajectory.step.tolist() == [0, 5]
     assert trajectory.val_accuracy.tolist() == [0.2, 0.4]
     np.testing.assert_array_equal(trajectory.complexity_bytes, [np.nan, 7])
+    assert trajectory.val_loss.tolist() == [4.0, 3.5]
     assert len(Trajectory.from_measurements([])) == 0
 
 
@@ -195,7 +198,7 @@ def frame(trajectory: Trajectory, trial_id: str, **own: object) -> pd.DataFrame:
     return pd.DataFrame({"trial_id": trial_id, **columns, **own})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(trajectories().filter(len), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_the_frame_says_of_each_trial_what_its_trajectory_says_in_any_order(found, random) -> None:
     df = pd.concat([frame(one, f"t{i}", weight_decay=float(i), l2_norm=0.0) for i, one in enumerate(found)])

@@ -278,7 +278,7 @@ def test_matrices_and_networks(folder: Folder) -> None:
 FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(FLOATS, FLOATS, st.none() | st.integers(0, 2**53)), min_size=1, max_size=12),
     st.data(),
@@ -320,7 +320,7 @@ def histories(draw: st.DrawFn) -> list[range]:
     return attempts
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(histories())
 def test_each_report_counts_exactly_once(attempts: list[range]) -> None:
     trial = TRIALS[0]

@@ -12,12 +12,13 @@ import pytest
 import analysis
 from analysis.bounds.pictures import joint_bounds
 from analysis.cells import sweep_map
-from analysis.decline import DeclineParameters
 from analysis.errors import AnalysisError
-from analysis.events import Thresholds, Trajectory, trajectory_events
+from analysis.events import Thresholds, trajectory_events
 from analysis.pictures import curves_figure, settings_figure, trajectory_figure
 from analysis.report import write_report
 from analysis.report.summary import compute, result_sentence, text_map
+from analysis.stopping.decline import DeclineParameters
+from analysis.trajectory import Trajectory
 from sweep.on_ray.runner import run
 from sweep.specification.config import SweepConfig
 from sweep.training.watch import TrialWatch, decline_seen

@@ -124,7 +124,7 @@ def test_the_figures_known_for_modulus_113() -> None:
 # --- against exact integers ---------------------------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(tables(), st.integers(0, 60), DELTAS)
 def test_it_is_the_exact_number(table: tuple[int, int, int], bits: int, delta: Fraction) -> None:
     k, n, examples = table
@@ -165,7 +165,7 @@ def test_codes_of_ten_million_bits_rule_nothing_out() -> None:
 # --- what holds for all -------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tables(500), st.floats(0, 800), st.floats(0, 100), st.floats(0.001, 0.9), st.floats(1.01, 1.1))
 def test_monotone_and_ordered(
     table: tuple[int, int, int], bits: float, more_bits: float, delta: float, more_delta: float

@@ -14,8 +14,8 @@ import pytest
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 
-from analysis.decline import DeclineParameters, first_stop
-from analysis.events import Trajectory
+from analysis.stopping.decline import DeclineParameters, first_stop
+from analysis.trajectory import Trajectory
 from sweep.errors import SpecificationError
 from sweep.on_ray.cluster import RaySession
 from sweep.on_ray.trial_trainable import DeclineStopper, TrialTrainable, trial_of

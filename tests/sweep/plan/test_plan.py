@@ -32,7 +32,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "results")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     decays=st.integers(1, 4),
     penalties=st.lists(st.sampled_from([0.0, 0.1, 0.2]), min_size=1, max_size=3, unique=True),

@@ -50,7 +50,7 @@ def steps(store: Store) -> list[int]:
     return sorted(analysis.load(store.path)["step"])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     losses=st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=4),
     keep=st.sampled_from(["none", "final", "measured"]),

@@ -353,7 +353,7 @@ def test_a_table_too_large_for_memory_is_refused_before_it_is_built(task: dict[s
     assert str(caught.value) == message
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     values=st.fixed_dictionaries(
         {},
@@ -375,7 +375,7 @@ def test_a_file_says_what_python_says(values: dict[str, object], tmp_path: Path)
     assert load_specification(str(path)) == SweepConfig(name="s", **values)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(alphabet=st.sampled_from("weight_decay: [0,1]{}&*!-#'\"\n\t|>%@`x.e")))
 def test_any_text_is_a_specification_or_has_a_readable_problem(text: str, tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"

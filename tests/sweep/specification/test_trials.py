@@ -34,7 +34,7 @@ def test_the_benchmark_of_ten_thousand_trials_has_so_many_of_one_shape() -> None
     assert len({shape_key(trial) for trial in found}) == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     decays=st.lists(st.floats(0, 10), min_size=1, max_size=4, unique=True),
     fractions=st.lists(st.floats(0.1, 0.9), min_size=1, max_size=3, unique=True),

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.decline import DeclineParameters, first_stop, is_audited
-from analysis.events import Thresholds, Trajectory, trajectory_events
+from analysis.events import Thresholds, trajectory_events
+from analysis.stopping.decline import DeclineParameters, first_stop, is_audited
+from analysis.trajectory import Trajectory
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
 from tests.sweep import made_up
 from trainables.config import TaskConfig, TrialConfig

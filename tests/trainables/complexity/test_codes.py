@@ -121,7 +121,7 @@ def whole_numbers(code: Direct | Factors, rows: int, columns: int) -> tuple[list
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_all_but_the_scale_and_the_mean_is_exact(data: st.DataObject) -> None:
     """Only these two round: weights are the exact integers times the scale, plus the mean."""
     rows, columns = data.draw(st.sampled_from([(1, 1), (1, 5), (3, 4), (16, 17)]))

@@ -117,7 +117,7 @@ def test_what_a_file_is_like_takes_no_memory() -> None:
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_altered_and_truncated_files_are_refused(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(file()) - 1))
     altered = bytearray(file())
@@ -135,7 +135,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_headers_of_any_content_are_read_or_refused(header: Any) -> None:
     try:
         unpack(with_header(header, b"x" * 9)).decode()

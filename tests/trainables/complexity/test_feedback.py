@@ -74,7 +74,7 @@ SIZES = st.sampled_from([1, 2, 4, 8])
 
 
 @given(SIZES, SIZES, st.sampled_from([8, 16, 24]), st.sampled_from([8, 16]), st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_blocks_at_once_are_the_same_as_entry_by_entry(
     height: int, width: int, rows: int, columns: int, seed: int
 ) -> None:

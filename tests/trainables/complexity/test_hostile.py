@@ -37,14 +37,14 @@ def good(index: int) -> bytes:
 
 
 @given(st.sampled_from(DOORS), st.binary(max_size=400))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @pytest.mark.filterwarnings("error")
 def test_random_bytes(door: int, noise: bytes) -> None:
     decode_or_refuse(bytes([door]) + noise)
 
 
 @given(st.sampled_from(SEALED), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @pytest.mark.filterwarnings("error")
 def test_altered_streams_whose_checksum_is_right(door: int, data: st.DataObject) -> None:
     stream = bytearray(good(door % len(LIKES)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.complexity.codes import LARGEST_INTEGER
@@ -28,7 +28,6 @@ INTEGERS = st.sampled_from([1, 3, 40, 5000, LARGEST_INTEGER]).flatmap(lambda hig
 
 
 @given(st.integers(1, 6), st.integers(1, 9), st.data())
-@settings(deadline=None)
 def test_matrices_come_back(rows: int, columns: int, data: st.DataObject) -> None:
     size = rows * columns
     values = np.array(data.draw(st.lists(st.just(0) | INTEGERS, min_size=size, max_size=size)), dtype=np.int64)

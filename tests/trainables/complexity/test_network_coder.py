@@ -56,7 +56,7 @@ def plain(code: Code) -> tuple[object, ...]:
 @given(
     coded_networks().map(lambda network: (network, False)) | coded_networks(extended=True).map(lambda n: (n, True))
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_codes_come_back(drawn: tuple[tuple[dict[str, Tensor], dict[Piece, Code]], bool]) -> None:
     (like, codes), extended = drawn
     shapes = {name: tuple(tensor.shape) for name, tensor in like.items()}

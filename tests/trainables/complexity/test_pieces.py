@@ -19,7 +19,7 @@ def shorter_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @given(st.lists(SHAPES, min_size=1, max_size=3))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_weight_is_in_one_piece(drawn: list[tuple[int, ...]]) -> None:
     shapes = {f"w{index}": shape for index, shape in enumerate(drawn)}
     counts = {name: torch.zeros(2, *shape) for name, shape in shapes.items()}
@@ -34,7 +34,7 @@ def test_every_weight_is_in_one_piece(drawn: list[tuple[int, ...]]) -> None:
 
 
 @given(SHAPES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_taken_is_put_back_where_it_was(shape: tuple[int, ...]) -> None:
     tensor = torch.randn(3, *shape)
     into = torch.zeros_like(tensor)

@@ -112,7 +112,7 @@ def test_every_operation_is_one_of_ieee_in_a_fixed_order(shape: tuple[int, int],
 
 
 @given(st.integers(0, 2**24), st.sampled_from([1, 2]), st.integers(0, 10))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_rotating_back_is_exact(reach: int, axis: int, seed: int) -> None:
     whole = integers(16, 20, seed, reach)
     basis = integer_basis(integers(16 if axis == 1 else 20, 9, seed))

@@ -33,7 +33,7 @@ Network = tuple[dict[str, Tensor], dict[Piece, Code]]
 @given(
     coded_networks().map(lambda network: (network, False)) | coded_networks(extended=True).map(lambda n: (n, True))
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_encoded_is_decoded(drawn: tuple[Network, bool]) -> None:
     (like, codes), extended = drawn
     assume(all(is_exact(code) for code in codes.values()))
@@ -46,7 +46,7 @@ def test_what_is_encoded_is_decoded(drawn: tuple[Network, bool]) -> None:
 
 
 @given(st.data(), DTYPES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lossless_keeps_every_bit(data: st.DataObject, dtype: torch.dtype) -> None:
     size = torch.empty((), dtype=dtype).element_size()
     raw = data.draw(st.binary(min_size=6 * size, max_size=6 * size))
@@ -63,7 +63,7 @@ def streams() -> tuple[bytes, bytes]:
 
 
 @given(st.deferred(lambda: st.sampled_from(streams())), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_altered_and_truncated_bytes_are_refused(stream: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(stream) - 1))
     altered = bytearray(stream)
@@ -74,7 +74,7 @@ def test_altered_and_truncated_bytes_are_refused(stream: bytes, data: st.DataObj
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_bytes_are_refused(noise: bytes) -> None:
     with pytest.raises(BitstreamError):
         decode(noise, memorised())
@@ -96,13 +96,13 @@ def decodes_or_refuses(stream: bytes) -> None:
 
 
 @given(st.sampled_from([ROUNDED, LOSSLESS, EXTENDED]), st.binary(max_size=300))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_bytes_with_a_right_checksum_never_crash(kind: int, noise: bytes) -> None:
     decodes_or_refuses(sealed(bytes([kind]) + noise))
 
 
 @given(st.deferred(lambda: st.sampled_from(streams())), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @pytest.mark.filterwarnings("error")
 def test_altered_bytes_with_a_right_checksum_never_crash(stream: bytes, data: st.DataObject) -> None:
     altered = bytearray(stream[:-4])

@@ -49,7 +49,7 @@ def test_an_unknown_family_names_the_nearest() -> None:
         build_task(TaskConfig(family="adition"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     modulus=st.integers(5, 13),
     fraction=st.floats(0.1, 0.9),

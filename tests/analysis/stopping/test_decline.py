@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.decline import (
+from analysis.errors import AnalysisError
+from analysis.events import Events, Thresholds, trajectory_events
+from analysis.stopping.decline import (
     AUDIT_MINIMUM,
     DECLINING_SHARE,
     DeclineParameters,
@@ -19,8 +22,7 @@ from analysis.decline import (
     rule_name,
     stop_decision,
 )
-from analysis.errors import AnalysisError
-from analysis.events import Events, Thresholds, Trajectory, trajectory_events
+from analysis.trajectory import Trajectory
 from tests.analysis.test_events import trajectories
 
 BUDGET = 20_000
@@ -58,7 +60,7 @@ def test_a_late_grokker_whose_accuracy_rises_is_not_stopped() -> None:
     history = memoriser()
     rising = history.val_accuracy.copy()
     rising[STEPS.index(4096) :] = [0.3, 0.4, 0.6, 0.9]
-    late = Trajectory(history.step, history.train_accuracy, rising, history.complexity_bytes)
+    late = replace(history, val_accuracy=rising)
     assert first_stop(late, BUDGET) is None
     assert "is rising, now 0.300" in stop_decision(late.prefix(STEPS.index(4096) + 1), BUDGET).reason
 
@@ -82,10 +84,7 @@ def test_a_trial_that_touched_the_grok_threshold_is_never_stopped() -> None:
     history = memoriser()
     touched = history.val_accuracy.copy()
     touched[4] = 0.99
-    assert (
-        first_stop(Trajectory(history.step, history.train_accuracy, touched, history.complexity_bytes), BUDGET)
-        is None
-    )
+    assert first_stop(replace(history, val_accuracy=touched), BUDGET) is None
 
 
 def test_too_few_measurements_are_no_evidence() -> None:

@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.events import Events, Thresholds, Trajectory, trajectory_events
+from analysis.events import Events, Thresholds, trajectory_events
 from analysis.intervals import wilson
+from analysis.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,113 @@
+"""The parking rule: a trial that has stalled waits, and its cell's other seeds decide whether it is resumed.
+
+A parked trial keeps its full state, and its lane goes to another trial. How long a trial may be stalled is its
+patience, a share of its budget. It depends on what is known of its cell, that is of the trials that differ in
+their seed only:
+
+    patience = `patience` x  1.4   if a trial of the cell has grokked
+                             1     if nothing is known of the cell
+                             0.3   after one hard failure
+                             0.1   after two or more
+
+A hard failure is a trial that ended or was given up without a grok and whose validation accuracy never reached
+`hard_accuracy`. A stalled trial past its patience is given up: it is parked, and resumed only if later evidence
+prolongs its patience. A trial of a cell without a grok is parked once before that, at its first stall after
+`first_look` of its budget, so that the first seed of each cell can speak before the second one costs much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, NamedTuple
+
+from analysis.errors import AnalysisError
+from analysis.stopping.stall import StallParameters
+
+
+class Evidence(NamedTuple):
+    """What is known of a trial's cell from its other seeds."""
+
+    grokked: int
+    """Number of trials whose grok has been confirmed."""
+    failed: int
+    """Number of hard failures."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParkingParameters:
+    """Parameters of the parking rule."""
+
+    version: ClassVar[int] = 2
+    """Changes whenever the same parameters would decide differently; version 1 is `analysis.stopping.decline`."""
+
+    patience: float = 0.39
+    """Share of the budget after which a stalled trial of an unknown cell is given up."""
+    first_look: float = 0.08
+    """Share of the budget after which a stalled trial of a cell without a grok is parked for the first time."""
+    after_a_grok: float = 1.4
+    """Factor on the patience once another seed of the cell has grokked."""
+    after_one_failure: float = 0.3
+    """Factor on the patience after one hard failure in the cell."""
+    after_two_failures: float = 0.1
+    """Factor on the patience after two or more hard failures in the cell."""
+    hard_accuracy: float = 0.5
+    """A failure is hard if validation accuracy stayed below this."""
+    cells: bool = True
+    """Whether the cell's other seeds count. Without them a trial's fate depends on its own trajectory only."""
+    stall: StallParameters = field(default_factory=StallParameters)
+    """What a stall is."""
+
+    def __post_init__(self) -> None:
+        for name in ("patience", "first_look", "hard_accuracy"):
+            if not 0 < getattr(self, name) <= 1:
+                raise AnalysisError(f"parking.{name} is a share and must lie in (0, 1], got {getattr(self, name)}")
+        if not 0 < self.after_two_failures <= self.after_one_failure <= 1 <= self.after_a_grok:
+            raise AnalysisError(
+                "parking's factors must satisfy 0 < after_two_failures <= after_one_failure <= 1 <= after_a_grok, "
+                f"got {self.after_two_failures}, {self.after_one_failure} and {self.after_a_grok}"
+            )
+
+    @property
+    def name(self) -> str:
+        """Name, version and parameters in canonical form: equal for equal rules only."""
+        numbers = ", ".join(
+            f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.name != "stall"
+        )
+        stall = ", ".join(f"{one.name}={getattr(self.stall, one.name)!r}" for one in fields(self.stall))
+        return f"park-{self.version}({numbers}, stall=({stall}))"
+
+
+def patience(evidence: Evidence, parameters: ParkingParameters = ParkingParameters()) -> float:
+    """Return the share of its budget after which a stalled trial is given up.
+
+    Args:
+        evidence: what is known of its cell.
+        parameters: parameters of the rule.
+    """
+    if not parameters.cells:
+        return parameters.patience
+    if evidence.grokked:
+        return parameters.patience * parameters.after_a_grok
+    factors = (1.0, parameters.after_one_failure, parameters.after_two_failures)
+    return parameters.patience * factors[min(evidence.failed, 2)]
+
+
+def parks(
+    share: float,
+    evidence: Evidence,
+    *,
+    parked_before: bool,
+    parameters: ParkingParameters = ParkingParameters(),
+) -> bool:
+    """Decide whether a trial that is stalled now is parked.
+
+    Args:
+        share: its steps so far as a share of its budget.
+        evidence: what is known of its cell.
+        parked_before: whether it has been parked before.
+        parameters: parameters of the rule.
+    """
+    if share > patience(evidence, parameters):
+        return True
+    first_time = parameters.cells and not parked_before and not evidence.grokked
+    return first_time and share > parameters.first_look
