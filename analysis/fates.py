@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.maps import varying_settings
@@ -59,22 +60,18 @@ FATES = (
 )
 
 
-def fate(row: pd.Series[Any]) -> str:
-    """Return the fate of a trial, one of `FATES`."""
-    if pd.notna(row["grok_step"]):
-        return "grokked"
-    because = "unfinished" if pd.isna(row["ended_because"]) else str(row["ended_because"])
-    if because in ("diverged", "failed", "unfinished"):
-        return ENDINGS[because]
-    learned = "memorised" if pd.notna(row["memorisation_step"]) else "not learned"
-    if because == "stopped":
-        return f"{learned}, then stopped"
-    return "memorised only" if learned == "memorised" else "never learned"
-
-
 def fates(phases: pd.DataFrame) -> tuple[str, ...]:
-    """Return the fate of a trial in each of its phases."""
-    return tuple(fate(row) for _, row in phases.iterrows())
+    """Return the fate in each row of events, one of `FATES`: of trials, or of a trial's phases."""
+    because = phases["ended_because"].astype("object").fillna("unfinished").to_numpy()
+    grokked, memorised = (phases[name].notna().to_numpy() for name in ("grok_step", "memorisation_step"))
+    stopped = because == "stopped"
+    others = {name: ENDINGS[name] for name in ("diverged", "failed", "unfinished")}
+    chosen = np.select(
+        [grokked, *(because == name for name in others), memorised & stopped, stopped, memorised],
+        ["grokked", *others.values(), "memorised, then stopped", "not learned, then stopped", "memorised only"],
+        "never learned",
+    )
+    return tuple(chosen.tolist())
 
 
 def fates_title(names: Sequence[str]) -> str:
@@ -91,7 +88,7 @@ def trial_subtitle(phases: pd.DataFrame, settings: Sequence[str], width: int = 3
         width: Approximate number of characters in a line.
     """
     lines = setting_lines(phases.iloc[-1], settings, width)
-    for _, row in phases.iterrows():
+    for row in phases.to_dict("records"):
         happened = [
             f"{verb} {row[name]:,.0f}"
             for name, verb in (("memorisation_step", "memorised at"), ("grok_step", "grokked at"))

@@ -14,6 +14,9 @@ CONFIDENCE = 0.95
 RESAMPLES = 1000
 """Number of resamples of a bootstrap."""
 
+_CHUNK_VALUES = 250_000
+"""Values of resamples held at once, a bound on memory: 2 MB for each array, which fits into a cache."""
+
 
 def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Return the Wilson score interval of a share; (0, 1) when nothing was observed.
@@ -102,27 +105,39 @@ def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def bootstrap(
-    statistic: Callable[..., NDArray[np.float64]],
-    arrays: tuple[NDArray[np.float64], ...],
-    generator: np.random.Generator,
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]], count: int, generator: np.random.Generator
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of a statistic (Efron 1979).
 
+    A resample is given by how often it holds each value, so a statistic of ranks need not sort again.
+
     Args:
-        statistic: a function of all the arrays, along the last axis; resamples with NaN are left out.
-        arrays: each of shape [n]; they are resampled together, with replacement.
+        statistic: a function of multiplicities, [k, n], that returns the statistic of k resamples, [k]; resamples
+            for which it is NaN are left out.
+        count: n, the number of values.
         generator: draws the resamples.
 
     Returns:
         Lower and upper end; NaN for fewer than two values, or if no resample has a statistic.
     """
-    count = len(arrays[0])
     if count < 2:
         return math.nan, math.nan
-    draws = generator.integers(count, size=(RESAMPLES, count))
-    resampled = statistic(*(array[draws] for array in arrays))
+    chunk = max(1, min(RESAMPLES, _CHUNK_VALUES // count))
+    parts = []
+    for first in range(0, RESAMPLES, chunk):
+        size = min(chunk, RESAMPLES - first)
+        draws = generator.integers(count, size=(size, count))
+        draws += count * np.arange(size)[:, None]
+        times = np.bincount(draws.ravel(), minlength=size * count).reshape(size, count)
+        parts.append(statistic(times.astype(np.float64)))
+    resampled = np.concatenate(parts)
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled):
         return math.nan, math.nan
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+def resampled_mean(values: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the mean of values [n] in resamples given by how often each value occurs, [k, n]; shape [k]."""
+    return np.asarray(times @ values / len(values))

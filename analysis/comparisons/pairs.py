@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
-from analysis.intervals import bootstrap
+from analysis.intervals import bootstrap, resampled_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,11 +55,12 @@ def paired_accuracy(
         first, second = (counted.loc[counted[setting] == value, [*others, "val_accuracy"]] for value in values)
         pairs = first.merge(second, on=others, suffixes=("_first", "_second"))
         difference = (pairs["val_accuracy_second"] - pairs["val_accuracy_first"]).to_numpy(dtype=np.float64)
-        low, high = bootstrap(_mean, (difference,), np.random.default_rng(seed))
+        n = len(difference)
+        low, high = bootstrap(partial(resampled_mean, difference), n, np.random.default_rng(seed))
         at_steps.append(
             {
                 "step": step,
-                "pairs": len(pairs),
+                "pairs": n,
                 "first": pairs["val_accuracy_first"].mean(),
                 "second": pairs["val_accuracy_second"].mean(),
                 "difference": difference.mean() if len(pairs) else np.nan,
@@ -72,7 +73,3 @@ def paired_accuracy(
     if not any(row["pairs"] for row in at_steps):
         raise AnalysisError(f"no two trials differ in nothing but {setting} {values[0]} and {values[1]}")
     return pd.DataFrame(at_steps)
-
-
-def _mean(differences: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(differences.mean(axis=-1))

@@ -7,13 +7,14 @@ only, so that no number gains from being known at more steps. Intervals are perc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
-from analysis.intervals import bootstrap
+from analysis.intervals import bootstrap, resampled_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,74 +84,117 @@ def predictors(
 
     generator = np.random.default_rng(seed)
     rows = []
-    statistic: Callable[..., _Floats]
-    arrays: tuple[_Floats, ...]
+    statistic: Callable[[_Floats], _Floats]
     for question in ("within", "across", "early"):
         for name in columns:
             if question == "within":
-                statistic, arrays = _mean, _within(learned, name)
+                values = _within(learned, name)
+                statistic = partial(resampled_mean, values)
             elif question == "across":
-                statistic, arrays = rank_correlation, (_numbers(last, name), _numbers(last, "val_accuracy"))
+                values = _numbers(last, name)
+                statistic = RankCorrelation(values, _numbers(last, "val_accuracy"))
             else:
-                statistic, arrays = probability_smaller, (_numbers(early, name)[known], will_grok[known])
-            low, high = bootstrap(statistic, arrays, generator)
-            rows.append((question, name, float(statistic(*arrays)), low, high, len(arrays[0])))
+                values = _numbers(early, name)[known]
+                statistic = ProbabilitySmaller(values, will_grok[known])
+            n = len(values)
+            value = float(statistic(np.ones((1, n)))[0]) if n else np.nan
+            rows.append((question, name, value, *bootstrap(statistic, n, generator), n))
     return pd.DataFrame(rows, columns=["question", "predictor", "value", "low", "high", "trials"])
 
 
-def rank_correlation(x: _Floats, y: _Floats) -> _Floats:
-    """Return Spearman's correlation (Pearson's of the mean ranks); 0 if only x is constant, NaN if y is constant.
+class Ranks:
+    """Mean ranks of values in resamples, without sorting any of these.
 
     Args:
-        x: shape [..., n].
-        y: shape [..., n].
-
-    Returns:
-        Shape [...].
+        values: shape [n].
     """
-    from scipy.stats import rankdata
 
-    ranks_x, ranks_y = (rankdata(values, axis=-1) - (values.shape[-1] + 1) / 2 for values in (x, y))
-    squares_x, squares_y = (ranks_x**2).sum(axis=-1), (ranks_y**2).sum(axis=-1)
-    products = (ranks_x * ranks_y).sum(axis=-1)
-    correlation = products / np.sqrt(np.where(squares_x * squares_y > 0, squares_x * squares_y, 1))
-    return np.where(squares_y > 0, correlation, np.nan)
+    def __init__(self, values: _Floats) -> None:
+        self._order = np.argsort(values, kind="stable")
+        ordered = values[self._order]
+        self._starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        self._group = np.empty(len(values), dtype=np.intp)
+        self._group[self._order] = np.repeat(np.arange(len(self._starts)), np.diff([*self._starts, len(values)]))
+
+    def __call__(self, times: _Floats) -> _Floats:
+        """Return the mean rank of each value in each resample, counted from 1, [k, n]; times are [k, n]."""
+        tied = times[:, self._order]
+        if len(self._starts) < len(self._order):
+            tied = np.add.reduceat(tied, self._starts, axis=1)
+        ranks: _Floats = (np.cumsum(tied, axis=1) - (tied - 1) / 2)[:, self._group]
+        return ranks
 
 
-def probability_smaller(x: _Floats, outcome: _Floats) -> _Floats:
-    """Return the probability that x is smaller if the outcome is 1 than if it is 0, ties counting half.
+class RankCorrelation:
+    """Spearman's correlation (Pearson's of the mean ranks); 0 if only x is constant, NaN if y is.
 
     Args:
-        x: shape [..., n].
-        outcome: zeros and ones, shape [..., n].
-
-    Returns:
-        Shape [...]; NaN if only one outcome occurs.
+        x: shape [n].
+        y: shape [n].
     """
-    from scipy.stats import rankdata
 
-    yes = outcome.sum(axis=-1)
-    no = outcome.shape[-1] - yes
-    larger = (rankdata(x, axis=-1) * outcome).sum(axis=-1) - yes * (yes + 1) / 2
-    return np.where(yes * no > 0, 1 - larger / np.maximum(yes * no, 1), np.nan)
+    def __init__(self, x: _Floats, y: _Floats) -> None:
+        self._x, self._y = Ranks(x), Ranks(y)
+        self._unknown = bool(np.isnan(x).any() or np.isnan(y).any())
+
+    def __call__(self, times: _Floats) -> _Floats:
+        """Return the correlation in each resample, [k], given multiplicities [k, n]."""
+        if self._unknown:
+            return np.full(len(times), np.nan)
+        middle = (times.sum(axis=1, keepdims=True) + 1) / 2
+        ranks_x, ranks_y = self._x(times) - middle, self._y(times) - middle
+        squares_x, squares_y, products = (
+            np.einsum("kn,kn,kn->k", times, one, other)
+            for one, other in ((ranks_x, ranks_x), (ranks_y, ranks_y), (ranks_x, ranks_y))
+        )
+        moves = squares_x * squares_y > 0
+        correlation = products / np.sqrt(np.where(moves, squares_x * squares_y, 1))
+        return np.where(squares_y > 0, correlation, np.nan)
 
 
-def _mean(values: _Floats) -> _Floats:
-    return values.mean(axis=-1) if values.shape[-1] else np.full(values.shape[:-1], np.nan)
+class ProbabilitySmaller:
+    """The probability that x is smaller if the outcome is 1 than if it is 0, ties counting half; NaN without both.
+
+    Args:
+        x: shape [n].
+        outcome: zeros and ones, shape [n].
+    """
+
+    def __init__(self, x: _Floats, outcome: _Floats) -> None:
+        self._ranks, self._outcome = Ranks(x), outcome
+        self._unknown = bool(np.isnan(x).any())
+
+    def __call__(self, times: _Floats) -> _Floats:
+        """Return the probability in each resample, [k], given multiplicities [k, n]."""
+        if self._unknown:
+            return np.full(len(times), np.nan)
+        yes = times @ self._outcome
+        no = times.sum(axis=1) - yes
+        larger = np.einsum("kn,kn,n->k", times, self._ranks(times), self._outcome) - yes * (yes + 1) / 2
+        return np.where(yes * no > 0, 1 - larger / np.maximum(yes * no, 1), np.nan)
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> _Floats:
     return frame[name].to_numpy(dtype=np.float64)
 
 
-def _within(learned: pd.DataFrame, name: str) -> tuple[_Floats]:
-    correlations = [
-        rank_correlation(_numbers(rows, name), _numbers(rows, "val_accuracy"))
-        for _, rows in learned.groupby("trial_id", observed=True)
-        if len(rows) >= FEWEST_STEPS
-    ]
-    values = np.array(correlations, dtype=np.float64)
-    return (values[~np.isnan(values)],)
+def _within(learned: pd.DataFrame, name: str) -> _Floats:
+    """Return the rank correlation of a column with validation accuracy in each trial where it is defined."""
+    trials = learned["trial_id"].astype(str)
+    size = trials.groupby(trials).transform("size")
+    long = learned[size.to_numpy() >= FEWEST_STEPS]
+    groups = long.groupby(trials[long.index], sort=False)
+    middle = (groups["step"].transform("size").to_numpy() + 1) / 2
+    x, y = (groups[column].rank().to_numpy() - middle for column in (name, "val_accuracy"))
+    # A missing value leaves its trial without a correlation.
+    codes = groups.ngroup().to_numpy()
+    squares_x, squares_y, covariance = (
+        np.bincount(codes, product, minlength=groups.ngroups).astype(np.float64)
+        for product in (x * x, y * y, x * y)
+    )
+    correlation = covariance / np.sqrt(np.where(squares_x * squares_y > 0, squares_x * squares_y, 1))
+    defined: _Floats = correlation[(squares_y > 0) & ~np.isnan(correlation)]
+    return defined
 
 
 def _outcomes(early: pd.DataFrame, events_of: pd.DataFrame) -> tuple[_Floats, NDArray[np.bool_]]:

@@ -85,9 +85,12 @@ def curves_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None, shown
         shown: Curves in one column; the sample is spread evenly over the trials ordered by id, which is a hash.
     """
     events = events_of(df) if events is None else events
+    of_trials: dict[str, tuple[str, ...]] = {}
+    for trial, fate in zip(events["trial_id"].astype(str), fates(events), strict=True):
+        of_trials[trial] = (*of_trials.get(trial, ()), fate)
     by_fates: dict[tuple[str, ...], list[str]] = {}
-    for trial, phases in events.groupby(events["trial_id"].astype(str)):
-        by_fates.setdefault(fates(phases), []).append(str(trial))
+    for trial, names in of_trials.items():
+        by_fates.setdefault(names, []).append(trial)
     columns = []
     for names in sorted(by_fates, key=lambda names: [FATES.index(name) for name in names]):
         ids = sorted(by_fates[names])

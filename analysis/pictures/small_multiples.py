@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -40,7 +40,7 @@ def small_multiples(df: pd.DataFrame, columns: Sequence[Column], *, others_are: 
     above, left = 0.19 + 0.17 * title_lines + 0.158 * text_lines, 0.72
     accuracy_height, complexity_height, gap = 1.45, 1.45, 0.14
     total_width = max(left + len(columns) * (width + 0.18) + 0.1, 5.2)
-    heroes = [row for column in columns if column.events is not None for _, row in column.events.iterrows()]
+    heroes = [row for column in columns if column.events is not None for row in column.events.to_dict("records")]
     exchanged = bool(rows["phase_start_step"].max() > 0)
     means = any(column.mean for column in columns)
     legend = _trajectory_legend(others_are, heroes, means=means, exchanged=exchanged)
@@ -98,7 +98,7 @@ def small_multiples(df: pd.DataFrame, columns: Sequence[Column], *, others_are: 
 
 
 def _trajectory_legend(
-    others_are: str | None, heroes: Sequence[pd.Series[Any]], *, means: bool = False, exchanged: bool = False
+    others_are: str | None, heroes: Sequence[Mapping[Any, Any]], *, means: bool = False, exchanged: bool = False
 ) -> list[Line2D]:
     from matplotlib.lines import Line2D
 

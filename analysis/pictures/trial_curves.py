@@ -73,11 +73,11 @@ def draw_column(upper: PlotAxes, lower: PlotAxes, column: Column, curves: Mappin
     _draw_trial(upper, lower, curves[column.trial_id], alpha=1.0, width=1.5, markers=True, grey=False)
     if column.events["ended_because"].iloc[-1] == "stopped":
         _mark_stop(upper, lower, curves[column.trial_id])
-    for _, row in column.events.iterrows():
+    for row in column.events.to_dict("records"):
         _mark_events(upper, lower, row)
 
 
-def _mark_events(upper: PlotAxes, lower: PlotAxes, events: pd.Series[Any]) -> None:
+def _mark_events(upper: PlotAxes, lower: PlotAxes, events: Mapping[Any, Any]) -> None:
     """Mark the events of a trial, or of one phase of it."""
     for name, marker in EVENTS.items():
         step = events[name]

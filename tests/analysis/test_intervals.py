@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from analysis import intervals
 from analysis.intervals import CONFIDENCE, RESAMPLES, bootstrap, median_interval, paired_difference, wilson
 
 
 def test_the_bootstrap_is_the_percentile_bootstrap() -> None:
     values = np.random.default_rng(0).exponential(size=40)
-    low, high = bootstrap(lambda x: x.mean(axis=-1), (values,), np.random.default_rng(1))
+    low, high = bootstrap(lambda times: times @ values / 40, 40, np.random.default_rng(1))
     expected = scipy.stats.bootstrap(
         (values,), np.mean, method="percentile", n_resamples=20 * RESAMPLES, rng=np.random.default_rng(2)
     ).confidence_interval
@@ -22,15 +23,29 @@ def test_the_bootstrap_is_the_percentile_bootstrap() -> None:
     assert high == pytest.approx(expected.high, abs=0.1 * width)
 
 
-def test_arrays_are_resampled_together() -> None:
-    x = np.arange(9.0)
-    assert bootstrap(lambda a, b: (a - b).max(axis=-1), (x, x), np.random.default_rng(0)) == (0, 0)
+def test_resamples_are_those_drawn_by_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the same resamples as by indexing, whatever the size of the chunks."""
+    values = np.random.default_rng(3).normal(size=23)
+    draws = np.random.default_rng(4).integers(23, size=(RESAMPLES, 23))
+    expected = np.quantile(np.median(values[draws], axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+
+    def median(times: np.ndarray) -> np.ndarray:
+        return np.array([np.median(np.repeat(values, row.astype(int))) for row in times])
+
+    for chunk in (23, 100, 1_000_000):
+        monkeypatch.setattr(intervals, "_CHUNK_VALUES", chunk)
+        assert bootstrap(median, 23, np.random.default_rng(4)) == pytest.approx(expected, abs=0)
+
+
+def test_resamples_without_a_statistic_are_left_out() -> None:
+    low, high = bootstrap(lambda times: np.where(times[:, 0] > 0, 5.0, math.nan), 4, np.random.default_rng(0))
+    assert (low, high) == (5, 5)
+    nothing = bootstrap(lambda times: np.full(len(times), math.nan), 4, np.random.default_rng(0))
+    assert all(math.isnan(end) for end in nothing)
 
 
 def test_one_value_has_no_interval() -> None:
-    assert all(
-        math.isnan(end) for end in bootstrap(lambda x: x.mean(axis=-1), (np.ones(1),), np.random.default_rng(0))
-    )
+    assert all(math.isnan(end) for end in bootstrap(lambda times: times[:, 0], 1, np.random.default_rng(0)))
 
 
 def test_a_paired_difference_has_the_published_interval() -> None:

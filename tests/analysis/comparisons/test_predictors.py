@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy.stats import mannwhitneyu, spearmanr
 
 import analysis
-from analysis.comparisons.predictors import FEWEST_STEPS, probability_smaller, rank_correlation
+from analysis.comparisons.predictors import FEWEST_STEPS, ProbabilitySmaller, RankCorrelation
 from analysis.errors import AnalysisError
 from tests.analysis.made_up import Fate, grid, trial, write_sweep
 
@@ -43,6 +43,30 @@ def table(trials: dict[str, tuple[int | None, str, list[tuple[int, float, float 
 def value_of(found: pd.DataFrame, question: str, predictor: str = "complexity_bytes") -> tuple[float, int]:
     row = found[(found["question"] == question) & (found["predictor"] == predictor)].iloc[0]
     return float(row["value"]), int(row["trials"])
+
+
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    return float(RankCorrelation(x, y)(np.ones((1, len(x))))[0])
+
+
+def probability_smaller(x: np.ndarray, outcome: np.ndarray) -> float:
+    return float(ProbabilitySmaller(x, outcome)(np.ones((1, len(x))))[0])
+
+
+@given(st.integers(1, 12).flatmap(lambda n: st.lists(st.tuples(numbers, numbers, st.integers(0, 3)), min_size=n)))
+def test_a_resample_given_by_counts_is_that_of_its_values(drawn: list[tuple[float, float, int]]) -> None:
+    x, y, times = (np.array(column, dtype=float) for column in zip(*drawn, strict=True))
+    assume(times.sum() > 0)
+    long_x, long_y = np.repeat(x, times.astype(int)), np.repeat(y, times.astype(int))
+    if np.ptp(long_x) and np.ptp(long_y):
+        assert RankCorrelation(x, y)(times[None])[0] == pytest.approx(
+            spearmanr(long_x, long_y).statistic, abs=1e-12
+        )
+
+
+def test_an_unknown_number_has_no_correlation() -> None:
+    assert math.isnan(rank_correlation(np.array([1.0, math.nan, 2.0]), np.arange(3.0)))
+    assert math.isnan(probability_smaller(np.array([1.0, math.nan, 2.0]), np.array([0.0, 1.0, 1.0])))
 
 
 @given(npst.arrays(float, st.integers(3, 12), elements=numbers), st.data())
