@@ -129,7 +129,7 @@ def usual_axes(events: pd.DataFrame) -> tuple[str, str]:
     """Choose the x and y that show a sweep best: its varying settings, weight decay and data fraction first.
 
     Args:
-        events: One row per trial with its settings. If fewer than two vary, the usual ones complete them.
+        events: one row per trial with its settings. If fewer than two vary, the usual ones complete them.
     """
     varying = varying_settings(events)
     varying = [name for name in varying if name != "phase"]
@@ -146,8 +146,8 @@ def sweep_map(events: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
     """Make the `grok_map` of a sweep over its usual axes, with a row (n = 0) for each cell without a report.
 
     Args:
-        events: One row per trial that has reported, from `analysis.events`; may be empty.
-        planned: One row per requested trial, from `analysis.status`.
+        events: one row per trial that has reported, from `analysis.events`; may be empty.
+        planned: one row per requested trial, from `analysis.status`.
 
     Returns:
         A frame as `grok_map` returns it; empty if no trial has reported.
@@ -205,8 +205,8 @@ def some_panels(map_frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
     """Return a map of at most `most` panels, spread evenly over all of them, and the number of all panels.
 
     Args:
-        map_frame: A frame from `grok_map`, not empty.
-        most: Panels to keep.
+        map_frame: a frame from `grok_map`, not empty.
+        most: panels to keep.
     """
     facets = list(Axes.of(map_frame).facets)
     if not facets:

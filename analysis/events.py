@@ -5,7 +5,7 @@ online answer is the offline answer. It is causal: if a prefix of the trajectory
 the same step in every longer prefix.
 
     memorisation step   first of `sustained` consecutive evaluated steps with training accuracy >= memorised_at
-    grok step           likewise, with validation accuracy and grokked_at
+    grok step           the same with validation accuracy and grokked_at
                         both known as an interval (previous evaluated step, that step]
     grok lost           first later evaluated step with validation accuracy below grokked_at
     complexity peak     running maximum of complexity from the memorisation step on

@@ -21,7 +21,7 @@ def representative_trials(events: pd.DataFrame) -> list[str]:
     with drift counts by the fate of its last phase.
 
     Args:
-        events: One row per trial, or phase, from `analysis.events`.
+        events: one row per trial, or phase, from `analysis.events`.
     """
     events = events.drop_duplicates("trial_id", keep="last")
     by_length = events.sort_values(["last_step", "trial_id"], ascending=[False, True])
@@ -83,9 +83,9 @@ def trial_subtitle(phases: pd.DataFrame, settings: Sequence[str], width: int = 3
     """Write a trial's settings, and on a separate line for each phase the steps of its events.
 
     Args:
-        phases: The trial's rows from `analysis.events`, one for each phase.
-        settings: Columns to name.
-        width: Approximate number of characters in a line.
+        phases: the trial's rows from `analysis.events`, one for each phase.
+        settings: columns to name.
+        width: approximate number of characters in a line.
     """
     lines = setting_lines(phases.iloc[-1], settings, width)
     for row in phases.to_dict("records"):

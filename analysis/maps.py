@@ -12,9 +12,8 @@ So 'never' and 'infinite' mean: not within the budget.
 
 The median of n trials is the ceil(n/2)-th smallest T (the lower one of two). It lies between `median_at_least`,
 which is its value if every censored T is just after the last step, and its value if every censored T is infinite.
-If these
-agree, that is the median: a step, or infinite when fewer than half grokked. If they differ, censoring leaves it
-undetermined and it is missing (NaN).
+If these agree, that is the median: a step, or infinite when fewer than half grokked. If they differ, censoring
+leaves it undetermined and it is missing (NaN).
 """
 
 from __future__ import annotations

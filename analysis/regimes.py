@@ -67,7 +67,7 @@ def regimes(df: pd.DataFrame, thresholds: RegimeThresholds = RegimeThresholds())
     missing = [name for name in needed if name not in df.columns]
     if missing:
         raise AnalysisError(
-            f"phases need the columns {', '.join(needed)}; {', '.join(missing)} missing; load them too"
+            f"regimes need the columns {', '.join(needed)}; {', '.join(missing)} missing; load them too"
         )
     ordered, _ = by_phase(df)
     ordered["own_step"] = ordered["step"] - ordered["phase_start_step"]

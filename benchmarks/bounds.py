@@ -5,9 +5,8 @@
 
 Next to the description of the task (`task_description_bytes`, weights are trained) are the complexity of the
 trained network itself (`complexity_bytes`, weights are not trained) and a look-up table of its training labels.
-Everything
-that the decoder is told counts: the stream, its length and the architecture. With --output, the network and the
-streams are written to a folder, for `sweep bound STREAM --like NETWORK`.
+Everything that the decoder is told counts: the stream, its length and the architecture. With --output, the network
+and the streams are written to a folder, for `sweep bound STREAM --like NETWORK`.
 """
 
 from __future__ import annotations

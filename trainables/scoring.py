@@ -71,7 +71,7 @@ class SizeScores:
     spectral_entropy: float
     """Mean over all matrices, nats, without any floor; NaN where a weight is not finite, or without a matrix."""
     effective_rank: float
-    """Mean over all matrices of exp(H), likewise."""
+    """Mean over all matrices of exp(H); NaN where a weight is not finite, or without a matrix."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ network h of L bits the share delta 2^-L of the allowed probability of being wro
 over the draw, no network of the code has fewer training errors than its share allows, *all networks together*. So
 it does not matter how the network at hand was found, how many were tried, at which step, epsilon or search budget.
 Whatever the decoder must know besides the stream (the architecture) counts as bits or is fixed beforehand. The draw
-is of one
-training set: bounds for several seeds hold together at delta / seeds each.
+is of one training set: bounds for several seeds hold together at delta / seeds each.
 
     unseen_error_bound      on the examples not trained on; the one that is about generalising
     all_error_bound         the same on all examples of the table, trained on or not

@@ -32,8 +32,8 @@ def joint_bounds(measured: pd.DataFrame, trials: pd.DataFrame) -> tuple[pd.DataF
     """Compute bounds that hold together for a whole sweep, so that the best of all its trials may be picked.
 
     Args:
-        measured: A frame from `analysis.complexity`.
-        trials: A frame from `analysis.trials`.
+        measured: a frame from `analysis.complexity`.
+        trials: a frame from `analysis.trials`.
 
     Returns:
         The frame of `analysis.generalisation_bounds` for the trials that have ended, with delta shared out over the
@@ -59,8 +59,8 @@ def bounds_sentence(bounds: pd.DataFrame, draws: int) -> str:
     """Write what is proved, next to chance and to a look-up table of the training labels.
 
     Args:
-        bounds: A frame from `joint_bounds`.
-        draws: Number of training sets that they hold for together.
+        bounds: a frame from `joint_bounds`.
+        draws: number of training sets that they hold for together.
     """
     if bounds.empty:
         return "No trial that was measured has ended yet, so nothing is proved about unseen examples."
@@ -95,9 +95,9 @@ def bounds_figure(bounds: pd.DataFrame, events: pd.DataFrame, trial_ids: Sequenc
     At each measured step this is the lowest bound of all epsilons, which hold together.
 
     Args:
-        bounds: From `joint_bounds` or `analysis.generalisation_bounds`; rows without a bound are left out.
-        events: One row per trial, from `analysis.events`.
-        trial_ids: Trials to draw; by default `shown_trials`.
+        bounds: from `joint_bounds` or `analysis.generalisation_bounds`; rows without a bound are left out.
+        events: one row per trial, from `analysis.events`.
+        trial_ids: trials to draw; by default `shown_trials`.
 
     Returns:
         A figure; steps on a logarithmic axis that also has room for step 0, shares in percent.

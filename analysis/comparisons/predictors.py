@@ -198,7 +198,10 @@ def _within(learned: pd.DataFrame, name: str) -> _Floats:
 
 
 def _outcomes(early: pd.DataFrame, events_of: pd.DataFrame) -> tuple[_Floats, NDArray[np.bool_]]:
-    """Return, for trials at their early look, 1 if they grok, else 0; and whether it is open and known."""
+    """Return for each trial at its early look 1 if it groks, else 0; and whether it counts.
+
+    It counts if it had not grokked by then and was followed to its end.
+    """
     of_trial = events_of.loc[early["trial_id"]]
     grok_step = of_trial["grok_step"].to_numpy(dtype=np.float64)
     will_grok = ~np.isnan(grok_step)

@@ -37,10 +37,10 @@ def trajectory_figure(
     The other seeds of a trial's setting are drawn behind it in grey, to show whether it is typical.
 
     Args:
-        df: Rows from `analysis.load`: one per (trial, evaluated step), accuracies as shares, complexity
+        df: rows from `analysis.load`: one per (trial, evaluated step), accuracies as shares, complexity
             in bytes and empty where not measured.
-        trial_ids: Trials to draw; by default `representative_trials`.
-        events: The result of `analysis.events(df)`, if it is known already.
+        trial_ids: trials to draw; by default `representative_trials`.
+        events: the result of `analysis.events(df)`, if it is known already.
 
     Returns:
         A figure; steps on a logarithmic axis that also has room for step 0, accuracy in percent, complexity in
@@ -80,9 +80,9 @@ def curves_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None, shown
     """Draw every trial's accuracy and complexity, one column for each fate; at most `shown` curves in each.
 
     Args:
-        df: Rows from `analysis.load`.
-        events: The result of `analysis.events(df)`, if it is known already.
-        shown: Curves in one column; the sample is spread evenly over the trials ordered by id, which is a hash.
+        df: rows from `analysis.load`.
+        events: the result of `analysis.events(df)`, if it is known already.
+        shown: curves in one column; the sample is spread evenly over the trials ordered by id, which is a hash.
     """
     events = events_of(df) if events is None else events
     of_trials: dict[str, tuple[str, ...]] = {}
@@ -111,8 +111,8 @@ def settings_figure(df: pd.DataFrame, *, events: pd.DataFrame | None = None) -> 
     steps at which it is known; it ends where the first curve ends.
 
     Args:
-        df: Rows from `analysis.load`, of a few settings.
-        events: The result of `analysis.events(df)`, if it is known already.
+        df: rows from `analysis.load`, of a few settings.
+        events: the result of `analysis.events(df)`, if it is known already.
     """
     events = events_of(df) if events is None else events
     settings = settings_of_trials(events)

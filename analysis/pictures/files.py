@@ -29,8 +29,8 @@ def svg(figure: Figure, *, titles: Mapping[str, str] | None = None) -> str:
     """Render the figure as an SVG document whose words are text; the same figure always gives the same characters.
 
     Args:
-        figure: A figure from one of the functions of `analysis.pictures`.
-        titles: Hover text by the id of a part of the picture.
+        figure: a figure from one of the functions of `analysis.pictures`.
+        titles: hover text by the id of a part of the picture.
     """
     with palette.style():
         buffer = io.StringIO()

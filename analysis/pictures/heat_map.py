@@ -53,9 +53,9 @@ def map_figure(map_frame: pd.DataFrame, *, x: str | None = None, y: str | None =
     colour of the scale. The cells carry ids from which `svg` makes hover texts.
 
     Args:
-        map_frame: A frame from `analysis.grok_map`, one row per cell.
-        x: Setting along the columns; by default the last setting of the frame before the cell's own columns.
-        y: Setting along the rows; by default the one before `x`. All other settings are facets.
+        map_frame: a frame from `analysis.grok_map`, one row per cell.
+        x: setting along the columns; by default the last setting of the frame before the cell's own columns.
+        y: setting along the rows; by default the one before `x`. All other settings are facets.
 
     Raises:
         ValueError: the map has no cells, so there is nothing to draw.
@@ -180,9 +180,9 @@ def cell_titles(map_frame: pd.DataFrame, *, x: str | None = None, y: str | None 
     """Return the hover texts of a map's cells by their ids in the picture, for `svg`.
 
     Args:
-        map_frame: A frame from `analysis.grok_map`.
-        x: The x given to `map_figure`.
-        y: The y given to `map_figure`.
+        map_frame: a frame from `analysis.grok_map`.
+        x: the x given to `map_figure`.
+        y: the y given to `map_figure`.
     """
     names = Axes.of(map_frame, x, y)
     titles = {}

@@ -23,9 +23,9 @@ def small_multiples(df: pd.DataFrame, columns: Sequence[Column], *, others_are: 
     """Draw columns side by side.
 
     Args:
-        df: Rows from `analysis.load`: one per (trial, evaluated step).
-        columns: The columns to draw, from left to right.
-        others_are: What the legend calls the faint curves; None without any.
+        df: rows from `analysis.load`: one per (trial, evaluated step).
+        columns: the columns to draw, from left to right.
+        others_are: what the legend calls the faint curves; None without any.
     """
     wanted = {trial for column in columns for trial in (column.trial_id, *column.others) if trial}
     rows = with_phases(df)

@@ -34,8 +34,8 @@ def mean_curve(curves: Sequence[pd.DataFrame], name: str) -> tuple[NDArray[np.fl
     """Return steps and the mean of a column at them, see `settings_figure`.
 
     Args:
-        curves: Rows of one trial each, by step.
-        name: The column; steps at which it is missing are interpolated over.
+        curves: rows of one trial each, by step.
+        name: the column; steps at which it is missing are interpolated over.
     """
     known = [curve.loc[curve[name].notna(), ["step", name]].to_numpy(dtype=np.float64).T for curve in curves]
     known = [curve for curve in known if curve.shape[1]]
@@ -51,10 +51,10 @@ def draw_column(upper: PlotAxes, lower: PlotAxes, column: Column, curves: Mappin
     """Draw one column: accuracies above, complexity below.
 
     Args:
-        upper: Axes of the accuracies.
-        lower: Axes of the complexity.
-        column: The column to draw.
-        curves: Trial id -> its rows, by step.
+        upper: axes of the accuracies.
+        lower: axes of the complexity.
+        column: the column to draw.
+        curves: trial id -> its rows, by step.
     """
     shown = [curves[trial] for trial in (column.trial_id, *column.others) if trial is not None and trial in curves]
     starts = {int(step) for rows in shown for step in rows["phase_start_step"]} - {0}

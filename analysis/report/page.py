@@ -41,9 +41,9 @@ def write_report(
     """Write the report of a sweep: HTML, pictures as PNG and SVG, cells as CSV.
 
     Args:
-        path: The results folder, local or `s3://...`.
-        output: Folder to write into, local or `s3://...`; by default `report/` in the results folder.
-        written_at: A date to print in the report. None by default, so that the same results give the same bytes.
+        path: the results folder, local or `s3://...`.
+        output: folder to write into, local or `s3://...`; by default `report/` in the results folder.
+        written_at: a date to print in the report. None by default, so that the same results give the same bytes.
 
     Returns:
         The places of the files.

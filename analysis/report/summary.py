@@ -27,8 +27,8 @@ def result_sentence(events: pd.DataFrame, *, planned: int | None = None) -> str:
     """Say what the sweep found, in one sentence with numbers.
 
     Args:
-        events: One row per trial, from `analysis.events`, with `ended_because` and `budget_steps`.
-        planned: Number of requested trials, if some have not reported yet; by default those in `events`.
+        events: one row per trial, from `analysis.events`, with `ended_because` and `budget_steps`.
+        planned: number of requested trials, if some have not reported yet; by default those in `events`.
     """
     total = max(planned or 0, events["trial_id"].nunique())
     if events.empty:
@@ -127,8 +127,8 @@ def compute(events: pd.DataFrame, rows: pd.DataFrame | None = None) -> Compute:
     """Sum up the compute spent and saved.
 
     Args:
-        events: One row per trial, from `analysis.events`, with `budget_steps` and `ended_because`.
-        rows: Rows from `analysis.load` with `train_wall_s` and `measure_wall_s`, for the seconds.
+        events: one row per trial, from `analysis.events`, with `budget_steps` and `ended_because`.
+        rows: rows from `analysis.load` with `train_wall_s` and `measure_wall_s`, for the seconds.
     """
     stopped = events["ended_because"].eq("stopped")
     left = (events["budget_steps"] - events["last_step"]).clip(lower=0)[stopped]
@@ -152,10 +152,10 @@ def text_map(
     """Write the map as plain text: one grid per facet, `1,024 (3/3)` in each cell, a legend of what occurs.
 
     Args:
-        map_frame: A frame from `analysis.grok_map`.
-        x: Setting along the columns.
-        y: Setting along the rows. By default the last two settings of the frame are the axes.
-        width: Number of characters in a line; columns that do not fit continue below.
+        map_frame: a frame from `analysis.grok_map`.
+        x: setting along the columns.
+        y: setting along the rows. By default the last two settings of the frame are the axes.
+        width: number of characters in a line; columns that do not fit continue below.
     """
     if map_frame.empty:
         return "No trial has reported yet, so there is no map."

@@ -1,8 +1,7 @@
 """One sweep from its specification to its summary, through Ray Tune.
 
 Ray Tune schedules cohorts and restarts them when their process dies. What has been done is read from our own
-tables,
-before and after: Tune counts a trial that Ctrl-C cut short as finished, so its state is not used.
+tables, before and after: Tune counts a trial that Ctrl-C cut short as finished, so its state is not used.
 """
 
 from __future__ import annotations

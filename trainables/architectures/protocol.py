@@ -12,8 +12,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 WriteGradient = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Tensor], None]
 """Writes the gradient of one network's mean cross-entropy, in nats per unit of weight. Takes the weights (name ->
-tensor, without lane axis), the tensors to write to (likewise; they are overwritten), inputs [n, ...] and classes
-[n]."""
+tensor, without lane axis), the tensors to write to (of the same shapes; they are overwritten), inputs [n, ...] and
+classes [n]."""
 
 
 class Architecture(Hashable, Protocol):

@@ -133,8 +133,7 @@ def _no_less_than_removal(
 
     Noise can drown the effect of some pieces that cannot be missed, such as the keys of an attention, so that their
     curvature seems small. So the cost of removal is taken from the loss itself, on a part of the examples. The
-    square
-    root of the ratio is a compromise: the loss saturates, and large pieces need no help.
+    square root of the ratio is a compromise: the loss saturates, and large pieces need no help.
     """
     with torch.no_grad():
         base = objective.losses(parameters, _REMOVAL_EXAMPLES).double().mean(1)

@@ -1,7 +1,7 @@
 """Rounding in which every entry corrects for the errors of those before it, along rows and columns at once.
 
-With the curvature of a matrix factored on both sides, P A P^T = M_A D_A M_A^T and likewise B, and N = M^-1 (unit
-upper triangular), the loss felt is sum_ij dA_i dB_j F_ij^2 where Q_ij = W_ij + sum_{i' <= i, j' <= j}
+With the curvature of a matrix factored on both sides, P A P^T = M_A D_A M_A^T and B in the same way, and N = M^-1
+(unit upper triangular), the loss felt is sum_ij dA_i dB_j F_ij^2 where Q_ij = W_ij + sum_{i' <= i, j' <= j}
 N_A[i', i] F[i', j'] N_B[j', j] is what is sent for W_ij and F the error left after the correction. So each
 entry may be rounded by itself once all those above and to the left are, and the entries of an antidiagonal are
 independent of each other. In blocks instead of entries, two batched products do for a whole antidiagonal.

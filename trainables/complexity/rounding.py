@@ -1,7 +1,7 @@
 """Rounding whole networks at a price for bits: each piece directly, or as two factors of low rank.
 
-One number sets everything: the price, in nats per bit. A piece takes the one of its two forms
-with the smaller distortion plus price x bits; steps and dead zones follow from the price and the curvature.
+One number sets everything: the price, in nats per bit. A piece takes the one of its two forms with the smaller
+distortion plus price x bits; steps and dead zones follow from the price and the curvature.
 """
 
 from __future__ import annotations

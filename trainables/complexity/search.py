@@ -1,8 +1,8 @@
 """The search for one distortion bound: the highest price of a bit at which the loss still keeps it.
 
 Prices are on one grid for all bounds, and a candidate depends only on its price, neither on the requested bound nor
-on the prices tried before. Losses are not always monotone in the price, so the search promises
-only this: every candidate it returns has been evaluated on all training examples and found feasible.
+on the prices tried before. Losses are not always monotone in the price, so the search promises only this: every
+candidate it returns has been evaluated on all training examples and found feasible.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ _PI = 0x3_243F6A88_85A308D3
 def integer_matrix(length: int, size: int) -> npt.NDArray[np.int32]:
     """Return [size, size]: the orthogonal real Fourier matrix of `length`, by rising frequency, then an identity.
 
-    Row 0 is constant, rows 2f - 1 and 2f are cosine and sine of frequency f. Entries are
-    scaled by 2^`SCALE_BITS` and rounded.
+    Row 0 is constant, rows 2f - 1 and 2f are cosine and sine of frequency f. Entries are scaled by 2^`SCALE_BITS`
+    and rounded.
     """
     angles = [2 * _PI * k // length for k in range(length)]
     cosines = np.array([_cosine(angle) for angle in angles], dtype=np.int64)

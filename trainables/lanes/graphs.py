@@ -22,7 +22,7 @@ EAGER_STEPS = 3
 
 
 class StepGraph:
-    """Runs a step, after `EAGER_STEPS` times as a replay of its capture, to the same effect.
+    """Runs a step: the first `EAGER_STEPS` times directly, then by replaying its capture, which does the same.
 
     Args:
         capture: makes a replay of a step without running it; with None the step is never captured.
@@ -44,7 +44,7 @@ class StepGraph:
         self._eager_steps += 1
 
     def _captured(self, capture: Capture, step: Step) -> Step | None:
-        """Capture the step; return None, now and ever after, where a library does what no graph can hold."""
+        """Capture the step; return None, and try no more, where a library does what no graph can hold."""
         try:
             return capture(step)
         except RuntimeError as error:

@@ -17,7 +17,7 @@ class LaneSettings:
     The columns stay where they are when the lanes take other trials, see `trainables.lanes.graphs`.
 
     Args:
-        trials: L of them.
+        trials: l of them.
         device: where the lanes train.
     """
 

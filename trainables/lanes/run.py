@@ -144,7 +144,7 @@ class LaneRun:
         return measurements
 
     def _refill(self) -> None:
-        """Put trials into free lanes, and once there are none left give up the lanes that stay free."""
+        """Put waiting trials into free lanes; when no trial waits any more, give up the lanes that stay free."""
         free = self._lanes.free()
         if not free:
             return

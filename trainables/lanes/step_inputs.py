@@ -19,7 +19,7 @@ class StepInputs:
     Args:
         lanes: L.
         batch_size: B.
-        noise_weights: P where there is noise on the weights, else 0.
+        noise_weights: p where there is noise on the weights, else 0.
         device: where the lanes train.
     """
 

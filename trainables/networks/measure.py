@@ -26,13 +26,13 @@ class DecodedNetwork:
 
 def scores(network: LoadedNetwork, parameters: Mapping[str, Tensor]) -> Scores:
     """Return losses and accuracies on the network's examples; parameters are named as in `network.parameters`."""
-    losses_and_accuracies = []
+    values: dict[str, float] = {}
     with torch.no_grad():
-        for examples in (network.train, network.validation):
+        for part, examples in (("train", network.train), ("val", network.validation)):
             losses, correct = network.outcomes(parameters, examples)
-            losses_and_accuracies.append((float(losses.double().mean()), float(correct.double().mean())))
-    (train_loss, train_accuracy), (val_loss, val_accuracy) = losses_and_accuracies
-    return Scores(train_loss, val_loss, train_accuracy, val_accuracy)
+            values[f"{part}_loss"] = float(losses.double().mean())
+            values[f"{part}_accuracy"] = float(correct.double().mean())
+    return Scores(**values)
 
 
 def measure_network(
