@@ -134,7 +134,7 @@ def table_outcomes(
         Losses [L, N] in nats, differentiable, and classes answered [L, N] (int64), on the parameters' device.
     """
     losses, answers = [], []
-    for first in range(0, len(inputs), CHUNK_EXAMPLES):
+    for first in range(0, max(len(inputs), 1), CHUNK_EXAMPLES):  # without examples, one chunk of none
         labels = targets[:, first : first + CHUNK_EXAMPLES]
         logits = architecture.forward(parameters, inputs[first : first + CHUNK_EXAMPLES])
         losses.append(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from analysis.bounds import DELTA, architecture_bits
 from analysis.bounds.tables import network_bounds
+from analysis.schema import BOUNDS
 
 if TYPE_CHECKING:
     from trainables.networks import LoadedNetwork
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 def error_bounds(
     loaded: LoadedNetwork, stream_bytes: int, decoded: Scores, delta: float = DELTA
 ) -> dict[str, float]:
-    """Compute `analysis.network_bounds` for a stream.
+    """Compute `analysis.network_bounds` for a stream; NaN where there are no unseen examples.
 
     Args:
         loaded: the network with its training examples, drawn evenly from all its examples.
@@ -26,6 +28,8 @@ def error_bounds(
     Raises:
         AnalysisError: delta is not a probability.
     """
+    if not len(loaded.validation):
+        return {column.name: math.nan for column in BOUNDS}
     model = loaded.model
     bounds = network_bounds(
         complexity_bytes=stream_bytes,
@@ -46,6 +50,8 @@ def error_bounds(
 def sentence(bounds: dict[str, float], delta: float) -> str:
     """Say what the bound means, next to chance and a look-up table."""
     bound, chance = bounds["unseen_error_bound"], bounds["chance_error"]
+    if math.isnan(bound):
+        return "There are no examples that were not trained on, so nothing about them is to be proved."
     says = "below chance" if bound < chance else "which says nothing: guessing does as well"
     return (
         f"With probability {1 - delta:g} over the draw of the training examples at most {bound:.4f} of the answers "

@@ -57,7 +57,7 @@ def table(known: dict[str, Any]) -> str:
     lines = [
         f"{known['network']}: {known['parameters']:,} weights, {known['naive_bzip2_bytes']:,} bytes under bzip2",
         f"training loss {known['train_loss']:.4g} nats; accuracy {known['train_accuracy']:.4f} in training, "
-        f"{known['val_accuracy']:.4f} in validation",
+        f"{_share(known['val_accuracy'])} in validation",
         "",
         " epsilon  complexity  bzip2 over      loss   training  validation  unseen error",
         "    nats       bytes        ours  increase   accuracy    accuracy       at most   seconds",
@@ -66,11 +66,16 @@ def table(known: dict[str, Any]) -> str:
         size = entry["complexity_bytes"]
         lines.append(
             f"{entry['epsilon']:>8g}{size:>12,}{known['naive_bzip2_bytes'] / size:>12.1f}"
-            f"{entry['loss_increase']:>10.4f}{entry['train_accuracy']:>11.4f}{entry['val_accuracy']:>12.4f}"
-            f"{entry['unseen_error_bound']:>14.4f}{entry['wall_s']:>10.2f}"
+            f"{entry['loss_increase']:>10.4f}{entry['train_accuracy']:>11.4f}{_share(entry['val_accuracy']):>12}"
+            f"{_share(entry['unseen_error_bound']):>14}{entry['wall_s']:>10.2f}"
         )
     files = [entry["bitstream"] for entry in known["measurements"] if entry["bitstream"] is not None]
     return "\n".join([*lines, *(["", *files] if files else [])])
+
+
+def _share(value: float) -> str:
+    """Write a share; a dash where there are no examples to take it of."""
+    return "–" if math.isnan(value) else f"{value:.4f}"
 
 
 def _measurement(entry: DecodedNetwork, file: str | None) -> dict[str, Any]:

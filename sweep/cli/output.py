@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import click
@@ -18,5 +19,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 
 
 def print_json(values: dict[str, Any]) -> None:
-    """Print one JSON object on standard output."""
-    click.echo(json.dumps(values, indent=1, default=str))
+    """Print one JSON object on standard output; numbers that JSON does not have become null."""
+    click.echo(json.dumps(_plain(values), indent=1, default=str, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

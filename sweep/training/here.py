@@ -29,8 +29,7 @@ from trainables.numerics.reference import require_across_machines
 from trainables.tasks import Task
 
 if TYPE_CHECKING:
-    import numpy as np
-    from torch import Tensor, nn
+    from torch import nn
 
 GIVEN = "a call of sweep.run_here"
 """The pseudo-module that registers names known only in this process."""
@@ -40,8 +39,8 @@ def run_here(
     config: SweepConfig | None = None,
     *,
     module: Callable[[], nn.Module] | None = None,
-    inputs: Tensor | np.ndarray | None = None,
-    targets: Tensor | np.ndarray | None = None,
+    inputs: object = None,
+    targets: object = None,
     classes: int | None = None,
     vocabulary: int | None = None,
     retry_failed: bool = False,
@@ -61,8 +60,8 @@ def run_here(
         config: a whole specification; then leave out all that follows but the last two.
         module: a class or function that makes a fresh network without arguments. The network maps [n, ...] inputs
             to logits [n, classes]; its requirements are in `trainables.architectures.own_module_checks`.
-        inputs: [N, ...] numbers; with a vocabulary, [N, T] tokens.
-        targets: [N] whole numbers, the right classes.
+        inputs: [N, ...] numbers as a tensor, array, list or frame; with a vocabulary, [N, T] tokens.
+        targets: [N] whole numbers or words, the right classes, see `trainables.Task.of`.
         classes: the number of classes; by default one more than the largest target.
         vocabulary: the number of tokens; None if inputs are features.
         settings: fields of `SweepConfig`: `data_fraction`, `weight_decay`, `steps`, `seeds`, `epsilon`, `stop`,
@@ -159,8 +158,8 @@ def _held_back() -> Iterator[None]:
 
 def _config_of(
     module: Callable[[], nn.Module] | None,
-    inputs: Tensor | np.ndarray | None,
-    targets: Tensor | np.ndarray | None,
+    inputs: object,
+    targets: object,
     classes: int | None,
     vocabulary: int | None,
     settings: dict[str, Any],
@@ -176,9 +175,7 @@ def _config_of(
     return SweepConfig(**settings)
 
 
-def _named_task(
-    inputs: Tensor | np.ndarray, targets: Tensor | np.ndarray, classes: int | None, vocabulary: int | None
-) -> str:
+def _named_task(inputs: object, targets: object, classes: int | None, vocabulary: int | None) -> str:
     task = Task.of(inputs, targets, name="the given examples", classes=classes, vocabulary=vocabulary)
     about = f"{list(task.inputs.shape)} {task.inputs.dtype} {task.classes} {task.vocabulary}"
     tensors = (tensor.contiguous().numpy().tobytes() for tensor in (task.inputs, task.targets))

@@ -51,6 +51,7 @@ def check_built_module(
             f"{list(logits.shape)}; change its last layer"
         )
     _check_finite(name, logits)
+    _check_modes(name, module, inputs, logits)
     again = _called(name, module, inputs)
     if not _close(logits, again):
         raise ConfigError(
@@ -113,6 +114,12 @@ def _check_parts(name: str, module: nn.Module) -> None:
             f"{name} must have float32 parameters, got {trained[wrong[0]].dtype} in {_listed(wrong)}; convert "
             "it with .float()"
         )
+    empty = [key for key, weight in trained.items() if not weight.numel()]
+    if empty:
+        raise ConfigError(
+            f"{name} must have parameters with elements, got shape {list(trained[empty[0]].shape)} in "
+            f"{_listed(empty)}; leave it out, or freeze it with requires_grad_(False)"
+        )
     elsewhere = [key for key, weight in module.named_parameters() if weight.device.type != "cpu"]
     if elsewhere:
         raise ConfigError(
@@ -165,6 +172,22 @@ def fixed_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return buffers and frozen parameters, which are the same for all lanes and seeds."""
     frozen = {key: weight.detach() for key, weight in module.named_parameters() if not weight.requires_grad}
     return {**frozen, **dict(module.named_buffers())}
+
+
+def _check_modes(name: str, module: nn.Module, inputs: Tensor, logits: Tensor) -> None:
+    """Check that evaluation mode changes nothing: lanes are trained and evaluated in the mode of training."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        evaluated = _called(name, module, inputs)
+    finally:
+        for part, training in modes.items():
+            part.training = training
+    if logits.shape != evaluated.shape or not _close(logits, evaluated):
+        raise ConfigError(
+            f"{name} must compute the same in training and in evaluation mode, but does not; leave out what "
+            "depends on self.training"
+        )
 
 
 def _check_finite(name: str, logits: Tensor) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from trainables.arrays import class_numbers, real_numbers
 from trainables.complexity.network import Network
 from trainables.complexity.objective import ClassificationObjective, FunctionObjective, Objective
+from trainables.complexity.of_network import ByName, NotByName, evaluating, run_with, unwrapped
 from trainables.errors import MeasurementError
 
-Loss = Callable[[Mapping[str, Tensor]], Tensor]
+Loss = Callable[[Any], Tensor]
+"""A function of the network, or of its tensors by name, that returns a loss for each training example, or one."""
 
 #: The number of examples on which a module is checked before the search begins.
 _CHECKED_EXAMPLES = 256
@@ -22,14 +25,13 @@ _CHECKED_EXAMPLES = 256
 DETERMINISM = 1e-6
 
 
-def training_objective(
-    network: Network, loss: Loss | None, inputs: Tensor | None, targets: Tensor | None
-) -> Objective:
+def training_objective(network: Network, loss: Loss | None, inputs: object, targets: object) -> Objective:
     """Return the objective that the arguments of `measure` mean.
 
     Args:
         network: the network to measure.
-        loss: from tensors to losses [n], or to one scalar; then neither inputs nor targets are given.
+        loss: from the network, or from its tensors by name, to losses [n] or to one scalar; then neither inputs nor
+            targets are given.
         inputs: [n, ...], what the module is called with; then network is a module, and there is no loss.
         targets: [n] classes, or [n, ...] where the module answers with [n, classes, ...].
 
@@ -50,7 +52,7 @@ def training_objective(
                 f"loss must be a function from tensors to losses, got {type(loss).__name__}; "
                 "name the distortion bounds, epsilons=[1.0]"
             )
-        return FunctionObjective(_checked(loss))
+        return FunctionObjective(_checked(_by_name(network, loss)))
     if inputs is None or targets is None:
         got = "neither" if inputs is targets else "inputs only" if targets is None else "targets only"
         raise MeasurementError(f"give a loss, or both inputs= and targets=, got {got}")
@@ -90,6 +92,41 @@ def _some(values: Tensor) -> float:
     return float(values[0])
 
 
+def _by_name(network: Network, loss: Loss) -> Loss:
+    """Return a loss of tensors by name; whether the given one is of these or of the network, one call tells."""
+    if not isinstance(network, nn.Module):
+        return loss
+    named = ByName({name: tensor.detach() for name, tensor in network.named_parameters()})
+
+    def of_network(parameters: Mapping[str, Tensor]) -> Tensor:
+        losses: Tensor = run_with(network, parameters, loss)
+        return losses
+
+    with torch.no_grad():
+        try:
+            loss(named)
+        except NotByName:
+            _tried(of_network, named)
+            return of_network
+        except Exception:
+            _tried(loss, named)
+    return loss
+
+
+def _tried(loss: Loss, parameters: Mapping[str, Tensor]) -> None:
+    """Call a loss once, and say in one line what it raised."""
+    try:
+        loss(parameters)
+    except MeasurementError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        raise MeasurementError(
+            "loss must be a function of the network, lambda net: cross_entropy(net(x), y, reduction='none'), or of "
+            f"its tensors by name, got {type(error).__name__}: {lines[0] if lines else 'without a message'}"
+        ) from error
+
+
 def _checked(loss: Loss) -> Loss:
     def losses(parameters: Mapping[str, Tensor]) -> Tensor:
         values = loss(parameters)
@@ -104,36 +141,36 @@ def _checked(loss: Loss) -> Loss:
     return losses
 
 
-def _cross_entropy(module: nn.Module, inputs: Tensor, targets: Tensor) -> Objective:
-    if not isinstance(inputs, Tensor) or not isinstance(targets, Tensor):
+def _cross_entropy(module: nn.Module, given_inputs: object, given_targets: object) -> Objective:
+    inputs = real_numbers(given_inputs, "inputs", MeasurementError)
+    targets, words = class_numbers(given_targets, "targets", MeasurementError)
+    if words:
         raise MeasurementError(
-            f"inputs and targets must be tensors, got {type(inputs).__name__} and {type(targets).__name__}; "
-            "convert them with torch.as_tensor"
+            f"targets must be numbers of classes, as the module numbers them, got words such as {words[0]!r}; "
+            "replace each by its number"
         )
     if inputs.ndim == 0 or targets.ndim == 0 or len(inputs) != len(targets) or len(inputs) == 0:
         raise MeasurementError(
             f"inputs and targets must have the same number of examples, at least one, got shapes "
             f"{tuple(inputs.shape)} and {tuple(targets.shape)}"
         )
-    if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-        raise MeasurementError(f"targets must be numbers of classes, got {targets.dtype}; use targets.long()")
     _check_answer(module, inputs, targets)
 
     def logits(parameters: Mapping[str, Tensor], some: Tensor) -> Tensor:
         network = {name: tensor[0] for name, tensor in parameters.items()}
-        with _evaluating(module):
-            answer: Tensor = torch.func.functional_call(module, network, (some,))
+        answer: Tensor = run_with(module, network, lambda inner: inner(some))
         return answer[None]
 
-    return ClassificationObjective(logits, inputs, targets.long()[None])
+    return ClassificationObjective(logits, inputs, targets[None])
 
 
 def _check_answer(module: nn.Module, inputs: Tensor, targets: Tensor) -> None:
     """Run the module once on a few examples, so that mismatches are reported before the search begins."""
     few = inputs[:_CHECKED_EXAMPLES]
-    with torch.no_grad(), _evaluating(module):
+    inner, _ = unwrapped(module)
+    with torch.no_grad(), evaluating(inner):
         try:
-            logits = module(few)
+            logits = inner(few)
         except Exception as error:
             raise MeasurementError(
                 f"the module must run on inputs of shape {tuple(few.shape)} and {few.dtype}, got "
@@ -156,16 +193,3 @@ def _check_answer(module: nn.Module, inputs: Tensor, targets: Tensor) -> None:
             f"targets must lie from 0 to {logits.shape[1] - 1}, since the module knows {logits.shape[1]} classes, "
             f"got {lowest} to {highest}; leave out examples without a class"
         )
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Switch dropout off and use running statistics as they are; restore every part's mode afterwards."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

@@ -26,8 +26,8 @@ def measure(
     loss: Loss | None = None,
     epsilons: Sequence[float] = (),
     *,
-    inputs: Tensor | None = None,
-    targets: Tensor | None = None,
+    inputs: object = None,
+    targets: object = None,
     budget: BudgetName = "fast",
 ) -> list[ComplexityResult]:
     """Measure complexity: bytes of the smallest decodable stream found within a distortion bound.
@@ -40,10 +40,11 @@ def measure(
 
     Args:
         network: named tensors of any floating dtype and rank, or a module (its parameters, tied ones once).
-        loss: from tensors under the same names to the loss of each training example, shape [n], in nats; a
-            scalar is taken as one example, at more bytes. Must be deterministic. Where it is differentiable,
-            gradients decide how finely each tensor is rounded; where it is not, all tensors are rounded in
-            proportion to their size, at far more bytes.
+        loss: from the network, `lambda net: cross_entropy(net(x), y, reduction="none")`, or from tensors under the
+            same names, to the loss of each training example, shape [n], in nats; a scalar is taken as one example,
+            at more bytes. What it does with its argument tells which of the two it is. Must be deterministic. Where
+            it is differentiable, gradients decide how finely each tensor is rounded; where it is not, all tensors
+            are rounded in proportion to their size, at far more bytes.
         epsilons: distortion bounds, nats per example, each above 0. A result does not depend on other epsilons.
         inputs: in place of a loss, what a module is called with, [n, ...]. It is run in evaluation mode, its
             buffers as they are, and left in the mode it was in.

@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.complexity.bases import Bases
 from trainables.complexity.codes import Code, reconstruct
 from trainables.complexity.entropy_coder import Decoder, Encoder
 from trainables.complexity.network import Network, signature, tensors
 from trainables.complexity.network_coder import code_network
+from trainables.complexity.of_network import complete_state
 from trainables.complexity.pieces import Piece, put
 from trainables.errors import BitstreamError
 
@@ -67,12 +68,17 @@ def decode(bitstream: bytes, like: Network) -> dict[str, Tensor]:
         like: the tensors, or the module, to decode for: only names, shapes, dtypes and devices are used.
 
     Returns:
-        A tensor for every name of `like`, in its order, ready for `load_state_dict` or `functional_call`.
+        A tensor for every name of `like`, in its order. For a module, all that `load_state_dict` wants: the decoded
+        parameters, under every name that shares them, and the module's own buffers.
 
     Raises:
         BitstreamError: the bytes are truncated or altered, or belong to tensors of other names, shapes or dtypes.
     """
-    targets = tensors(like)
+    decoded = _decoded(bitstream, tensors(like))
+    return complete_state(like, decoded) if isinstance(like, nn.Module) else decoded
+
+
+def _decoded(bitstream: bytes, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
     content = _unsealed(bytes(bitstream), targets)
     if content[0] in (ROUNDED, EXTENDED):
         return rebuilt(decode_codes(content[1:], targets, extended=content[0] == EXTENDED), targets)

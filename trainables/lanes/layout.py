@@ -25,7 +25,8 @@ class Layout:
         lanes = rows.shape[:-1]
         parts = rows.split_with_sizes(self.sizes, -1)
         return {
-            name: part.view(*lanes, *shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
+            name: part.view((*lanes, *shape))
+            for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)
         }
 
     def leaves(self, rows: Tensor) -> dict[str, Tensor]:

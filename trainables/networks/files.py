@@ -273,6 +273,8 @@ def _checked(network: LoadedNetwork) -> LoadedNetwork:
     Raises:
         ConfigError: sequences do not consist of this network's tokens and classes, or parameters have other shapes.
     """
+    if not len(network.train):
+        raise ConfigError("a network file must hold training examples, got none; its complexity is bounded by them")
     shapes = {name: tuple(weight.shape) for name, weight in network.parameters.items()}
     for name, expected in network.architecture.shapes.items():
         # Positions beyond the longest sequence are never looked up.

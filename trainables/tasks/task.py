@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.arrays import class_numbers, real_numbers
 from trainables.errors import ConfigError
 
 _CHECKED = 8
@@ -45,6 +45,8 @@ class Task:
     """Validation accuracy that counts as grokked."""
     group: Tensor | None = None
     """[N] bool: members of a sensitive or rare group; accuracies are also reported for the group alone."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes, `labels[k]` of class k, where targets were given as words; otherwise empty."""
 
     def __post_init__(self) -> None:
         if self.vocabulary is None and not self.inputs.is_floating_point():
@@ -81,21 +83,22 @@ class Task:
     @classmethod
     def of(
         cls,
-        inputs: Tensor | np.ndarray,
-        targets: Tensor | np.ndarray,
+        inputs: object,
+        targets: object,
         *,
         name: str = "own examples",
         classes: int | None = None,
         vocabulary: int | None = None,
         memorised_at: float = 0.99,
         grokked_at: float = 0.99,
-        group: Tensor | np.ndarray | None = None,
+        group: object = None,
     ) -> Task:
-        """Build a task from tensors or arrays of inputs and targets, which are copied to the CPU.
+        """Build a task from tensors, arrays, lists or frames, which are copied to the CPU.
 
         Args:
             inputs: [N, ...] numbers; with a vocabulary, [N, T] tokens.
-            targets: [N] whole numbers, the right classes.
+            targets: [N] whole numbers, the right classes; or words, which are numbered in alphabetical order and
+                kept in `labels`.
             name: shown in messages.
             classes: the number of classes; by default one more than the largest target.
             vocabulary: the number of tokens; None if inputs are features.
@@ -104,20 +107,24 @@ class Task:
             group: [N] bool, true for members of a sensitive or rare group.
 
         Raises:
-            ConfigError: see `Task`.
+            ConfigError: values that are no numbers, or would be changed, see `trainables.arrays`; see `Task`.
         """
-        x, y = (torch.as_tensor(values).detach().cpu() for values in (inputs, targets))
-        if y.is_floating_point() and bool((y != y.round()).any()):
-            raise ConfigError(f"targets of {name} must be classes, whole numbers, got {y[y != y.round()][0]:g}")
+        x = real_numbers(inputs, f"inputs of {name}", ConfigError).cpu()
+        y, labels = class_numbers(targets, f"targets of {name}", ConfigError)
+        if vocabulary is not None and x.is_floating_point() and bool((x != x.round()).any()):
+            raise ConfigError(
+                f"inputs of {name} must be tokens, whole numbers, got {float(x[x != x.round()][0]):g}"
+            )
         return cls(
             name=name,
             inputs=x.to(torch.float32 if vocabulary is None else torch.int64, copy=True),
-            targets=y.to(torch.int64, copy=True),
+            targets=y.cpu(),
             classes=(int(y.max()) + 1 if y.numel() else 0) if classes is None else classes,
+            labels=labels,
             vocabulary=vocabulary,
             memorised_at=memorised_at,
             grokked_at=grokked_at,
-            group=None if group is None else torch.as_tensor(group).detach().cpu().clone(),
+            group=None if group is None else _truth(real_numbers(group, f"group of {name}", ConfigError).cpu()),
         )
 
     @cached_property
@@ -151,3 +158,10 @@ class Task:
 
     def _refuse(self, must: str, arrived: str) -> None:
         raise ConfigError(f"{must}, got {arrived} (task {self.name})")
+
+
+def _truth(values: Tensor) -> Tensor:
+    """Take zeros and ones as truth values; other numbers stay what they are, to be refused."""
+    if values.dtype != torch.bool and bool(((values == 0) | (values == 1)).all()):
+        return values.bool()
+    return values.clone()
