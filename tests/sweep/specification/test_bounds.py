@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sweep import SweepConfig, run_here
 from sweep.cli import main
 from sweep.errors import SpecificationError
 from sweep.specification.bounds import LARGEST_FILE_BYTES, LONGEST_AXIS, MOST_VALUES
 from sweep.specification.config import load_specification
+from sweep.specification.file import PRESETS, read_file
 from sweep.specification.problems import MOST_PROBLEMS
 from trainables import MeasurementError, measure
 from trainables.config import Drift, ModelConfig, TrialConfig
@@ -157,3 +160,54 @@ def test_an_id_is_computed_once_and_not_copied_to_another_trial() -> None:
     assert dataclasses.replace(trial, seed=1).trial_id != trial.trial_id
     assert "trial_id" not in trial.as_dict()
     assert re.fullmatch("[0-9a-f]{16}", trial.trial_id)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    preset=st.sampled_from(sorted(PRESETS.glob("*.yaml"))),
+    edits=st.lists(
+        st.tuples(
+            st.floats(0, 1),
+            st.integers(0, 6),
+            st.sampled_from(
+                [
+                    "",
+                    "x",
+                    ":",
+                    "[",
+                    "]",
+                    "{",
+                    "}",
+                    "- ",
+                    "\n",
+                    "&a ",
+                    "*a ",
+                    "<<: ",
+                    "1e308",
+                    ".nan",
+                    "null",
+                    "0, 1",
+                ]
+            )
+            | st.text(max_size=4),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_an_edited_preset_is_a_specification_or_has_readable_problems(
+    preset: Path, edits: list[tuple[float, int, str]], tmp_path: Path
+) -> None:
+    text = preset.read_text(encoding="utf-8")
+    for share, removed, put in edits:
+        place = int(share * len(text))
+        text = text[:place] + put + text[place + removed :]
+    path = tmp_path / "s.yaml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    source = read_file(path)
+    problems = [*source.problems]
+    try:
+        SweepConfig(**source.values)
+    except SpecificationError as error:
+        problems += error.problems
+    assert all(len(problem.message) < 500 for problem in problems)
