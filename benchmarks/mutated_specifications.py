@@ -2,9 +2,9 @@
 
     python benchmarks/mutated_specifications.py [--count 3000] [--seed 0]
 
-Each mutation changes bytes, lines, numbers, lists, keys or aliases of a preset. `sweep plan` runs in this process, with
-an alarm. Every answer must be a plan (0) or a refusal in readable lines (2). A trace, a very long answer, a plan that
-takes longer than the alarm, or memory that grows without bound is a fault; its text is printed.
+Each mutation changes bytes, lines, numbers, lists, keys or aliases of a preset. `sweep plan` runs in this process,
+with an alarm. Every answer must be a plan (0) or a refusal in readable lines (2). A trace, a long answer, a plan
+that takes longer than the alarm, or memory that grows without bound is a fault; its text is printed.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from sweep.cli.output import Waiting
 from sweep.cli.output import import_option as _import
 from sweep.cli.output import json_option as _json
 from sweep.cli.output import print_json as _print_json
-from sweep.errors import ImportFailed, SpecificationError, SweepError, UnusableNetwork
+from sweep.errors import ImportFailed, Problem, SpecificationError, SweepError, UnusableNetwork
 
 if TYPE_CHECKING:
     from sweep.plan.estimate import Estimate
@@ -322,7 +322,7 @@ def _existing(results: str) -> str:
     try:
         results = checked_address("RESULTS", results)
     except ConfigError as error:
-        raise click.UsageError(str(error)) from None
+        raise SpecificationError([Problem((), str(error))]) from None
     if "://" in results or Path(results).expanduser().exists():
         return results
     there = [str(path) for path in Path("results").glob("*") if path.is_dir()]
