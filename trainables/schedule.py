@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from trainables.errors import ConfigError
+from trainables.errors import ConfigError, shown
 
 BLOCK_STEPS = 32
 """Steps trained between two chances to refill lanes, without synchronising host and device."""
@@ -22,7 +22,42 @@ TAIL_RATIO = 2
 """Complexity is also measured at every evaluated step from the one where validation accuracy reaches its threshold
 for good, up to this multiple of that step. Complexity falls there, and a doubling schedule would hardly see it."""
 
+LARGEST_STEPS = 10**9
+"""Largest budget of a trial: the smallest network on one core needs more than a day for it."""
+
+SMALLEST_RATIO = 1.001
+"""Smallest growth of evaluated and measured steps: every block up to step 32,000, at most some 20,000 steps of
+the largest budget."""
+
+SMALLEST_EPSILON = 1e-9
+"""Smallest distortion bound, nats. Losses are computed in float32, with errors of some 1e-7 nats: a smaller bound
+asks for the weights themselves, and its square leaves the range of the numbers that the search computes with."""
+
+MOST_EPSILONS = 64
+"""Largest number of distortion bounds: the search for a stream is repeated for each of them."""
+
 _PAPER_RATIO = 1.3
+
+
+def wrong_epsilons(epsilons: Sequence[float]) -> str | None:
+    """Return what must hold of distortion bounds and does not, as a message; None if all can be measured."""
+    if len(epsilons) > MOST_EPSILONS:
+        return f"there may be at most {MOST_EPSILONS} epsilons, got {len(epsilons):,}; leave some out"
+    for epsilon in epsilons:
+        if not (is_finite(epsilon) and epsilon >= SMALLEST_EPSILON):
+            return (
+                f"epsilon must be finite and at least {SMALLEST_EPSILON:g} nats, got {shown(epsilon)}; smaller "
+                "ones are below the errors of a loss in float32"
+            )
+    return None
+
+
+def is_finite(value: float) -> bool:
+    """Check that a number is finite and not too large to be a float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number above the largest float
+        return False
 
 
 class UsualThresholds(Protocol):
@@ -63,18 +98,18 @@ class MeasuringConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "extra_epsilons", tuple(self.extra_epsilons))
-        for epsilon in self.epsilons:
-            if not (math.isfinite(epsilon) and epsilon > 0):
-                raise ConfigError(f"epsilons must be finite and above 0 nats, got {epsilon}")
+        if (wrong := wrong_epsilons((self.epsilon, *self.extra_epsilons))) is not None:
+            raise ConfigError(wrong)
         if self.schedule not in ("default", "paper"):
             raise ConfigError(f"schedule must be default or paper, got {self.schedule!r}")
         for name in ("evaluate_ratio", "measure_ratio"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 1):
-                raise ConfigError(f"{name} must be finite and above 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if not (is_finite(value) and value >= SMALLEST_RATIO):
+                raise ConfigError(f"{name} must be finite and at least {SMALLEST_RATIO}, got {shown(value)}")
         for name in ("memorised_at", "grokked_at"):
             value = getattr(self, name)
             if value is not None and not 0 < value <= 1:
-                raise ConfigError(f"{name} must lie in (0, 1], got {value}")
+                raise ConfigError(f"{name} must lie in (0, 1], got {shown(value)}")
 
     @property
     def epsilons(self) -> tuple[float, ...]:

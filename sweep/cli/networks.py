@@ -83,11 +83,14 @@ def measure(
     NETWORK is an .npz of the paper's public code, a .safetensors with its specification, or RESULTS with --trial.
     """
     from sweep.cli.measurement_answer import answer, doubt, table
+    from trainables.config.address import checked_address
     from trainables.networks.measure import measure_network
     from trainables.schedule import MeasuringConfig
 
+    bounds = tuple(dict.fromkeys(epsilons)) or (MeasuringConfig().epsilon,)
+    output = None if output is None else checked_address("--output", output, buckets=False)
     loaded = _load(network, trial, attention, imports)
-    decoded = measure_network(loaded, tuple(dict.fromkeys(epsilons)) or (MeasuringConfig().epsilon,), budget)
+    decoded = measure_network(loaded, bounds, budget)
     files = [None if output is None else _write(output, entry) for entry in decoded]
     measured = answer(network, loaded, decoded, files)
     note = doubt(loaded, measured["train_loss"])
@@ -120,11 +123,14 @@ def compress(
     The file says what it holds: `sweep decompress` needs nothing else.
     """
     from trainables.complexity import pack
+    from trainables.config.address import checked_address
     from trainables.networks.measure import measure_network
     from trainables.schedule import MeasuringConfig
 
+    bound = MeasuringConfig().epsilon if epsilon is None else epsilon
+    output = checked_address("--output", output, buckets=False)
     loaded = _load(network, trial, attention, imports)
-    (decoded,) = measure_network(loaded, [MeasuringConfig().epsilon if epsilon is None else epsilon], budget)
+    (decoded,) = measure_network(loaded, [bound], budget)
     data = pack(decoded.result.bitstream, decoded.result.decoded, loaded.specification())
     Path(output).write_bytes(data)
     answer = {
@@ -160,8 +166,10 @@ def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> 
     Parameters have the names in NETWORK.
     """
     from trainables.complexity import decode, is_self_contained, unpack
+    from trainables.config.address import checked_address
     from trainables.networks import read_parameters, to_safetensors
 
+    output = checked_address("--output", output, buckets=False)
     data = Path(bitstream).read_bytes()
     about: dict[str, str] = {}
     if is_self_contained(data):

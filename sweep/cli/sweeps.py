@@ -18,11 +18,12 @@ from click.shell_completion import CompletionItem
 
 from sweep import __version__
 from sweep.cli.networks import COMMANDS as NETWORK_COMMANDS
+from sweep.cli.output import Waiting
 from sweep.cli.output import import_option as _import
 from sweep.cli.output import json_option as _json
 from sweep.cli.output import print_json as _print_json
 from sweep.cli.replay import replay as replay_command
-from sweep.errors import ImportFailed, SpecificationError, SweepError, UnusableNetwork
+from sweep.errors import ImportFailed, Problem, SpecificationError, SweepError, UnusableNetwork
 
 if TYPE_CHECKING:
     from sweep.plan.estimate import Estimate
@@ -150,7 +151,10 @@ def plan(
     from sweep.results.store import Store
 
     store = Store(config.results_path)
-    estimated = estimate(plan_of(config, store), store, price_per_hour=config.price_per_hour)
+    with Waiting() as waiting:
+        planned = plan_of(config, store, progress=waiting)
+        waiting("estimating the time")
+        estimated = estimate(planned, store, price_per_hour=config.price_per_hour)
     if as_json:
         _print_json({"name": config.name, "results": config.results_path, **dataclasses.asdict(estimated)})
     else:
@@ -313,6 +317,13 @@ def _load(spec: str, overrides: tuple[str, ...], results: str | None, imports: t
 
 def _existing(results: str) -> str:
     """Return the address of existing results; refuse a wrong one, with the nearest right one."""
+    from trainables.config.address import checked_address
+    from trainables.errors import ConfigError
+
+    try:
+        results = checked_address("RESULTS", results)
+    except ConfigError as error:
+        raise SpecificationError([Problem((), str(error))]) from None
     if "://" in results or Path(results).expanduser().exists():
         return results
     there = [str(path) for path in Path("results").glob("*") if path.is_dir()]

@@ -34,6 +34,7 @@ from sweep.specification.problems import nearest
 from sweep.specification.trials import trials
 from sweep.training.watch import decline_seen, thresholds_of
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.errors import shown
 from trainables.lanes import LaneRun
 from trainables.lanes.company import warn_of_company
 from trainables.measurement import Measurement
@@ -200,14 +201,14 @@ def trial_of(space: Mapping[str, Any]) -> tuple[TrialConfig, MeasuringConfig]:
     for key, value in _flat(space):
         place = _PLACES.get(key)
         if place is None:
-            problems.append(Problem((key,), f"unknown key {key!r}{nearest(key, _PLACES)}"))
+            problems.append(Problem((key,), f"unknown key {shown(key)}{nearest(key, _PLACES)}"))
             continue
         *outer, name = place
         target = values.setdefault(outer[0], {}) if outer else values
         if name in target:
             problems.append(Problem((key,), f"{'.'.join(place)} is given more than once; keep one"))
         elif isinstance(value, (list, tuple)) and name != "extra_epsilons":
-            message = f"a trial has one {key}, got {value!r}; draw one with tune.choice or tune.grid_search"
+            message = f"a trial has one {key}, got {shown(value)}; draw one with tune.choice or tune.grid_search"
             problems.append(Problem((key,), message))
         else:
             target[name] = value

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweep.plan.plan import Plan, satisfies
-from sweep.plan.sizing import trial_flops
+from sweep.plan.sizing import Costs, trial_flops
 from sweep.results.store import Store
 from trainables.config import TrialConfig
 from trainables.errors import ConfigError
@@ -72,10 +72,11 @@ def estimate(plan: Plan, store: Store, *, price_per_hour: float | None) -> Estim
                 "these seconds are those of a processor core; a GPU's are known once trials have ended there"
             )
     resumed = {cohort.cohort_id for cohort in plan.resume}
+    costs = Costs()
     cohort_s = [
         seconds_per_flop
         * sum(
-            trial_flops(trial, cohort.measuring)
+            costs.flops(trial, cohort.measuring)
             for trial in cohort.trials
             if not (cohort.cohort_id in resumed and has_ended(trial, cohort.stop_rule))
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.stopping.decline import rule_name
 from sweep.imports import imports_of
+from sweep.plan.other_specification import other_specification
 from sweep.results.cohort import Cohort
 from sweep.specification.config import SweepConfig, check_feasible
 from sweep.specification.trials import trials as trials_of
@@ -70,7 +71,14 @@ def stop_rule_of(config: SweepConfig) -> str:
     return rule_name(config.decline) if config.stop == "decline" else NO_RULE
 
 
-def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, parallel: int | None = None) -> Plan:
+def plan(
+    config: SweepConfig,
+    store: Store,
+    *,
+    retry_failed: bool = False,
+    parallel: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Plan:
     """Compare the request with the existing results. Writes nothing.
 
     A trial satisfies the request if it grokked (which it has done past its tail), diverged (it would again),
@@ -84,13 +92,16 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
         store: The existing results.
         retry_failed: Whether to plan only trials that have failed.
         parallel: Cohorts that run at once; by default taken from the specification, see `sweep.plan.sharing`.
+        progress: Called with what is being done, in words, now and then.
 
     Raises:
         SpecificationError: the specification cannot be run.
         StoreError: the results folder cannot be read.
     """
+    progress("trying the tasks and networks")
     check_feasible(config)
-    requested = trials_of(config)
+    requested = trials_of(config, progress)
+    progress("reading the results that are there")
     outcomes = store.outcomes()
     recorded = store.cohorts()
     holder = {trial_id: cohort for cohort in recorded for trial_id in cohort.trial_ids}
@@ -136,6 +147,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
         else:
             missing.append(trial)
 
+    progress(f"putting {len(missing):,} trials into cohorts")
     sharing = _sharing(missing or requested, config, parallel or config.processes)
     first_index = max((cohort.index for cohort in recorded), default=-1) + 1
     return Plan(
@@ -145,7 +157,7 @@ def plan(config: SweepConfig, store: Store, *, retry_failed: bool = False, paral
         satisfied=satisfied,
         failed=failed,
         sharing=sharing,
-        notes=_notes(config, satisfied, outcomes),
+        notes=[*_notes(config, satisfied, outcomes), *other_specification(config, requested, recorded, store.path)],
     )
 
 
@@ -186,13 +198,18 @@ def group(
     Returns:
         The cohorts, the one with the most work first.
     """
-    from sweep.plan.sizing import lanes_for, trial_flops
+    from sweep.plan.sizing import Costs, lanes_for, shape_settings
     from trainables.lanes import lanes_within, shape_key
 
     shapes: dict[Any, list[TrialConfig]] = defaultdict(list)
+    key_of: dict[Any, Any] = {}
     for trial in trials:
-        shapes[shape_key(trial)].append(trial)
-    work = {key: sum(trial_flops(trial, config.measuring) for trial in members) for key, members in shapes.items()}
+        settings = shape_settings(trial)
+        if settings not in key_of:
+            key_of[settings] = shape_key(trial)
+        shapes[key_of[settings]].append(trial)
+    costs = Costs()
+    work = {key: sum(costs.flops(trial, config.measuring) for trial in members) for key, members in shapes.items()}
     total = sum(work.values())
 
     queues: list[tuple[float, list[TrialConfig], int]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
-from sweep.errors import SweepError
+from sweep.errors import Problem, SpecificationError
 from trainables.config import TrialConfig
 from trainables.schedule import MeasuringConfig, evaluated_steps, measured_steps, steps_in_phases
 
@@ -67,6 +67,33 @@ def trial_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
     return trial.steps * step + watching_flops(trial, measuring)
 
 
+class Costs:
+    """Sizes trials; those that differ in nothing that costs, such as the seed, are sized once."""
+
+    def __init__(self) -> None:
+        self._flops: dict[tuple[object, ...], float] = {}
+
+    def flops(self, trial: TrialConfig, measuring: MeasuringConfig) -> float:
+        """Estimate the cost of a trial, see `trial_flops`."""
+        key = (*shape_settings(trial), trial.steps, measuring)
+        if key not in self._flops:
+            self._flops[key] = trial_flops(trial, measuring)
+        return self._flops[key]
+
+
+def shape_settings(trial: TrialConfig) -> tuple[object, ...]:
+    """Return the settings that determine a trial's shape and the cost of a step; quick to compute."""
+    return (
+        trial.task,
+        trial.model,
+        trial.data_fraction,
+        trial.batch_size,
+        trial.drift,
+        (trial.spectral_floor, trial.spectral_every) if trial.spectral_entropy_weight > 0 else None,
+        trial.weight_noise > 0,
+    )
+
+
 def watching_flops(trial: TrialConfig, measuring: MeasuringConfig) -> float:
     """Estimate the part of `trial_flops` that is not training: evaluating and measuring."""
     from trainables.tasks import build_task
@@ -110,7 +137,7 @@ def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, me
         memory_bytes: The memory of a cohort.
 
     Raises:
-        SweepError: the lanes do not fit.
+        SpecificationError: the lanes do not fit.
     """
     from trainables.lanes import DEFAULT_LANES, lanes_within, run_bytes
 
@@ -123,7 +150,8 @@ def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, me
             if fitting
             else "choose a smaller one, or fewer processes"
         )
-        raise SweepError(
+        message = (
             f"lanes: {least:,} of this network need {needed:,.1f} GiB, a cohort may take {allowed:,.1f}; {remedy}"
         )
+        raise SpecificationError([Problem(("model",) if wanted == "auto" else ("lanes",), message)])
     return min(DEFAULT_LANES if device == "cpu" else LANES_ON_A_GPU, fitting) if wanted == "auto" else wanted

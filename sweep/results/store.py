@@ -28,6 +28,8 @@ from sweep import __version__
 from sweep.errors import StoreError
 from sweep.results.cohort import Cohort, cohort_from_dict
 from sweep.results.rows import RunContext, parquet, table_rows
+from trainables.config.address import checked_address
+from trainables.errors import ConfigError
 
 if TYPE_CHECKING:
     from sweep.specification.config import SweepConfig
@@ -78,6 +80,10 @@ class Store:
     """
 
     def __init__(self, path: str | Path) -> None:
+        try:
+            path = checked_address("results", path)
+        except ConfigError as error:
+            raise StoreError(str(error)) from None
         self.path = str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
         try:
             self._files = Files(self.path)

@@ -6,6 +6,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Strict, Tag
 
+from trainables.errors import shown
+
 _T = TypeVar("_T")
 
 
@@ -47,9 +49,9 @@ def all_different(values: tuple[_T, ...]) -> tuple[_T, ...]:
     Raises:
         ValueError: a value is repeated; the message names it.
     """
-    repeated = [value for index, value in enumerate(values) if value in values[:index]]
-    if repeated:
-        value = "nothing" if repeated[0] is None else repr(repeated[0])
+    if len(set(values)) < len(values):
+        repeated = next(value for index, value in enumerate(values) if value in values[:index])
+        value = "nothing" if repeated is None else shown(repeated)
         raise ValueError(f"has the value {value} more than once; keep one")
     return values
 

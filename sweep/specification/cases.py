@@ -15,9 +15,10 @@ from typing import Any
 from sweep.errors import Path, Problem
 from sweep.specification.axes import values_of
 from sweep.specification.experiment import Experiment
-from sweep.specification.problems import dotted, nearest
+from sweep.specification.problems import dotted, list_meant, nearest
 from sweep.specification.settings import Part, TrialAxes
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.errors import shown
 
 #: Fields of a trial that are not axes under their own names in a specification.
 _NOT_AXES = frozenset({"task", "model", "seed"})
@@ -36,9 +37,13 @@ class Product:
     @property
     def size(self) -> int:
         """Number of combinations."""
+        return self.networks * math.prod(len(axis) for axis in self.trial_axes().values())
+
+    @property
+    def networks(self) -> int:
+        """Number of combinations of a task and a model."""
         parts = (self.axes.task, self.axes.model)
-        inner = [values_of(getattr(part, name)) for part in parts for name in type(part).model_fields]
-        return math.prod(len(axis) for axis in [*inner, *self.trial_axes().values()])
+        return math.prod(len(values_of(getattr(part, name))) for part in parts for name in type(part).model_fields)
 
     def tasks(self) -> Iterator[dict[str, Any]]:
         """Yield every combination of a task's axes; the last axis changes fastest."""
@@ -53,21 +58,23 @@ class Product:
         names = [name for name in TrialConfig.__dataclass_fields__ if name not in _NOT_AXES]
         return {name: values_of(getattr(self.axes, name)) for name in names}
 
-    def trials(self, seed: int) -> Iterator[TrialConfig]:
-        """Yield every trial of one seed; some may occur twice, see `sweep.specification.trials.trials`.
+    def settings(self) -> list[dict[str, Any]]:
+        """List every trial as the fields of a `TrialConfig`, without its seed; some may describe the same trial.
 
         Raises:
-            ConfigError: a combination cannot be trained.
+            ConfigError: a task or a network is impossible.
         """
         axes = self.trial_axes()
+        combinations: list[dict[str, Any]] = []
         tasks = [TaskConfig(**values).with_source() for values in self.tasks()]
         models = [ModelConfig(**values) for values in self.models()]
         for task, model, *values in itertools.product(tasks, models, *axes.values()):
-            settings = dict(zip(axes, values, strict=True))
+            settings = {"task": task, "model": model, **dict(zip(axes, values, strict=True))}
             if settings["spectral_entropy_weight"] == 0:
                 # Without a penalty nothing starts: if starts are an axis, there is one trial without a penalty.
                 settings["spectral_start"] = 0
-            yield TrialConfig(task=task, model=model, seed=seed, **settings)
+            combinations.append(settings)
+        return combinations
 
     def problem(self, path: Path, message: str, values: Mapping[str, Any] | None = None) -> Problem:
         """Describe a problem with a setting, at the place where the setting was written.
@@ -81,6 +88,9 @@ class Product:
         for name in path:
             axis = getattr(axis, str(name))
         inside = path in self.said or any(said[: len(path)] == path for said in self.said)
+        given = (values or {}).get(str(path[-1]))
+        if isinstance(given, str):
+            message += list_meant(given)
         if inside:
             joint = "." if message.startswith(dotted(path)) else ": "
             message = f"{dotted(self.place)}{joint}{message}"
@@ -100,32 +110,26 @@ def products(config: Experiment) -> list[Product]:
     ]
 
 
-def wrong_cases(config: Experiment) -> list[Problem]:
-    """List problems with the choice of cases, and settings that are both in cases and outside."""
-    problems: list[Problem] = []
+def wrong_cases(config: Experiment) -> Iterator[Problem]:
+    """Yield problems with the choice of cases, and settings that are both in cases and outside."""
     for index, name in enumerate(values_of(config.case)):
         if name is None and not isinstance(config.case, tuple):
             continue
         if name not in config.cases:
             path: Path = ("case", index) if isinstance(config.case, tuple) else ("case",)
-            got = "nothing" if name is None else repr(name)
+            got = "nothing" if name is None else shown(name)
             known = f"cases: {', '.join(config.cases)}" if config.cases else "there are no cases"
             hint = nearest(str(name), config.cases) or f"; {known}"
-            problems.append(Problem(path, f"case must name a case, got {got}{hint}"))
+            yield Problem(path, f"case must name a case, got {got}{hint}")
     inside: dict[Path, Path] = {}
     for name, mappings in config.cases.items():
         for index, case in enumerate(mappings):
             for setting in case.said():
                 inside.setdefault(setting, ("cases", name, index))
-    problems += [
-        Problem(
-            setting,
-            f"{dotted(setting)} is in {dotted(inside[setting])}, too; set it in cases or outside, not both",
-        )
-        for setting in config.said()
-        if setting in inside
-    ]
-    return problems
+    for setting in config.said():
+        if setting in inside:
+            place = dotted(inside[setting])
+            yield Problem(setting, f"{dotted(setting)} is in {place}, too; set it in cases or outside, not both")
 
 
 def repeated_trials(config: Experiment) -> list[Problem]:
@@ -133,7 +137,7 @@ def repeated_trials(config: Experiment) -> list[Problem]:
     place_of: dict[str, Path] = {}
     problems: list[Problem] = []
     for product in products(config) if config.cases else ():
-        own = {trial.trial_id for trial in product.trials(seed=0)}
+        own = {TrialConfig(**settings).trial_id for settings in product.settings()}
         shared = [trial_id for trial_id in own if trial_id in place_of]
         if shared:
             earlier = sorted({dotted(place_of[trial_id]) for trial_id in shared})

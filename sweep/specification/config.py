@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -24,25 +26,46 @@ from analysis.stopping.decline import DeclineParameters
 from sweep.errors import Problem, SpecificationError
 from sweep.imports import planned_with
 from sweep.specification.axes import Number, Text, Whole
-from sweep.specification.experiment import Experiment
+from sweep.specification.bounds import MOST_LANES, MOST_PROCESSES, oversized
+from sweep.specification.experiment import LONGEST_NAME, Experiment
 from sweep.specification.feasibility import impossible_values, infeasible_values
-from sweep.specification.file import Source, apply_override, find_file, preset_names, read_file
-from sweep.specification.problems import mentions, nearest, place_before, problems_of, remove, without
+from sweep.specification.file import ANCHORS_PREFIX, Source, apply_override, find_file, preset_names, read_file
+from sweep.specification.problems import (
+    MOST_PROBLEMS,
+    mentions,
+    nearest,
+    place_before,
+    problems_of,
+    remove,
+    without,
+)
 from sweep.specification.settings import Case
+from trainables.config.address import checked_address
 from trainables.config.registry import IMPORT_IT
+from trainables.errors import shown
 from trainables.numerics.environment import ACROSS_MACHINES, HERE, Reproducible
 
 
-def _auto_or_count(value: Any) -> Any:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
-        return value
-    raise ValueError(f"must be auto or a whole number of at least 1, got {value!r}")
+def _auto_or_count(largest: int) -> BeforeValidator:
+    """Return the check of a field that is `auto` or a whole number from 1 to `largest`; 1e3 is one, too."""
+
+    def check(value: Any) -> Any:
+        count = int(value) if isinstance(value, float) and value.is_integer() else value
+        if count == "auto":
+            return count
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ValueError(f"must be auto or a whole number of at least 1, got {shown(value)}")
+        if count > largest:
+            raise ValueError(f"must be auto or at most {largest:,}, got {shown(count)}")
+        return count
+
+    return BeforeValidator(check)
 
 
 def _some_place(value: str) -> str:
     if not value.strip():
         raise ValueError("results must be a folder or an s3:// address, got an empty text")
-    return value
+    return checked_address("results", value)
 
 
 class SweepConfig(Experiment):
@@ -53,6 +76,9 @@ class SweepConfig(Experiment):
             the data of a task (number of classes, size of the training set) is checked by `check_feasible`.
     """
 
+    # Editors accept keys that hold anchors; they never arrive here.
+    model_config = ConfigDict(json_schema_extra={"patternProperties": {f"^{ANCHORS_PREFIX}": {}}})
+
     stop: Literal["decline", "none"] = "decline"
     """decline: stop trials whose complexity will not decline; none: stop no trials."""
     decline: DeclineParameters = DeclineParameters()
@@ -60,9 +86,9 @@ class SweepConfig(Experiment):
     audit_share: Annotated[Number, Field(ge=0, le=1)] = 0.1
     """Share of trials that the rule never stops, only marks; they keep estimates honest."""
 
-    lanes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
+    lanes: Annotated[Literal["auto"] | int, _auto_or_count(MOST_LANES)] = "auto"
     """Networks that one process trains at once; auto: as many as fill a core or a GPU, and fit."""
-    processes: Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)] = "auto"
+    processes: Annotated[Literal["auto"] | int, _auto_or_count(MOST_PROCESSES)] = "auto"
     """Largest number of cohorts trained at once; auto: what the cluster's workers or this machine can hold."""
     keep_networks: Literal["none", "final", "measured"] = "final"
     """Which weights to keep in the table `networks`."""
@@ -79,10 +105,14 @@ class SweepConfig(Experiment):
     """Price of an hour of what one cohort occupies (one core or one GPU), for estimates; any currency."""
 
     def __init__(self, **values: Any) -> None:
+        if (too_large := oversized(values)) is not None:
+            raise SpecificationError([too_large])
         try:
             super().__init__(**values)
         except ValidationError as error:
             problems = problems_of(error, type(self), Case)
+            if len(problems) > MOST_PROBLEMS:
+                raise SpecificationError(problems) from None
             raise SpecificationError([*problems, *_problems_of_the_rest(values, problems)]) from None
         problems = [*impossible_values(self), *self._impossible_device()]
         if problems:
@@ -128,7 +158,7 @@ def load_specification(
     file = find_file(name_or_path)
     if file is None:
         choices = preset_names()
-        message = f"there is no preset or file {name_or_path!r}{nearest(name_or_path, choices)}"
+        message = f"there is no preset or file {shown(name_or_path)}{nearest(name_or_path, choices)}"
         raise SpecificationError([Problem((), f"{message}; presets: {', '.join(choices)}")])
     source = read_file(file)
     for override in overrides:
@@ -136,8 +166,14 @@ def load_specification(
     if results is not None:
         source.values["results"] = results
         source.where["results",] = f"--results {shlex.quote(results)}"
-    source.values.setdefault("name", re.sub(r"[^A-Za-z0-9._-]+", "-", source.name).strip("-.") or "sweep")
+    source.values.setdefault("name", _default_name(source.name))
     return _checked(source)
+
+
+def _default_name(stem: str) -> str:
+    """Return the name of a specification without one: its file's, in any script, with '-' for what no name has."""
+    letters = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", stem))[:LONGEST_NAME]
+    return letters.strip("-._") or "sweep"
 
 
 def check_feasible(config: SweepConfig) -> None:
@@ -154,10 +190,14 @@ def check_feasible(config: SweepConfig) -> None:
 
 def _checked(source: Source) -> SweepConfig:
     problems = list(source.problems)
+    if source.unusable:
+        raise SpecificationError(problems[:MOST_PROBLEMS])
     values = without(source.values, problems)
     try:
         config = SweepConfig(**values)
     except SpecificationError as error:
+        if len(error.problems) > MOST_PROBLEMS:
+            raise SpecificationError([replace(p, where=source.locate(p.path)) for p in error.problems]) from None
         problems += error.problems
         config = _what_is_right(values, error.problems)
     infeasible = infeasible_values(config, unknown=[problem.path for problem in problems])
@@ -170,7 +210,11 @@ def _checked(source: Source) -> SweepConfig:
 
 
 def _with_a_hint(problem: Problem, source: Source) -> Problem:
-    """Add to an unknown name which modules the results were planned with."""
+    """Add to an unknown name which modules the results were planned with, and to an anchor's key a valid one."""
+    if problem.message.startswith("unknown key") and len(problem.path) == 1 and problem.path[0] in source.anchored:
+        name = f"{ANCHORS_PREFIX}{problem.path[0]}"
+        message = f"unknown key {shown(problem.path[0])}; a key for anchors begins with {ANCHORS_PREFIX}: {name}"
+        return replace(problem, message=message)
     if IMPORT_IT not in problem.message:
         return problem
     results = source.values.get("results") or f"results/{source.values.get('name')}"

@@ -9,13 +9,19 @@ from pydantic import AfterValidator, Field, Strict
 
 from sweep.specification.axes import Axis, Number, Text, Whole, all_different, not_empty
 from sweep.specification.settings import Case, TrialAxes, default_of
-from trainables.schedule import MeasuringConfig
+from trainables.schedule import MOST_EPSILONS, SMALLEST_EPSILON, SMALLEST_RATIO, MeasuringConfig
+
+LONGEST_NAME = 60
+"""Characters of a name: file systems allow a folder's name 255 bytes, and a letter takes up to four."""
+
+NAME = r"^[\p{L}\p{N}][\p{L}\p{M}\p{N}._-]*$"
+"""Pattern of a name: letters and digits of any script, '.', '_' and '-'."""
 
 
 class Experiment(TrialAxes):
     """The settings of trials, their cases and seeds, and the bounds and times at which they are measured."""
 
-    name: Annotated[str, Strict(), Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "sweep"
+    name: Annotated[str, Strict(), Field(pattern=NAME, max_length=LONGEST_NAME)] = "sweep"
     """Name of the sweep, and by default of its results folder."""
     cases: dict[str, Annotated[tuple[Case, ...], AfterValidator(not_empty)]] = Field(default_factory=dict)
     """Settings that go together: name -> list of mappings of a trial's settings, each merged with the rest of the
@@ -25,17 +31,19 @@ class Experiment(TrialAxes):
     """Names of the cases to run; empty: all."""
     seeds: Axis[Annotated[Whole, Field(ge=0)]] = 1
     """A count (3 means 0, 1, 2) or a list of seeds."""
-    epsilon: Annotated[Number, Field(gt=0)] = default_of(MeasuringConfig, "epsilon")
+    epsilon: Annotated[Number, Field(ge=SMALLEST_EPSILON)] = default_of(MeasuringConfig, "epsilon")
     """Primary distortion bound of the complexity measure, nats; below ln(number of classes)."""
-    extra_epsilons: Annotated[tuple[Annotated[Number, Field(gt=0)], ...], AfterValidator(all_different)] = (
-        default_of(MeasuringConfig, "extra_epsilons")
-    )
+    extra_epsilons: Annotated[
+        tuple[Annotated[Number, Field(ge=SMALLEST_EPSILON)], ...],
+        Field(max_length=MOST_EPSILONS - 1),
+        AfterValidator(all_different),
+    ] = default_of(MeasuringConfig, "extra_epsilons")
     """Further bounds to measure at; they never change the column of the primary one."""
     schedule: Literal["default", "paper"] = default_of(MeasuringConfig, "schedule")
     """When to evaluate and measure; `paper` is floor(1.3^k)."""
-    evaluate_ratio: Annotated[Number, Field(gt=1)] = default_of(MeasuringConfig, "evaluate_ratio")
+    evaluate_ratio: Annotated[Number, Field(ge=SMALLEST_RATIO)] = default_of(MeasuringConfig, "evaluate_ratio")
     """Ratio of successive evaluated steps."""
-    measure_ratio: Annotated[Number, Field(gt=1)] = default_of(MeasuringConfig, "measure_ratio")
+    measure_ratio: Annotated[Number, Field(ge=SMALLEST_RATIO)] = default_of(MeasuringConfig, "measure_ratio")
     """Ratio of successive measured steps."""
     memorised_at: Annotated[Number, Field(gt=0, le=1)] | None = default_of(MeasuringConfig, "memorised_at")
     """Training accuracy that counts as memorised; empty: the task's own."""

@@ -10,26 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.errors import Path, Problem
 from sweep.specification.axes import values_of
+from sweep.specification.bounds import LARGEST_NUMBER, LARGEST_SWEEP, MOST_NETWORKS
 from sweep.specification.cases import Product, products, repeated_trials, wrong_cases
 from sweep.specification.experiment import Experiment
-from sweep.specification.problems import mentions
+from sweep.specification.problems import MOST_PROBLEMS, mentions
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-from trainables.errors import ConfigError
+from trainables.errors import ConfigError, shown
 from trainables.schedule import MeasuringConfig
 
 if TYPE_CHECKING:
     from trainables.tasks import Task
 
-LARGEST_SWEEP = 100_000
-"""Largest number of trials in one specification. Planning this many takes some ten seconds, and more are hardly
-meant."""
-
 
 def impossible_values(config: Experiment) -> list[Problem]:
     """List what a trial's own checks refuse, without looking at the task's data."""
-    problems = dict.fromkeys(wrong_cases(config))
+    if too_many := _too_many(config):
+        return too_many  # before any product is multiplied out
+    problems = dict.fromkeys(itertools.islice(wrong_cases(config), MOST_PROBLEMS))
     for product in products(config):
-        problems.update(dict.fromkeys(_impossible_in(product)))
+        problems.update(dict.fromkeys(itertools.islice(_impossible_in(product), MOST_PROBLEMS)))
+        if len(problems) >= MOST_PROBLEMS:
+            break
     return [*problems, *_impossible_outside(config)]
 
 
@@ -76,9 +77,6 @@ def _one_of_each_family(product: Product) -> list[TaskConfig]:
 def _impossible_outside(config: Experiment) -> list[Problem]:
     """List problems with the keys that are not settings of a trial."""
     problems: dict[tuple[Path, str], None] = {}
-    if (trials := _count(config)) > LARGEST_SWEEP:
-        message = f"a sweep may have at most {LARGEST_SWEEP:,} trials, got {trials:,}; use fewer values or seeds"
-        problems[("seeds",), message] = None
     if config.seeds == 0:
         problems[("seeds",), "seeds must be at least 1 or a list of seeds, got 0"] = None
     for index, seed in enumerate(config.seeds if isinstance(config.seeds, tuple) else ()):
@@ -89,10 +87,21 @@ def _impossible_outside(config: Experiment) -> list[Problem]:
     return [Problem(path, message) for path, message in problems]
 
 
-def _count(config: Experiment) -> int:
-    """Count the trials of a specification; trials that occur twice count twice."""
+def _too_many(config: Experiment) -> list[Problem]:
+    """Count trials and networks; those that occur twice count twice."""
     seeds = len(config.seeds) if isinstance(config.seeds, tuple) else config.seeds
-    return seeds * sum(product.size for product in products(config))
+    trials = seeds * sum(product.size for product in products(config))
+    if trials > LARGEST_SWEEP:
+        got = f"{trials:,}" if trials < LARGEST_NUMBER else shown(trials)
+        message = f"a sweep may have at most {LARGEST_SWEEP:,} trials, got {got}; use fewer values or seeds"
+        return [Problem(("seeds",), message)]
+    if (networks := sum(product.networks for product in products(config))) > MOST_NETWORKS:
+        message = (
+            f"a sweep may have at most {MOST_NETWORKS:,} different networks, each of one task, got {networks:,}; "
+            "use fewer values in task and model"
+        )
+        return [Problem(("model",), message)]
+    return []
 
 
 def infeasible_values(config: Experiment, unknown: Collection[Path] = ()) -> list[Problem]:
@@ -107,7 +116,10 @@ def infeasible_values(config: Experiment, unknown: Collection[Path] = ()) -> lis
         depth = len(product.place)
         names = {str(path[0]) for path in unknown if path}
         names |= {str(path[depth]) for path in unknown if depth < len(path) and path[:depth] == product.place}
-        problems.update(dict.fromkeys(_infeasible_in(product, config.measuring.epsilons, frozenset(names))))
+        wrong = _infeasible_in(product, config.measuring.epsilons, frozenset(names))
+        problems.update(dict.fromkeys(itertools.islice(wrong, MOST_PROBLEMS)))
+        if len(problems) >= MOST_PROBLEMS:
+            break
     return list(problems) if problems or unknown else repeated_trials(config)
 
 

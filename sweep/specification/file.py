@@ -11,9 +11,17 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sweep.errors import Path, Problem
+from sweep.specification.bounds import DEEPEST, LARGEST_FILE_BYTES, MOST_VALUES
+from sweep.specification.foreign import foreign_keys, foreign_text, not_a_specification
+from sweep.specification.problems import MOST_PROBLEMS
+from trainables.errors import shown
 
 PRESETS = FilePath(__file__).parents[1] / "presets"
-_SUFFIXES = (".yaml", ".yml")
+MERGE_KEY = "<<"
+"""The key whose value, a mapping or a list of them, is merged into the mapping around it."""
+
+ANCHORS_PREFIX = "x-"
+"""Keys at the top that begin so are ignored: they hold anchors (as in a Compose file)."""
 
 
 @dataclass
@@ -24,6 +32,10 @@ class Source:
     values: dict[str, Any] = field(default_factory=dict)
     where: dict[Path, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    anchored: set[str] = field(default_factory=set)
+    """Keys at the top whose values have an anchor."""
+    unusable: bool = False
+    """Whether reading ended at a problem, so that nothing else can be said about the specification."""
 
     def locate(self, path: Path) -> str | None:
         """Return `file:line` of a value, or of the nearest enclosing value that has one."""
@@ -52,19 +64,31 @@ def find_file(name_or_path: str) -> FilePath | None:
 def read_file(path: FilePath) -> Source:
     """Read a specification file; problems with its YAML are in `problems`."""
     source = Source(path.stem)
-    shown = _shown(path)
-    source.where[()] = f"{shown}:1"
+    name = _name(path)
+    source.where[()] = f"{name}:1"
+
+    def unusable(message: str) -> Source:
+        source.problems = [Problem((), message, source.where[()])]
+        source.unusable = True
+        return source
+
     try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE_BYTES:
+            limit = LARGEST_FILE_BYTES // 2**10
+            return unusable(f"a specification may have at most {limit:,} KiB, got {size / 2**10:,.0f} KiB")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        source.problems.append(Problem((), f"cannot be read as UTF-8 text: {error}", shown))
-        return source
-    values = _Reader(source, shown).read(text, ())
+        return unusable(f"cannot be read as UTF-8 text: {error}")
+    if (kind := foreign_text(path.suffix, text)) is not None:
+        return unusable(not_a_specification(kind))
+    values = _Reader(source, name).read(text, ())
     if isinstance(values, dict):
+        if (kind := foreign_keys(values)) is not None:
+            return unusable(not_a_specification(kind))
         source.values = values
     elif values is not None:  # an empty file asks for the defaults
-        message = f"a specification is a mapping such as `weight_decay: [0, 1]`, got {values!r}"
-        source.problems.append(Problem((), message, source.where[()]))
+        return unusable(f"a specification is a mapping such as `weight_decay: [0, 1]`, got {shown(values)}")
     return source
 
 
@@ -81,9 +105,8 @@ def apply_override(source: Source, override: str) -> None:
     for depth, name in enumerate(names[:-1]):
         inner = target.setdefault(name, {})
         if not isinstance(inner, dict):
-            message = (
-                f"{'.'.join(names[: depth + 1])} is {inner!r}, not a mapping, so it has no {names[depth + 1]!r}"
-            )
+            whole = ".".join(names[: depth + 1])
+            message = f"{whole} is {shown(inner)}, not a mapping, so it has no {shown(names[depth + 1])}"
             source.problems.append(Problem(tuple(names), message, where))
             return
         target = inner
@@ -93,14 +116,18 @@ def apply_override(source: Source, override: str) -> None:
     target[names[-1]] = _Reader(source, where, one_line=True).read(text, path)
 
 
-def _shown(path: FilePath) -> str:
+def _name(path: FilePath) -> str:
     try:
         return str(path.resolve().relative_to(FilePath.cwd()))
     except ValueError:
         return str(path)
 
 
-@dataclass(frozen=True)
+class _EnoughError(Exception):
+    """Ends the reading of a text that is too large or has too many problems; the last problem says so."""
+
+
+@dataclass
 class _Reader:
     """YAML text -> plain values; the line of everything read goes to `source.where`.
 
@@ -111,30 +138,50 @@ class _Reader:
     source: Source
     file: str
     one_line: bool = False
+    _read: int = 0
+    """Number of values read so far, those behind aliases as often as they are used."""
 
     def read(self, text: str, path: Path) -> Any:
         yaml = YAML(typ="safe", pure=True)
         try:
             node = yaml.compose(text)
-            return None if node is None else self._value(node, path, yaml)
+            value = None if node is None else self._value(node, path, yaml)
+            self.source.unusable |= len(self.source.problems) >= MOST_PROBLEMS
+            return value
         except MarkedYAMLError as error:
             line = None if error.problem_mark is None else error.problem_mark.line
             self._problem(path, f"not valid YAML: {error.problem or error.context}", line)
         except (YAMLError, ValueError) as error:
             self._problem(path, f"not valid YAML: {error}", None)
         except RecursionError:
-            self._problem(path, "nested too deeply, or an alias inside its own anchor", None)
+            self._too_deep(path, None)
+        except _EnoughError:
+            self.source.unusable = True
         return None
+
+    def _too_deep(self, path: Path, line: int | None) -> None:
+        message = f"nested too deeply, more than {DEEPEST} levels, or an alias inside its own anchor"
+        self._problem(path[:1], message, line)
 
     def _value(self, node: Node, path: Path, yaml: YAML) -> Any:
         kind = str(node.tag).removeprefix("tag:yaml.org,2002:")
         line = node.start_mark.line
+        self._read += 1
+        if self._read > MOST_VALUES:
+            limit = f"at most {MOST_VALUES:,} values, those behind aliases counted at each use"
+            self._problem(path[:1], f"a specification may have {limit}, got more", line)
+            raise _EnoughError
+        if len(path) > DEEPEST:
+            self._too_deep(path, line)
+            raise _EnoughError
+        if len(self.source.problems) >= MOST_PROBLEMS:
+            raise _EnoughError
         if isinstance(node, MappingNode) and kind == "map":
             return self._mapping(node, path, yaml)
         if isinstance(node, SequenceNode) and kind == "seq":
             values = []
             for index, item in enumerate(node.value):
-                self.source.where[(*path, index)] = self._at(item.start_mark.line)
+                self.source.where.setdefault((*path, index), self._at(item.start_mark.line))
                 values.append(self._value(item, (*path, index), yaml))
             return values
         if isinstance(node, ScalarNode) and kind in ("null", "bool", "int", "float", "str"):
@@ -144,18 +191,39 @@ class _Reader:
 
     def _mapping(self, node: MappingNode, path: Path, yaml: YAML) -> dict[str, Any]:
         values: dict[str, Any] = {}
+        merged: list[Node] = []
         for key_node, value_node in node.value:
             key = str(key_node.value)
             line = key_node.start_mark.line
             if not isinstance(key_node, ScalarNode):
                 self._problem(path, "a key must be a text, got a list or a mapping", line)
                 continue
-            if key in values:
-                self._problem((*path, key), f"duplicate key {key!r}; keep one", line)
+            if not path and key.startswith(ANCHORS_PREFIX):
                 continue
-            self.source.where[(*path, key)] = self._at(line)
+            if key == MERGE_KEY and key_node.style is None:
+                merged += value_node.value if isinstance(value_node, SequenceNode) else [value_node]
+                continue
+            if key in values:
+                self._problem((*path, key), f"duplicate key {shown(key)}; keep one", line)
+                continue
+            if not path and value_node.anchor is not None:
+                self.source.anchored.add(key)
+            # A mapping's own keys are read before those that are merged into it.
+            self.source.where.setdefault((*path, key), self._at(line))
             values[key] = self._value(value_node, (*path, key), yaml)
+        for each in merged:
+            self._merge(each, values, path, yaml)
         return values
+
+    def _merge(self, node: Node, values: dict[str, Any], path: Path, yaml: YAML) -> None:
+        """Add those keys of a mapping behind `<<` that are not there yet: own keys come first, then in order."""
+        line = node.start_mark.line
+        if not isinstance(node, MappingNode):
+            self._problem(path, "<< must be followed by a mapping, or a list of mappings: `<<: *anchor`", line)
+            return
+        self._read += 1
+        for key, value in self._mapping(node, path, yaml).items():
+            values.setdefault(key, value)
 
     def _problem(self, path: Path, message: str, line: int | None) -> None:
         self.source.problems.append(Problem(path, message, self._at(line)))

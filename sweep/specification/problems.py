@@ -13,13 +13,20 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sweep.errors import Path, Problem
+from trainables.errors import SHOWN_CHARACTERS, shown
 
 #: Tags of the union in `sweep.specification.axes`; they are in pydantic's locations, and mean nothing to a reader.
 _TAGS = frozenset({"value", "values"})
 #: Length of the path of a mapping: cases, its name, its place in the list.
 _CASE_DEPTH = 3
+MOST_PROBLEMS = 50
+"""Problems that are listed before the rest is only counted; more are one mistake, or another tool's file."""
+
 _VALUE_CUTOFF = 0.7
 """Similarity required for values, stricter than for names, which are longer: `gpu` does not mean `cpu`."""
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(\.\d*)?")
+_MOST_LISTED_KEYS = 12
+"""Largest number of valid keys that a message lists."""
 _UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _WHAT_MUST_HOLD = {
     "float_type": "must be a number",
@@ -30,6 +37,7 @@ _WHAT_MUST_HOLD = {
     "float_parsing": "must be a number",
     "string_type": "must be a text",
     "string_pattern_mismatch": "names a folder: letters, digits, '.', '_' and '-' only",
+    "string_too_long": "names a folder: at most 60 characters",
     "tuple_type": "must be a list",
     "model_type": "must be a mapping such as {key: value}",
     "dict_type": "must be a mapping such as {key: value}",
@@ -39,7 +47,7 @@ _WHAT_MUST_HOLD = {
 
 def nearest(word: str, choices: Iterable[str], cutoff: float = 0.6) -> str:
     """Return `; did you mean 'x'?` for the nearest choice, or nothing if none is similar enough."""
-    match = difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)
+    match = difflib.get_close_matches(word[:SHOWN_CHARACTERS], list(choices), n=1, cutoff=cutoff)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
@@ -57,14 +65,19 @@ def mentions(message: str, paths: Iterable[Path]) -> bool:
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], case: type[BaseModel]) -> list[Problem]:
-    """Turn every error of a validation into a problem, with the path that the specification's author knows.
+    """Turn the errors of a validation into problems, with the path that the specification's author knows.
+
+    After `MOST_PROBLEMS` of them, the rest is counted.
 
     Args:
         error: The errors.
         model: The model that was validated.
         case: The model of a mapping in its `cases`.
     """
-    return [_problem(details, model, case) for details in error.errors(include_url=False)]
+    problems = [_problem(details, model, case) for details in error.errors(include_url=False)[:MOST_PROBLEMS]]
+    if (rest := error.error_count() - len(problems)) > 0:
+        problems.append(Problem((), f"and {rest:,} more problems"))
+    return problems
 
 
 def without(values: dict[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
@@ -127,20 +140,33 @@ def _problem(details: ErrorDetails, model: type[BaseModel], case: type[BaseModel
     path = tuple(p for place, p in enumerate(details["loc"]) if p not in _TAGS or place == name_place)
     name, kind, given = dotted(path), details["type"], details["input"]
     if kind in _UNKNOWN_KEY:
-        return Problem(path, f"unknown key {name!r}{_meant(path, model, case)}")
-    got = "nothing" if given is None else repr(given)
+        return Problem(path, f"unknown key {shown(name)}{_meant(path, model, case)}")
+    got = "nothing" if given is None else shown(given)
     if kind == "literal_error":
         expected = str(details["ctx"]["expected"])
         choices = [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")]
-        return Problem(path, f"{name} must be {expected}, got {got}{nearest(str(given), choices, _VALUE_CUTOFF)}")
+        hint = list_meant(given) or nearest(str(given), choices, _VALUE_CUTOFF)
+        return Problem(path, f"{name} must be {expected}, got {got}{hint}")
     if kind == "value_error":
         message = str(details["ctx"]["error"])
         return Problem(path, message if message.startswith(name) else f"{name} {message}")
+    if kind == "too_long":
+        limit, length = details["ctx"]["max_length"], details["ctx"]["actual_length"]
+        return Problem(path, f"{name} may have at most {limit:,} values, got {length:,}")
     if kind in _WHAT_MUST_HOLD:
-        hint = "; leave out the quotes" if isinstance(given, str) and _is_number(given) else ""
+        hint = "; leave out the quotes" if isinstance(given, str) and _is_number(given) else list_meant(given)
         return Problem(path, f"{name} {_WHAT_MUST_HOLD[kind]}, got {got}{hint}")
     must = details["msg"].replace("Input should", "must").replace("String should", "must")
     return Problem(path, f"{name} {must[:1].lower()}{must[1:]}, got {got}")
+
+
+def list_meant(given: Any) -> str:
+    """Return how values that are separated by commas are written; nothing for anything else."""
+    if not isinstance(given, str) or "," not in given or len(given) > SHOWN_CHARACTERS:
+        return ""
+    if _THOUSANDS.fullmatch(given):
+        return f"; write {given.replace(',', '')} without commas"
+    return f"; a list is written as [{given}]"
 
 
 def _meant(path: Path, model: type[BaseModel], case: type[BaseModel]) -> str:
@@ -157,7 +183,9 @@ def _meant(path: Path, model: type[BaseModel], case: type[BaseModel]) -> str:
     if elsewhere:
         return f"; did you mean {elsewhere[0]!r}?"
     hint = nearest(key, siblings)
-    return hint or f"; valid keys: {', '.join(siblings)}"
+    if hint or len(siblings) <= _MOST_LISTED_KEYS:
+        return hint or f"; valid keys: {', '.join(siblings)}"
+    return "; docs/specification.md says what the keys are"
 
 
 def _names(model: type[BaseModel]) -> list[str]:

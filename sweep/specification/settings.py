@@ -24,7 +24,7 @@ from sweep.specification.axes import Axis, Number, Text, Whole
 from sweep.specification.problems import nearest
 from trainables.config import AT_DECLINE, ModelConfig, TaskConfig, TrialConfig
 from trainables.config.drift import Drift
-from trainables.errors import ConfigError
+from trainables.errors import ConfigError, shown
 
 
 def default_of(config: type[Any], name: str) -> Any:
@@ -37,7 +37,7 @@ def _step_or_decline(value: Any) -> Any:
     if value == AT_DECLINE or (isinstance(whole, int) and not isinstance(whole, bool)):
         return whole
     hint = nearest(value, [AT_DECLINE]) if isinstance(value, str) else ""
-    raise ValueError(f"must be a step (a whole number) or {AT_DECLINE}, got {value!r}{hint}")
+    raise ValueError(f"must be a step (a whole number) or {AT_DECLINE}, got {shown(value)}{hint}")
 
 
 def _exchanges(value: Any) -> Drift:

@@ -59,7 +59,7 @@ def test_the_papers_schedule_is_floor_of_powers() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epsilon": 0}, {"extra_epsilons": (math.nan,)}, {"evaluate_ratio": 1}, {"schedule": "x"}, {"grokked_at": 2}],
+    [{"epsilon": 0}, {"evaluate_ratio": 1.0000001}, {"evaluate_ratio": 1}, {"schedule": "x"}, {"grokked_at": 2}],
 )
 def test_wrong_values_are_refused_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong)).removeprefix("extra_")):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from trainables.errors import MeasurementError
+from trainables.schedule import wrong_epsilons
 
 Network = Mapping[str, Tensor] | nn.Module
 
@@ -63,12 +63,11 @@ def check_measurable(parameters: Mapping[str, Tensor]) -> None:
 
 
 def check_epsilons(epsilons: Sequence[float]) -> None:
-    """Raise MeasurementError unless these are distortion bounds: a list of finite numbers above 0."""
+    """Raise MeasurementError unless these are distortion bounds that can be measured, in a list."""
     if isinstance(epsilons, float | int) or not len(epsilons):
         raise MeasurementError(f"epsilons must be a list of bounds in nats, such as [1.0], got {epsilons!r}")
-    for epsilon in epsilons:
-        if not (math.isfinite(epsilon) and epsilon > 0):
-            raise MeasurementError(f"epsilon must be finite and above 0 nats, got {epsilon}")
+    if (wrong := wrong_epsilons(epsilons)) is not None:
+        raise MeasurementError(wrong)
 
 
 def signature(parameters: Mapping[str, Tensor]) -> bytes:

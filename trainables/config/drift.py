@@ -15,8 +15,17 @@ from itertools import pairwise
 from typing import Any
 
 from trainables.config import registry
-from trainables.errors import ConfigError
-from trainables.schedule import BLOCK_STEPS, whole_blocks
+from trainables.errors import SHOWN_CHARACTERS, ConfigError, shown
+from trainables.schedule import BLOCK_STEPS, LARGEST_STEPS, is_finite, whole_blocks
+
+MOST_EXCHANGES = 100
+"""Largest number of exchanges of a trial: each phase has its own inputs in memory, and its own schedule."""
+
+LARGEST_SPLIT = 10**6
+"""Largest number of another split; a draw of more is hardly meant."""
+
+LARGEST_SHIFT = 1e6
+"""Largest shift of the inputs, in either direction: float32 inputs can still be told apart."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,12 +44,16 @@ class TrainingSet:
 
     def __post_init__(self) -> None:
         if not _is_whole(self.split) or self.split < 0:
-            raise ConfigError(f"drift: split must be a whole number of at least 0, got {self.split!r}")
+            raise ConfigError(f"drift: split must be a whole number of at least 0, got {shown(self.split)}")
+        if self.split > LARGEST_SPLIT:
+            raise ConfigError(f"drift: split must be at most {LARGEST_SPLIT:,}, got {shown(self.split)}")
         if self.family is not None and not isinstance(self.family, str):
-            raise ConfigError(f"drift: family must be the name of a task family, got {self.family!r}")
+            raise ConfigError(f"drift: family must be the name of a task family, got {shown(self.family)}")
         number = isinstance(self.shift, (int, float)) and not isinstance(self.shift, bool)
-        if not number or not math.isfinite(self.shift):
-            raise ConfigError(f"drift: shift must be a finite number, got {self.shift!r}")
+        if not number or not is_finite(self.shift):
+            raise ConfigError(f"drift: shift must be a finite number, got {shown(self.shift)}")
+        if abs(self.shift) > LARGEST_SHIFT:
+            raise ConfigError(f"drift: shift must lie within +-{LARGEST_SHIFT:g}, got {shown(self.shift)}")
         object.__setattr__(self, "shift", float(self.shift))
         own = registry.TASKS.get(self.family) if self.family is not None and self.source is None else None
         if own is not None:
@@ -62,9 +75,11 @@ class Drift:
     exchanges: tuple[tuple[int, TrainingSet], ...] = ()
 
     def __post_init__(self) -> None:
+        if len(self.exchanges) > MOST_EXCHANGES:
+            raise ConfigError(f"drift may have at most {MOST_EXCHANGES} exchanges, got {len(self.exchanges):,}")
         for step, _ in self.exchanges:
-            if not _is_whole(step) or step < 1:
-                raise ConfigError(f"drift needs steps, whole numbers of at least 1, got {step!r}")
+            if not _is_whole(step) or not 1 <= step <= LARGEST_STEPS:
+                raise _wrong_step(step)
         exchanges = tuple((whole_blocks(step), training_set) for step, training_set in self.exchanges)
         for ((before, _), (step, _)), (_, (written, _)) in zip(
             pairwise(exchanges), pairwise(self.exchanges), strict=True
@@ -86,8 +101,8 @@ class Drift:
             ConfigError: the mapping has another form; the message begins with `drift`.
         """
         if not isinstance(values, Mapping):
-            raise ConfigError(f"drift must be a mapping such as {{4000: {{split: 1}}}}, got {values!r}")
-        return cls(tuple((_step(step), _training_set(step, said)) for step, said in values.items()))
+            raise ConfigError(f"drift must be a mapping such as {{4000: {{split: 1}}}}, got {shown(values)}")
+        return cls(tuple(_exchange(_step(step), said) for step, said in values.items()))
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
         """Return plain values, the inverse of `of`."""
@@ -123,6 +138,9 @@ class Drift:
     def without_own(self, family: str) -> Drift:
         """Return the drift of a trial of this family: naming that family is the same as leaving it out."""
 
+        if all(said.family != family for _, said in self.exchanges):
+            return self
+
         def own(said: TrainingSet) -> TrainingSet:
             return replace(said, family=None, source=None) if said.family == family else said
 
@@ -134,30 +152,33 @@ def _is_whole(value: Any) -> bool:
 
 
 def _step(step: Any) -> int:
-    if _is_whole(step) or (isinstance(step, str) and step.isdecimal()):
-        return int(step)
     try:
         number = float(step)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not number.is_integer():
-        raise ConfigError(f"drift needs steps, whole numbers of at least 1, got {step!r}")
+    if not number.is_integer() or not 1 <= number <= LARGEST_STEPS:
+        raise _wrong_step(step)
     return int(number)
 
 
-def _training_set(step: Any, said: Any) -> TrainingSet:
+def _wrong_step(step: Any) -> ConfigError:
+    return ConfigError(f"drift needs steps, whole numbers from 1 to {LARGEST_STEPS:,}, got {shown(step)}")
+
+
+def _exchange(step: int, said: Any) -> tuple[int, TrainingSet]:
     known = [field.name for field in fields(TrainingSet)]
-    shown = [name for name in known if name != "source"]
+    settings = [name for name in known if name != "source"]
     if not isinstance(said, Mapping):
         raise ConfigError(
-            f"drift at step {step} must be a mapping of {', '.join(shown)}, such as {{split: 1}}, got {said!r}"
+            f"drift at step {step} must be a mapping of {', '.join(settings)}, such as {{split: 1}}, got "
+            f"{shown(said)}"
         )
     for name in said:
         if name not in known:
-            near = difflib.get_close_matches(str(name), shown, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(shown)}"
-            raise ConfigError(f"drift at step {step}: unknown key {str(name)!r}; {hint}")
+            near = difflib.get_close_matches(str(name)[:SHOWN_CHARACTERS], settings, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(settings)}"
+            raise ConfigError(f"drift at step {step}: unknown key {shown(str(name))}; {hint}")
     try:
-        return TrainingSet(**said)
+        return step, TrainingSet(**said)
     except ConfigError as error:
         raise ConfigError(str(error).replace("drift:", f"drift at step {step}:", 1)) from None

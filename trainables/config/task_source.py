@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from trainables.config import registry
+from trainables.config.address import checked_address
 from trainables.config.digit_files import data_digest
 
 
 def absolute_path(data: str) -> str:
-    """Return the path of a task's files as every process of this machine understands it."""
-    return str(Path(data).expanduser().absolute())
+    """Return the path of a task's files as every process of this machine understands it.
+
+    Raises:
+        ConfigError: the address is not a local path.
+    """
+    return str(Path(checked_address("task.data", data, buckets=False)).expanduser().absolute())
 
 
 def task_source(family: str, data: str | None) -> str | None:

@@ -9,22 +9,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any, Final, Literal
 
 from trainables.config import registry
 from trainables.config.drift import Drift
 from trainables.config.families import BUILT_IN_KINDS, FROM_FILES
 from trainables.config.task_source import absolute_path, task_source
-from trainables.errors import ConfigError
-from trainables.schedule import BLOCK_STEPS, whole_blocks
+from trainables.errors import ConfigError, shown
+from trainables.schedule import BLOCK_STEPS, LARGEST_STEPS, is_finite, whole_blocks
 
 Attention = Literal["softmax", "sum"]
 SpectralStart = int | Literal["at_decline"]
 
 TRIAL_ID_CHARACTERS = 16
+
+LARGEST_WIDTH = 2**16
+"""Largest width of a network, and a quarter of the largest hidden width: a square matrix of it takes 16 GiB."""
+
+LARGEST_LAYERS = 1_000
+"""Largest number of layers; the shapes of all layers are listed before anything is known to fit."""
 
 #: The value of `TrialConfig.spectral_start` that starts the spectral penalty once complexity has declined.
 AT_DECLINE: Final = "at_decline"
@@ -32,11 +37,6 @@ AT_DECLINE: Final = "at_decline"
 #: Fields of `TrialConfig` that do not change the weights at any step that two runs share. The path of data is not
 #: part of the id, but their content is, as `task.source`.
 NOT_IN_THE_ID = frozenset({"steps", "task.data"})
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,17 +64,21 @@ class TaskConfig:
 
     def __post_init__(self) -> None:
         self._check_data()
-        _require(self.modulus >= 2, f"task.modulus must be at least 2, got {self.modulus}")
-        _require(self.degree >= 2, f"task.degree must be at least 2, got {self.degree}")
-        _require(self.bits >= 1, f"task.bits must be at least 1, got {self.bits}")
-        _require(
-            1 <= self.relevant_bits <= self.bits,
-            f"task.relevant_bits must lie from 1 to task.bits, {self.bits}, got {self.relevant_bits}",
-        )
-        _require(
-            self.examples is None or self.examples >= 2,
-            f"task.examples must be at least 2, one to train on and one to validate, got {self.examples}",
-        )
+        if self.modulus < 2:
+            raise ConfigError(f"task.modulus must be at least 2, got {shown(self.modulus)}")
+        if self.degree < 2:
+            raise ConfigError(f"task.degree must be at least 2, got {shown(self.degree)}")
+        if self.bits < 1:
+            raise ConfigError(f"task.bits must be at least 1, got {shown(self.bits)}")
+        if not 1 <= self.relevant_bits <= self.bits:
+            raise ConfigError(
+                f"task.relevant_bits must lie from 1 to task.bits, {shown(self.bits)}, got "
+                f"{shown(self.relevant_bits)}"
+            )
+        if self.examples is not None and self.examples < 2:
+            raise ConfigError(
+                f"task.examples must be at least 2, one to train on and one to validate, got {shown(self.examples)}"
+            )
 
     def with_source(self) -> TaskConfig:
         """Return the same task with `source` filled in; making a trial and building the task both call this.
@@ -89,13 +93,15 @@ class TaskConfig:
 
     def _check_data(self) -> None:
         wanted = self.family in FROM_FILES
-        _require(
-            (self.data is not None) == wanted,
-            f"task.data must be a folder with MNIST's idx files, or an .npz file, where task.family is "
-            f"{self.family}; set task.data=PATH, see docs/tasks.md"
-            if wanted
-            else f"task.data must be left out where task.family is {self.family}, got {self.data}",
-        )
+        if wanted and self.data is None:
+            raise ConfigError(
+                f"task.data must be a folder with MNIST's idx files, or an .npz file, where task.family is "
+                f"{self.family}; set task.data=PATH, see docs/tasks.md"
+            )
+        if not wanted and self.data is not None:
+            raise ConfigError(
+                f"task.data must be left out where task.family is {self.family}, got {shown(self.data)}"
+            )
         if self.data is not None and self.source is None:
             object.__setattr__(self, "data", absolute_path(self.data))
 
@@ -129,26 +135,21 @@ class ModelConfig:
             if own is None:
                 raise registry.MODELS.unknown(self.kind)
             object.__setattr__(self, "source", own.source)
-        _require(self.width >= 1, f"model.width must be at least 1, got {self.width}")
+        _check_range("model.width", self.width, LARGEST_WIDTH)
         if self.layers is None:
             object.__setattr__(self, "layers", 3 if self.kind == "mlp" else 1)
         if self.hidden_width is None:
             object.__setattr__(self, "hidden_width", 4 * self.width)
-        _require(self.depth >= 1, f"model.layers must be at least 1, got {self.layers}")
-        _require(self.hidden >= 1, f"model.hidden_width must be at least 1, got {self.hidden_width}")
-        _require(
-            self.attention in ("softmax", "sum"),
-            f"model.attention must be softmax or sum, got {self.attention!r}",
-        )
-        _require(
-            math.isfinite(self.initial_scale) and self.initial_scale > 0,
-            f"model.initial_scale must be finite and above 0, got {self.initial_scale}",
-        )
-        if self.kind == "transformer":
-            _require(
-                self.heads >= 1 and self.width % self.heads == 0,
-                f"model.heads must divide model.width, got {self.heads} heads for width {self.width}; "
-                f"use a divisor of {self.width}",
+        _check_range("model.layers", self.depth, LARGEST_LAYERS)
+        _check_range("model.hidden_width", self.hidden, 4 * LARGEST_WIDTH)
+        if self.attention not in ("softmax", "sum"):
+            raise ConfigError(f"model.attention must be softmax or sum, got {shown(self.attention)}")
+        if not (is_finite(self.initial_scale) and self.initial_scale > 0):
+            raise ConfigError(f"model.initial_scale must be finite and above 0, got {shown(self.initial_scale)}")
+        if self.kind == "transformer" and not (self.heads >= 1 and self.width % self.heads == 0):
+            raise ConfigError(
+                f"model.heads must divide model.width, got {shown(self.heads)} heads for width {self.width}; "
+                f"use a divisor of {self.width}"
             )
 
     @property
@@ -162,7 +163,7 @@ class ModelConfig:
         return self.hidden_width if self.hidden_width is not None else 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class TrialConfig:
     """One trial: one setting and one seed. Every field but `steps` is in the trial's id."""
 
@@ -198,38 +199,38 @@ class TrialConfig:
     """Budget in optimiser updates. Not part of the id."""
 
     def __post_init__(self) -> None:
-        def at_least_zero(name: str) -> None:
-            value = getattr(self, name)
-            _require(math.isfinite(value) and value >= 0, f"{name} must be finite and at least 0, got {value}")
-
-        _require(
-            0 < self.data_fraction < 1,
-            f"data_fraction must lie strictly between 0 and 1, got {self.data_fraction}; the rest is validation",
-        )
-        _require(0 <= self.label_noise < 1, f"label_noise must lie in [0, 1), got {self.label_noise}")
+        if not 0 < self.data_fraction < 1:
+            raise ConfigError(
+                f"data_fraction must lie strictly between 0 and 1, got {shown(self.data_fraction)}; "
+                "the rest is validation"
+            )
+        if not 0 <= self.label_noise < 1:
+            raise ConfigError(f"label_noise must lie in [0, 1), got {shown(self.label_noise)}")
         for name in ("weight_decay", "spectral_entropy_weight", "spectral_floor", "weight_noise"):
-            at_least_zero(name)
-        _require(
-            self.spectral_every >= 1 and BLOCK_STEPS % self.spectral_every == 0,
-            f"spectral_every must divide {BLOCK_STEPS}, the steps of a block, got {self.spectral_every}; "
-            "use 1, 2, 4, 8, 16 or 32",
-        )
+            if not (is_finite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ConfigError(f"{name} must be finite and at least 0, got {shown(getattr(self, name))}")
+        if not (self.spectral_every >= 1 and BLOCK_STEPS % self.spectral_every == 0):
+            raise ConfigError(
+                f"spectral_every must divide {BLOCK_STEPS}, the steps of a block, got "
+                f"{shown(self.spectral_every)}; use 1, 2, 4, 8, 16 or 32"
+            )
         self._check_spectral_start()
-        _require(
-            math.isfinite(self.learning_rate) and self.learning_rate > 0,
-            f"learning_rate must be finite and above 0, got {self.learning_rate}",
-        )
+        for name in ("learning_rate", "adam_epsilon"):
+            if not (is_finite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ConfigError(f"{name} must be finite and above 0, got {shown(getattr(self, name))}")
         for name in ("adam_beta1", "adam_beta2"):
-            _require(0 <= getattr(self, name) < 1, f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        _require(self.adam_epsilon > 0, f"adam_epsilon must be above 0, got {self.adam_epsilon}")
-        _require(self.batch_size is None or self.batch_size >= 0, f"batch_size must be >= 0, got {self.batch_size}")
-        _require(0 <= self.seed < 2**63, f"seed must be a non-negative 63-bit integer, got {self.seed}")
-        _require(self.steps >= 1, f"steps must be at least 1, got {self.steps}")
-        _require(
-            (self.penalised_from or 0) < self.steps,
-            f"spectral_start must come before the end of the budget, rounded up to blocks of {BLOCK_STEPS} steps, "
-            f"got {self.spectral_start} for {self.steps} steps; start earlier or allow more steps",
-        )
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must lie in [0, 1), got {shown(getattr(self, name))}")
+        if self.batch_size is not None and self.batch_size < 0:
+            raise ConfigError(f"batch_size must be >= 0, got {shown(self.batch_size)}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be a non-negative 63-bit integer, got {shown(self.seed)}")
+        _check_range("steps", self.steps, LARGEST_STEPS)
+        if (self.penalised_from or 0) >= self.steps:
+            raise ConfigError(
+                f"spectral_start must come before the end of the budget, rounded up to blocks of {BLOCK_STEPS} "
+                f"steps, got {shown(self.spectral_start)} for {self.steps} steps; start earlier or allow more steps"
+            )
         object.__setattr__(self, "task", self.task.with_source())
         object.__setattr__(self, "drift", self.drift.without_own(self.task.family))
         self.drift.check(self.steps)
@@ -237,15 +238,15 @@ class TrialConfig:
     def _check_spectral_start(self) -> None:
         start = self.spectral_start
         whole = isinstance(start, int) and not isinstance(start, bool)
-        _require(
-            start == AT_DECLINE or (whole and int(start) >= 0),
-            f"spectral_start must be a step, a whole number of at least 0, or {AT_DECLINE}, got {start!r}",
-        )
-        _require(
-            start == 0 or self.spectral_entropy_weight > 0,
-            f"spectral_start must be 0 where spectral_entropy_weight is 0, got {start!r}: there is no penalty to "
-            "start; give a weight above 0 or leave spectral_start out",
-        )
+        if not (start == AT_DECLINE or (whole and int(start) >= 0)):
+            raise ConfigError(
+                f"spectral_start must be a step, a whole number of at least 0, or {AT_DECLINE}, got {shown(start)}"
+            )
+        if start != 0 and self.spectral_entropy_weight == 0:
+            raise ConfigError(
+                f"spectral_start must be 0 where spectral_entropy_weight is 0, got {shown(start)}: there is no "
+                "penalty to start; give a weight above 0 or leave spectral_start out"
+            )
 
     @property
     def penalised_from(self) -> int | None:
@@ -267,14 +268,14 @@ class TrialConfig:
         """Return the phase whose training set the next step uses, once `age` steps are done."""
         return sum(step <= age for step, _ in self.drift.exchanges)
 
-    @property
+    @cached_property
     def trial_id(self) -> str:
-        """Hash of what determines the weights, 16 hexadecimal characters.
+        """Hash of what determines the weights, 16 hexadecimal characters; computed once for each trial.
 
         Numbers are canonical (1 = 1.0 = 1e0) and fields at their default are left out, so a field added
         later with the old behaviour as its default keeps every old id.
         """
-        return _trial_id(self)
+        return hashlib.sha256(_ENCODER.encode(identity(self)).encode()).hexdigest()[:TRIAL_ID_CHARACTERS]
 
     def as_dict(self) -> dict[str, Any]:
         """Return a nested dictionary of plain values, the inverse of `trial_from_dict`."""
@@ -293,40 +294,65 @@ def trial_from_dict(values: dict[str, Any]) -> TrialConfig:
     )
 
 
-@lru_cache(maxsize=2**16)
-def _trial_id(trial: TrialConfig) -> str:
-    """Compute the id, and cache it: a plan of ten thousand trials asks for each one's id ten times."""
-    text = json.dumps(identity(trial), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:TRIAL_ID_CHARACTERS]
+def _check_range(name: str, value: int, largest: int) -> None:
+    if value < 1:
+        raise ConfigError(f"{name} must be at least 1, got {shown(value)}")
+    if value > largest:
+        raise ConfigError(f"{name} must be at most {largest:,}, got {shown(value)}")
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def identity(trial: TrialConfig) -> dict[str, str]:
     """Return what the id is a hash of: dotted field name -> canonical text, without defaults."""
-    model = trial.model
-    # The source of a registered name is always written, because it never equals the empty source given here.
-    default_model = ModelConfig(kind=model.kind, width=model.width, heads=model.heads, source="")
-    defaults = {**_flat(TrialConfig(task=TaskConfig(), model=default_model)), "model.kind": "transformer"}
-    defaults |= {
-        "task.source": None,
-        "model.source": None,
-        "model.width": ModelConfig().width,
-        "model.heads": ModelConfig().heads,
-    }
+    texts = {**_task_identity(trial.task), **_model_identity(trial.model)}
+    for name, (default, usual) in _defaults().items():
+        value = getattr(trial, name)
+        # An equal value has an equal text, in all fields but the two parts, which are above.
+        if value != default and (text := _canonical(value.as_dict() if name == "drift" else value)) != usual:
+            texts[name] = text
+    return texts
+
+
+@lru_cache(maxsize=1024)
+def _task_identity(task: TaskConfig) -> dict[str, str]:
+    return _differences("task", task, TaskConfig())
+
+
+@lru_cache(maxsize=1024)
+def _model_identity(model: ModelConfig) -> dict[str, str]:
+    # Defaults that follow from the kind and the width are those of this kind and width. The source of a registered
+    # name is always written, because it never equals that of a built-in kind.
+    usual = ModelConfig(kind=model.kind, width=model.width, heads=model.heads, source="")
+    first = ModelConfig()
+    return _differences(
+        "model",
+        model,
+        dataclasses.replace(usual, kind=first.kind, width=first.width, heads=first.heads, source=None),
+    )
+
+
+def _differences(prefix: str, part: TaskConfig | ModelConfig, usual: TaskConfig | ModelConfig) -> dict[str, str]:
+    """Return dotted name -> canonical text of the fields whose text differs from the usual one."""
+    names = [f"{prefix}.{entry.name}" for entry in dataclasses.fields(part)]
+    pairs = ((getattr(part, name.partition(".")[2]), getattr(usual, name.partition(".")[2])) for name in names)
     return {
         name: _canonical(value)
-        for name, value in _flat(trial).items()
-        if name not in NOT_IN_THE_ID and _canonical(value) != _canonical(defaults[name])
+        for name, (value, default) in zip(names, pairs, strict=True)
+        if name not in NOT_IN_THE_ID and _canonical(value) != _canonical(default)
     }
 
 
-def _flat(trial: TrialConfig) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in trial.as_dict().items():
-        if isinstance(value, dict) and name != "drift":
-            flat.update({f"{name}.{inner}": inner_value for inner, inner_value in value.items()})
-        else:
-            flat[name] = value
-    return flat
+@cache
+def _defaults() -> dict[str, tuple[Any, str]]:
+    """Return the default of each field in the id beside task and model, and its canonical text."""
+    names = [entry.name for entry in dataclasses.fields(TrialConfig) if entry.name not in ("task", "model")]
+    usual = TrialConfig()
+    values = {name: getattr(usual, name) for name in names if name not in NOT_IN_THE_ID}
+    return {
+        name: (value, _canonical(value.as_dict() if name == "drift" else value)) for name, value in values.items()
+    }
 
 
 def _canonical(value: Any) -> str:

@@ -229,7 +229,7 @@ def test_what_cannot_be_used_is_one_line(npz: Path, file: Path, tmp_path: Path) 
         (("measure", tmp_path), "is a folder; name the trial"),
         (("measure", not_a_network), "must be the bytes of a safetensors file"),
         (("measure", diverged), "all weights must be finite"),
-        (("measure", npz, "--epsilon", "0"), "epsilon must be finite and above 0 nats, got 0.0"),
+        (("measure", npz, "--epsilon", "0"), "epsilon must be finite and at least 1e-09 nats, got 0.0"),
         (("measure", npz, "--epsilon", "nan"), "epsilon must be finite"),
         (("measure", npz, "--budget", "endless"), "budget must be one of fast"),
         (("measure", npz, "--output", npz), "File exists"),

@@ -340,7 +340,7 @@ def test_how_memory_is_laid_out_makes_no_difference() -> None:
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan"), float("inf")])
 def test_epsilon_must_be_above_zero(epsilon: float) -> None:
-    with pytest.raises(MeasurementError, match="epsilon must be finite and above 0"):
+    with pytest.raises(MeasurementError, match="epsilon must be finite and at least 1e-09"):
         measure(memorised(), per_example_loss, [1.0, epsilon])
 
 
