@@ -14,6 +14,7 @@ from sweep.specification.cases import Product, products, repeated_trials, wrong_
 from sweep.specification.experiment import Experiment
 from sweep.specification.problems import mentions
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.config.registry import held_sources
 from trainables.errors import ConfigError
 from trainables.schedule import MeasuringConfig
 
@@ -25,6 +26,7 @@ LARGEST_SWEEP = 100_000
 meant."""
 
 
+@held_sources()
 def impossible_values(config: Experiment) -> list[Problem]:
     """List what a trial's own checks refuse, without looking at the task's data."""
     problems = dict.fromkeys(wrong_cases(config))
@@ -95,6 +97,7 @@ def _count(config: Experiment) -> int:
     return seeds * sum(product.size for product in products(config))
 
 
+@held_sources()
 def infeasible_values(config: Experiment, unknown: Collection[Path] = ()) -> list[Problem]:
     """List what the tasks' data refuse, and trials that cases share; imports torch.
 
