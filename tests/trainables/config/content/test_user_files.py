@@ -210,7 +210,7 @@ BLANKS = st.lists(st.sampled_from(["", "# a comment", "   # indented"]), max_siz
 
 
 @given(BLANKS, BLANKS, st.booleans(), st.integers(-9, 9))
-def test_layout_never_counts_and_a_value_always_does(
+def test_layout_does_not_count_and_a_value_does(
     above: list[str], below: list[str], whole: bool, value: int
 ) -> None:
     def made(text: str) -> str:
