@@ -218,7 +218,8 @@ def test_layout_does_not_count_and_a_value_does(
         exec(compile(text, "<typed>", "exec"), names)
         return source_digest(names["build"])  # type: ignore[arg-type]
 
-    text = "LIST = [1, {'k': (0, VALUE)}]\ndef build(n=3):\n    if n: return LIST\n    for i in LIST: n += i\n    return n\n"
+    text = "LIST = [1, {'k': (0, VALUE)}]\ndef build(n=3):\n    if n: return LIST\n"
+    text += "    for i in LIST: n += i\n    return n\n"
     plain = made(text.replace("VALUE", str(value)))
     laid_out = text.replace("    for", "\n".join([*above, "    for"])).replace("VALUE", f"\n {value}\n")
     laid_out = "\n".join([*below, ast.unparse(ast.parse(laid_out)) if whole else laid_out])
