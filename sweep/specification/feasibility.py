@@ -15,6 +15,7 @@ from sweep.specification.cases import Product, products, repeated_trials, wrong_
 from sweep.specification.experiment import Experiment
 from sweep.specification.problems import MOST_PROBLEMS, mentions
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.config.registry import held_sources
 from trainables.errors import ConfigError, shown
 from trainables.schedule import MeasuringConfig
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from trainables.tasks import Task
 
 
+@held_sources()
 def impossible_values(config: Experiment) -> list[Problem]:
     """List what a trial's own checks refuse, without looking at the task's data."""
     if too_many := _too_many(config):
@@ -104,6 +106,7 @@ def _too_many(config: Experiment) -> list[Problem]:
     return []
 
 
+@held_sources()
 def infeasible_values(config: Experiment, unknown: Collection[Path] = ()) -> list[Problem]:
     """List what the tasks' data refuse, and trials that cases share; imports torch.
 

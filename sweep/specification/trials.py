@@ -8,9 +8,11 @@ from sweep.errors import Problem, SpecificationError
 from sweep.specification.cases import products
 from sweep.specification.config import SweepConfig
 from trainables.config import TrialConfig
+from trainables.config.registry import held_sources
 from trainables.errors import ConfigError
 
 
+@held_sources()
 def trials(config: SweepConfig, progress: Callable[[str], None] = lambda _: None) -> list[TrialConfig]:
     """List all trials of a specification, each once, in an order that depends on the specification only.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 import signal
 import threading
 import time
@@ -23,7 +22,8 @@ from sweep.training.cohort_training import CohortTraining
 from sweep.training.progress import OneLine, Progress, Tally
 from sweep.training.run_summary import RunSummary, ended_of, summary_of
 from trainables.config import registry
-from trainables.config.source import bytes_digest, source_digest
+from trainables.config.source import Source, bytes_digest, source_of, source_of_version
+from trainables.errors import ConfigError
 from trainables.numerics.environment import ACROSS_MACHINES
 from trainables.numerics.reference import require_across_machines
 from trainables.tasks import Task
@@ -43,6 +43,7 @@ def run_here(
     targets: object = None,
     classes: int | None = None,
     vocabulary: int | None = None,
+    version: str | None = None,
     retry_failed: bool = False,
     progress: Progress | None = None,
     **settings: Any,
@@ -50,20 +51,22 @@ def run_here(
     """Train a specification, or your own network and data, in this process and on one core.
 
     Results are those of `sweep.run`, and it resumes in the same way: called again, it trains what is missing.
-    Networks and data are named after a hash of the tensors and of the source of `module`, so another network is
-    another trial.
+    Networks and data are named after a hash of the tensors and of all that `module` is made of, so another network
+    is another trial.
 
         summary = sweep.run_here(module=ConvNet, inputs=images, targets=labels, weight_decay=[0, 1], seeds=2)
         rows = analysis.load(summary.results)
 
     Args:
         config: a whole specification; then leave out all that follows but the last two.
-        module: a class or function that makes a fresh network without arguments. The network maps [n, ...] inputs
-            to logits [n, classes]; its requirements are in `trainables.architectures.own_module_checks`.
+        module: a class, function or `functools.partial` that makes a fresh network without arguments. It maps
+            [n, ...] inputs to logits [n, classes]; its requirements are in
+            `trainables.architectures.own_module_checks`.
         inputs: [N, ...] numbers as a tensor, array, list or frame; with a vocabulary, [N, T] tokens.
         targets: [N] whole numbers or words, the right classes, see `trainables.Task.of`.
         classes: the number of classes; by default one more than the largest target.
         vocabulary: the number of tokens; None if inputs are features.
+        version: identifies `module` in place of its content, see `trainables.register_model`.
         settings: fields of `SweepConfig`: `data_fraction`, `weight_decay`, `steps`, `seeds`, `epsilon`, `stop`,
             `results`, ...; without `module` or `inputs`, also `model` or `task`.
         retry_failed: run only trials that have failed before.
@@ -77,8 +80,8 @@ def run_here(
     """
     began = time.monotonic()
     if config is None:
-        config = _config_of(module, inputs, targets, classes, vocabulary, settings)
-    elif settings or any(given is not None for given in (module, inputs, targets)):
+        config = _config_of(module, inputs, targets, classes, vocabulary, version, settings)
+    elif settings or any(given is not None for given in (module, inputs, targets, version)):
         raise SweepError("a whole specification is given, so leave out everything else, or give settings only")
     store = Store(config.results_path)
     if config.reproducible == ACROSS_MACHINES:
@@ -162,6 +165,7 @@ def _config_of(
     targets: object,
     classes: int | None,
     vocabulary: int | None,
+    version: str | None,
     settings: dict[str, Any],
 ) -> SweepConfig:
     """Build the specification of the given network and data, registered under names of their own."""
@@ -171,7 +175,11 @@ def _config_of(
     else:
         settings = {**settings, "task": {"family": _named_task(inputs, targets, classes, vocabulary)}}
     if module is not None:
-        settings = {**settings, "model": {**settings.get("model", {}), "kind": _named_model(module)}}
+        settings = {**settings, "model": {**settings.get("model", {}), "kind": _named_model(module, version)}}
+    elif version is not None:
+        raise SweepError(
+            f"version must come with module, the network that it is the version of, got {version!r} alone"
+        )
     return SweepConfig(**settings)
 
 
@@ -181,19 +189,28 @@ def _named_task(inputs: object, targets: object, classes: int | None, vocabulary
     tensors = (tensor.contiguous().numpy().tobytes() for tensor in (task.inputs, task.targets))
     source = bytes_digest(about.encode(), *tensors)
     name = f"data-{source}"
-    registry.TASKS.add(name, lambda _: task, source, GIVEN)
+    registry.TASKS.add(name, lambda _: task, GIVEN, source=Source(source, None))
     return name
 
 
-def _named_model(module: Callable[[], nn.Module]) -> str:
-    if isinstance(module, torch.nn.Module) or not (inspect.isclass(module) or inspect.isfunction(module)):
+def _named_model(module: Callable[[], nn.Module], version: str | None) -> str:
+    if isinstance(module, torch.nn.Module) or not callable(module):
         got = "one network" if isinstance(module, torch.nn.Module) else type(module).__name__
         raise SweepError(
             f"module must be a class, or a function, that makes a fresh network without arguments, got {got}; "
             "write module=lambda: ConvNet(), so that each seed begins with weights of its own"
         )
-    source = source_digest(module)
-    label = module.__name__ if module.__name__.isidentifier() and module.__name__[0] != "_" else "module"
-    name = f"{label}-{source}"
-    registry.MODELS.add(name, lambda _task, _model: module(), source, GIVEN)
+    source = _source_of(module) if version is None else source_of_version(version)
+    called = getattr(module, "__name__", "module")
+    label = called if called.isidentifier() and called[0] != "_" else "module"
+    name = f"{label}-{source.text}"
+    registry.MODELS.add(name, lambda _task, _model: module(), GIVEN, source=source)
     return name
+
+
+def _source_of(module: Callable[[], nn.Module]) -> Source:
+    advice = 'create it within the function that uses it, or pass version="1" to run_here and vouch for it yourself'
+    try:
+        return source_of(module, advice=advice)
+    except ConfigError as error:
+        raise ConfigError(f"module {error}") from None

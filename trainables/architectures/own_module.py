@@ -144,4 +144,5 @@ def registered_module(task: Task, model: ModelConfig) -> OwnModule:
         ConfigError: none was registered, its source is another one, or it cannot be trained in lanes.
     """
     own = registry.MODELS.matching(model.kind, model.source)
-    return OwnModule(f"model.kind {model.kind!r} of {own.module}", task, lambda: own.build(task, model))
+    with own.unchanged():
+        return OwnModule(own.name, task, lambda: own.build(task, model))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import gzip
 import math
+import os
 import re
 import struct
 import zipfile
@@ -100,12 +101,17 @@ def data_digest(path: str | Path) -> str:
     """
     path = Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    state = tuple((file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+    state = tuple((file.name, *_state(file.stat())) for file in files if file.is_file())
     return _digest(path, state)
 
 
+def _state(known: os.stat_result) -> tuple[int, ...]:
+    """Return what a change of a file changes: tools may set back its date, but not its ctime."""
+    return known.st_mtime_ns, known.st_ctime_ns, known.st_ino, known.st_size
+
+
 @lru_cache(maxsize=8)
-def _digest(path: Path, state: tuple[tuple[str, int, int], ...]) -> str:  # noqa: ARG001 (the cache key)
+def _digest(path: Path, state: tuple[tuple[str | int, ...], ...]) -> str:  # noqa: ARG001 (the cache key)
     return read_digit_images(path).digest
 
 

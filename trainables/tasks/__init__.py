@@ -44,14 +44,16 @@ def _built(config: TaskConfig) -> Task:
         task = getattr(import_module(module), function)(config)
     else:
         own = registry.TASKS.matching(config.family, config.source)
-        name = f"task.family {config.family!r} of {own.module}"
-        try:
-            task = own.build(config)
-        except ConfigError as error:
-            raise ConfigError(f"{name}: {error}") from error
-        except Exception as error:
-            raise refuse(name, "must be built without an error", error) from error
+        with own.unchanged():
+            try:
+                task = own.build(config)
+            except ConfigError as error:
+                raise ConfigError(f"{own.name}: {error}") from error
+            except Exception as error:
+                raise refuse(own.name, "must be built without an error", error) from error
         if not isinstance(task, Task):
-            raise ConfigError(f"{name} must give a Task, got {type(task).__name__}; use Task.of(inputs, targets)")
+            raise ConfigError(
+                f"{own.name} must give a Task, got {type(task).__name__}; use Task.of(inputs, targets)"
+            )
     assert isinstance(task, Task)
     return task
