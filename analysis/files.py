@@ -1,14 +1,25 @@
 """Files in a folder, local or in a bucket: the one way in which they are listed, read, written and deleted.
 
-Every file is written under a name of its own, complete or not at all: locally to a temporary name and moved, in a
-bucket by one upload that appears when it is complete.
+Every file is written under a name of its own, complete or not at all: locally to a temporary name, synced to the
+disk and moved, in a bucket by one upload that appears when it is complete.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import secrets
+import time
 from pathlib import Path
 from typing import Any
+
+PART = ".part"
+"""The end of a temporary name, which also begins with a dot and has a random part: processes of several machines
+may have the same process id. No reader takes such a file for a result."""
+
+ABANDONED_S = 3600.0
+"""Age in seconds at which an unfinished file is certainly of a process that has died."""
 
 
 class Files:
@@ -64,7 +75,7 @@ class Files:
             return bytes(stream.read())
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, complete or not at all, in place of one of that name.
+        """Write a file, complete or not at all, in place of one of that name; locally it is on the disk then.
 
         Raises:
             OSError: it cannot be written.
@@ -74,15 +85,70 @@ class Files:
                 stream.write(data)
             return
         target = Path(self.place(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        _make_folder(target.parent)
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{PART}")
         try:
-            temporary.write_bytes(data)
+            with temporary.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+
+    def move(self, name: str, other: str) -> None:
+        """Give a file another name; nothing happens if there is none, e.g. because another process has moved it.
+
+        Raises:
+            OSError: it cannot be moved.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if not self.is_local:
+                self.filesystem.move(self.place(name), self.place(other))
+                return
+            source, target = Path(self.place(name)), Path(self.place(other))
+            _make_folder(target.parent)
+            os.replace(source, target)
+            _sync_folder(target.parent)
+            _sync_folder(source.parent)
+
+    def delete_abandoned(self, folder: str, older_than_s: float = ABANDONED_S) -> None:
+        """Delete what processes that died while writing have left in a local folder; a bucket keeps no such files.
+
+        Args:
+            folder: a folder relative to this one; its own folders are left alone.
+            older_than_s: age in seconds of the unfinished files to delete.
+        """
+        if not self.is_local:
+            return
+        with contextlib.suppress(OSError):
+            for path in Path(self.place(folder)).glob(f".*{PART}"):
+                if time.time() - path.stat().st_mtime > older_than_s:
+                    path.unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens if there is none."""
         if self.exists(name):
             self.filesystem.delete_file(self.place(name))
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, and sync the names of the new ones."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut, where its file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

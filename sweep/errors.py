@@ -3,6 +3,8 @@
 SweepError(RuntimeError)
 ├── SpecificationError     a specification that cannot be run as it is; lists all its problems
 ├── StoreError             a results folder that cannot be read, written or trusted
+│   ├── LeaseHeld          a results folder that another process is writing
+│   └── LeaseLost          a results folder that another process has taken over, or that is gone
 ├── RayUnusable            Ray did not start, cannot be reached, or would be open to others
 ├── JobServerUnusable      a job server that cannot be reached, refuses the token or does not know the job
 ├── PlaceholderLeft        a cluster file or results path that is still to be edited
@@ -53,6 +55,14 @@ class SpecificationError(SweepError):
 
 class StoreError(SweepError):
     """A results folder that cannot be read, written or trusted."""
+
+
+class LeaseHeld(StoreError):
+    """A results folder that another process is writing."""
+
+
+class LeaseLost(StoreError):
+    """A results folder that this process was writing, and that another one has taken over or removed."""
 
 
 class RayUnusable(SweepError):

@@ -4,7 +4,8 @@ TrainablesError(ValueError)
 ├── ConfigError            a trial's configuration cannot be trained as it is
 ├── MeasurementError       a network or loss that cannot be measured
 ├── BitstreamError         bytes that are not our bitstream, or not for these tensors
-├── CheckpointError        a checkpoint that does not belong to these trials
+├── CheckpointError        a checkpoint that is damaged or does not belong to these trials
+│   └── CheckpointTooNew   a checkpoint that a later version of the package wrote
 └── OutOfMemory            not even one lane fits
 """
 
@@ -32,6 +33,10 @@ class BitstreamError(TrainablesError):
 
 class CheckpointError(TrainablesError):
     """A checkpoint that is damaged or belongs to other trials."""
+
+
+class CheckpointTooNew(CheckpointError):
+    """A checkpoint that is not damaged, but that only a later version of the package can read."""
 
 
 class OutOfMemory(TrainablesError):

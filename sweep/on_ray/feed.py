@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
     Args:
         tally: counts trials.
         progress: the display.
+        check: called once a round of Tune's loop; an error that it raises ends the experiment.
     """
 
-    def __init__(self, tally: Tally, progress: Progress) -> None:
+    def __init__(self, tally: Tally, progress: Progress, check: Callable[[], None]) -> None:
         self.faults: Counter[str] = Counter()
         """Cohort id -> number of times that its process has died or raised."""
         self.given_up: dict[str, str] = {}
@@ -31,6 +33,7 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
         """Cohort id -> why restarting it would not help."""
         self._tally = tally
         self._progress = progress
+        self._check = check
         self._trains: set[str] = set()
         self._warnings: set[str] = set()
 
@@ -65,7 +68,8 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
         self.given_up[cohort_id] = reason
 
     def on_step_end(self, **_: Any) -> None:
-        """Update the display, once a round of Tune's loop."""
+        """Update the display, once a round of Tune's loop; stop where the results are no longer this sweep's."""
+        self._check()
         self._progress.show(self._tally.snapshot())
 
     def _fault(self, cohort_id: str, reason: str) -> None:

@@ -24,6 +24,7 @@ from sweep.imports import imports_of, require_importable
 from sweep.on_ray.cluster_file import check_no_placeholders, results_root
 from sweep.on_ray.environment import environment
 from sweep.on_ray.shipment import SPECIFICATION_FILE, pack
+from sweep.results.store import Store
 from sweep.specification.trials import trials as trials_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def submit(config: SweepConfig, *, address: str = DEFAULT_ADDRESS, results: str 
 
     Raises:
         JobServerUnusable: the server does not answer or refuses, or another job writes the same results.
+        LeaseHeld: another process writes the same results.
         PlaceholderLeft: the results path, or the cluster file that names the bucket, still has to be edited.
         SweepError: results would be on this machine's disk, for a cluster of other machines; or a task or network
             is registered where the cluster cannot import it, or next to too much data.
@@ -80,6 +82,7 @@ def submit(config: SweepConfig, *, address: str = DEFAULT_ADDRESS, results: str 
     with _client(address) as client, tempfile.TemporaryDirectory(prefix="sweep-job-") as folder:
         place = _results_place(client, wanted, config)
         _require_idle(client, place, address)
+        _require_no_driver(place)
         notes = pack(config, imports, Path(folder))
         job_id = f"sweep-{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         client.submit_job(
@@ -197,6 +200,12 @@ def _require_idle(client: Any, place: str, address: str) -> None:
                 f"{place} is being written by job {job.submission_id} at {address}; "
                 f"wait for it, or `sweep stop {job.submission_id}`"
             )
+
+
+def _require_no_driver(place: str) -> None:
+    """Refuse results that a sweep beside the cluster's jobs is writing, if they can be read from here."""
+    with contextlib.suppress(OSError):
+        Store(place).driving(lambda _: None).require_free()
 
 
 def _sweeps(client: Any) -> list[Any]:

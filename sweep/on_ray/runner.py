@@ -25,6 +25,7 @@ from sweep.imports import folders_of, imports_of, require_importable
 from sweep.on_ray.cluster import RaySession, local_ray
 from sweep.on_ray.environment import environment
 from sweep.plan.plan import Plan, plan, record, stop_rule_of
+from sweep.results.lease import Lease
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
 from sweep.training.progress import Progress, Tally, TerminalProgress
@@ -59,29 +60,39 @@ def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress |
 
     Raises:
         SpecificationError: the specification cannot be run.
-        StoreError: the results cannot be read or written.
+        StoreError: the results cannot be read or written, or another process is writing them.
         RayUnusable: Ray did not start or cannot be reached, or there is no GPU although one is requested.
         SweepError: a task or network is registered where no worker can import it.
     """
     began = time.monotonic()
     store = Store(config.results_path)
-    decided = plan(config, store, retry_failed=retry_failed)
-    require_importable(imports_of(decided.trials))
-    store.check_usable()
-    if config.device == "cuda" and decided.cohorts and os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
-        _require_gpu()
-    run_of = _Run(config, store, decided, progress or TerminalProgress())
-    if decided.cohorts:
-        run_of.on_ray()
-    else:
-        record(decided, config, store)
-    return run_of.summary(time.monotonic() - began)
+    progress = progress or TerminalProgress()
+    with _Interruption() as interruption, store.driving(progress.note) as lease:
+        decided = plan(config, store, retry_failed=retry_failed)
+        require_importable(imports_of(decided.trials))
+        store.check_usable()
+        if config.device == "cuda" and decided.cohorts and os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
+            _require_gpu()
+        run_of = _Run(config, store, decided, progress, interruption, lease)
+        if decided.cohorts:
+            run_of.on_ray()
+        else:
+            record(decided, config, store)
+        return run_of.summary(time.monotonic() - began)
 
 
 class _Run:
     """One run and its events."""
 
-    def __init__(self, config: SweepConfig, store: Store, decided: Plan, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: SweepConfig,
+        store: Store,
+        decided: Plan,
+        progress: Progress,
+        interruption: _Interruption,
+        lease: Lease,
+    ) -> None:
         self._config = config
         self._store = store
         self._plan = decided
@@ -93,7 +104,8 @@ class _Run:
         self._tries = config.max_failures
         self._failed: dict[str, str] = {}
         self._problem: str | None = None
-        self._interruption = _Interruption()
+        self._interruption = interruption
+        self._lease = lease
 
     def on_ray(self) -> None:
         # Ray prints about dead processes on standard output, which is reserved for results.
@@ -101,7 +113,7 @@ class _Run:
             try:
                 # Show something while Ray starts.
                 self._progress.show(self._tally().snapshot())
-                with self._interruption, local_ray() as session:
+                with local_ray() as session:
                     self._interruption.listen()
                     self._check(session)
                     record(self._plan, self._config, self._store)
@@ -132,8 +144,9 @@ class _Run:
         faults: Counter[str] = Counter()
         rounds_lost = 0
         while waiting and self._interruption.number is None:
-            feed = CohortFeed(tally, self._progress)
+            feed = CohortFeed(tally, self._progress, self._lease.check)
             problem = self._fit(session, waiting, feed)
+            self._lease.check()
             faults += feed.faults
             failed = {
                 **{cohort_id: why for cohort_id, why in feed.given_up.items() if faults[cohort_id] > self._tries},

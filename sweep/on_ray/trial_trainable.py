@@ -14,6 +14,7 @@ For your own scripts, with any searcher, scheduler, stopper and logger:
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections import deque
@@ -34,7 +35,7 @@ from sweep.specification.problems import nearest
 from sweep.specification.trials import trials
 from sweep.training.watch import decline_seen, thresholds_of
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-from trainables.errors import shown
+from trainables.errors import CheckpointError, shown
 from trainables.lanes import LaneRun
 from trainables.lanes.company import warn_of_company
 from trainables.measurement import Measurement
@@ -95,19 +96,49 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
         """Save the training state and the measurements that Tune has not received yet."""
         folder = Path(checkpoint_dir)
         (folder / _NETWORK_FILE).write_bytes(self._run.save())
-        (folder / _WAITING_FILE).write_text(json.dumps(list(self._waiting)), encoding="utf-8")
+        waiting = json.dumps(list(self._waiting))
+        stated = {"blake2b": _digest(waiting), "waiting": waiting}
+        (folder / _WAITING_FILE).write_text(json.dumps(stated), encoding="utf-8")
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Resume from a checkpoint, bit for bit as if the trial had not been interrupted (on a CPU)."""
+        """Resume from a checkpoint, bit for bit as if the trial had not been interrupted (on a CPU).
+
+        Raises:
+            CheckpointError: the checkpoint is damaged, incomplete, or of another trial.
+        """
         folder = Path(checkpoint_dir)
-        self._run = LaneRun.restore(
-            (folder / _NETWORK_FILE).read_bytes(),
-            [self._trial],
-            measuring=self._measuring,
-            declined=self._declined,
-            device=self._device,
-        )
-        self._waiting = deque(json.loads((folder / _WAITING_FILE).read_text(encoding="utf-8")))
+        try:
+            self._run = LaneRun.restore(
+                (folder / _NETWORK_FILE).read_bytes(),
+                [self._trial],
+                measuring=self._measuring,
+                declined=self._declined,
+                device=self._device,
+            )
+            self._waiting = deque(_waiting_of((folder / _WAITING_FILE).read_bytes()))
+        except (OSError, CheckpointError) as error:
+            raise CheckpointError(f"Tune's checkpoint in {folder} cannot be resumed from: {error}") from None
+
+
+def _waiting_of(data: bytes) -> list[dict[str, Any]]:
+    """Read the measurements that Tune has not received yet; written without a checksum before, as a list."""
+    try:
+        stated = json.loads(data)
+        if isinstance(stated, dict):
+            if stated["blake2b"] != _digest(stated["waiting"]):
+                raise ValueError("its checksum does not match")
+            stated = json.loads(stated["waiting"])
+        if not (isinstance(stated, list) and all(isinstance(result, dict) for result in stated)):
+            raise ValueError("it is no list of results")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{_WAITING_FILE} must be as it was written ({error}); use an older checkpoint or start the trial again"
+        ) from None
+    return stated
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

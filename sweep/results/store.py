@@ -10,8 +10,8 @@ import json
 import platform
 import re
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from analysis.schema import SCHEMA_VERSION, TABLES
 from sweep import __version__
 from sweep.errors import StoreError
 from sweep.results.cohort import Cohort, cohort_from_dict
+from sweep.results.lease import Lease
 from sweep.results.rows import RunContext, parquet, table_rows
 from trainables.config.address import checked_address
 from trainables.errors import ConfigError
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 
 NEEDED_BYTES = 500 * 2**20
 """Free disk below which no sweep is started."""
+
+DRIVER = "driver"
+"""The lease of the process that runs a sweep; its workers write under it."""
+
+SET_ASIDE = "set-aside"
+"""The folder of files that were found damaged, which nothing reads."""
 
 CHECKPOINTS_KEPT = 2
 """The newest checkpoint and one more: the newest may be of a process thought dead, whose reports do not count."""
@@ -51,6 +58,8 @@ class Attempt:
     """Number of the first report that it will write."""
     checkpoint: bytes | None
     """The state to resume from; None: from the beginning."""
+    checkpoint_name: str | None = field(default=None, compare=False)
+    """The file of that state, for `Store.set_aside`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,7 @@ class Store:
         return self._files.is_local
 
     def check_usable(self, nodes: int = 1, needed_bytes: int = NEEDED_BYTES) -> None:
-        """Refuse a place that could not hold the results, before any work is done.
+        """Refuse a place that could not hold the results, before any work is done; delete abandoned files there.
 
         Args:
             nodes: Number of machines that will write.
@@ -113,6 +122,8 @@ class Store:
                 f"results of a sweep on {nodes} machines must be where all can write, got the local path "
                 f"{self.path}; use --results s3://BUCKET/PATH"
             )
+        for folder in ("", "cohorts", "checkpoints", *(f"tables/{table}" for table in TABLES)):
+            self._files.delete_abandoned(folder)
         probe = "cohorts/.writable"
         try:
             self._files.write(probe, b"")
@@ -124,6 +135,14 @@ class Store:
                 f"the disk of {self.path} must have {_mebibytes(needed_bytes)} free, it has {_mebibytes(free)}; "
                 "make room, or choose another place with --results"
             )
+
+    def driving(self, note: Callable[[str], object]) -> Lease:
+        """Return the lease under which one process at a time runs a sweep into this folder.
+
+        Args:
+            note: called with a sentence for people where taking it has to wait.
+        """
+        return Lease(self._files, DRIVER, note=note)
 
     # --- the request and its cohorts -----------------------------------------------------------------------------
 
@@ -197,7 +216,17 @@ class Store:
         if not usable:
             return Attempt(number, 0, None)
         attempt, report = max(usable, key=lambda place: place[1])
-        return Attempt(number, report + 1, self._files.read(_checkpoint_name(cohort_id, attempt, report)))
+        name = _checkpoint_name(cohort_id, attempt, report)
+        return Attempt(number, report + 1, self._files.read(name), name)
+
+    def set_aside(self, checkpoint_name: str) -> str:
+        """Move a checkpoint that cannot be resumed from out of the way, and return its new name.
+
+        The next attempt then begins after the report of the checkpoint before, or else at the beginning.
+        """
+        aside = f"{SET_ASIDE}/{checkpoint_name.rpartition('/')[2]}"
+        self._files.move(checkpoint_name, aside)
+        return aside
 
     def _begin_attempt(self, cohort_id: str, at_least: int) -> int:
         """Return the number of an attempt that no other process has, and mark it as taken.

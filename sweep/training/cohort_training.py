@@ -17,9 +17,9 @@ from analysis.errors import AnalysisError
 from sweep.errors import SweepError
 from sweep.results.cohort import Cohort
 from sweep.results.rows import RunContext, is_kept
-from sweep.results.store import Store
+from sweep.results.store import Attempt, Store
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
-from trainables.errors import TrainablesError
+from trainables.errors import CheckpointError, CheckpointTooNew, TrainablesError
 from trainables.lanes import LaneRun
 from trainables.lanes.company import advice
 from trainables.measurement import Measurement
@@ -75,7 +75,7 @@ class CohortTraining:
     def take_up(self, cohort_id: str) -> None:
         """Begin a cohort, or resume it from its last report; `step` reports failures that no retry can cure."""
         self._failure: str | None = None
-        self._note: str | None = None
+        self._notes: list[str] = []
         self._warning: str | None = None
         self._ended: dict[str, tuple[str, int]] = {}
         try:
@@ -145,7 +145,7 @@ class CohortTraining:
             lanes = self._lanes
             try:
                 self._take_up(self._cohort, fewer_lanes(lanes))
-                self._note = (
+                self._notes.append(
                     f"memory ran out with {lanes} lanes; it resumes from its last report with {self._lanes}"
                 )
                 return
@@ -158,8 +158,6 @@ class CohortTraining:
         give_memory_back()
         self._cohort = cohort
         self._lanes = lanes or cohort.lanes
-        self._attempt = self._store.claim_attempt(cohort.cohort_id)
-        self._report = self._attempt.next_report
         self._unreported_blocks = 0
         self._unreported: list[Measurement] = []
         self._whole = True
@@ -171,12 +169,39 @@ class CohortTraining:
             "watch": self._trial_watch,
             "device": cohort.device,
         }
-        if self._attempt.checkpoint is None:
-            self._run = LaneRun(cohort.trials, lanes=self._lanes, **how)
-        else:
-            self._run = LaneRun.restore(self._attempt.checkpoint, cohort.trials, lanes=lanes, **how)
+        self._run = self._resumed(cohort, lanes, how)
         self._lanes = self._run.lanes
         self._warning = advice(self._run.dependent_computations, torch.device(cohort.device))
+
+    def _resumed(self, cohort: Cohort, lanes: int | None, how: dict[str, Any]) -> LaneRun:
+        """Begin an attempt from the newest checkpoint that is sound, or from the beginning if none is.
+
+        Others are set aside. Each of them has used up an attempt without reports, which hides no row.
+        """
+        damaged: list[str] = []
+        while True:
+            self._attempt = attempt = self._store.claim_attempt(cohort.cohort_id)
+            self._report = attempt.next_report
+            try:
+                run = self._run_of(attempt, cohort, lanes, how)
+                break
+            except CheckpointTooNew:
+                raise  # it is sound: starting again would throw its work away
+            except CheckpointError as error:
+                if attempt.checkpoint_name is None:
+                    raise
+                aside = self._store.set_aside(attempt.checkpoint_name)
+                why = str(error).partition(";")[0]
+                damaged.append(f"its checkpoint after report {attempt.next_report - 1} was moved to {aside}: {why}")
+        if damaged:
+            where = f"after report {self._report - 1}" if self._report else "at step 0"
+            self._notes.append(f"{'; '.join(damaged)}; it continues {where}")
+        return run
+
+    def _run_of(self, attempt: Attempt, cohort: Cohort, lanes: int | None, how: dict[str, Any]) -> LaneRun:
+        if attempt.checkpoint is None:
+            return LaneRun(cohort.trials, lanes=self._lanes, **how)
+        return LaneRun.restore(attempt.checkpoint, cohort.trials, lanes=lanes, **how)
 
     def _train(self) -> dict[str, Any]:
         began = time.monotonic()
@@ -220,9 +245,9 @@ class CohortTraining:
         return ended
 
     def _pop_note(self) -> str | None:
-        """Return the note, once."""
-        note, self._note = self._note, None
-        return note
+        """Return the notes in one line, once."""
+        notes, self._notes = self._notes, []
+        return "; ".join(notes) or None
 
     def _write_report(self) -> None:
         """Write the tables first, then the checkpoint, so that a checkpoint never refers to missing rows."""

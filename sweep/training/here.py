@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sweep.errors import SweepError
+from sweep.errors import LeaseLost, SweepError
 from sweep.plan.plan import plan, record, stop_rule_of
+from sweep.results.lease import Lease
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
 from sweep.training import cohort_training
@@ -75,7 +76,7 @@ def run_here(
     Raises:
         ConfigError: the network or data cannot be trained; the message says what to change.
         SpecificationError: the settings cannot be run.
-        StoreError: the results cannot be read or written.
+        StoreError: the results cannot be read or written, or another process is writing them.
         KeyboardInterrupt: on Ctrl-C, after saving what has been trained.
     """
     began = time.monotonic()
@@ -84,19 +85,22 @@ def run_here(
     elif settings or any(given is not None for given in (module, inputs, targets, version)):
         raise SweepError("a whole specification is given, so leave out everything else, or give settings only")
     store = Store(config.results_path)
+    progress = progress or OneLine()
     if config.reproducible == ACROSS_MACHINES:
         require_across_machines()  # before the plan, which tries user-supplied networks
-    decided = plan(config, store, retry_failed=retry_failed, parallel=1)
-    store.check_usable()
-    requested = [trial.trial_id for trial in decided.trials]
-    before = ended_of(store.outcomes(), decided.trials, stop_rule_of(config))
-    tally = Tally(requested, before, store.grokked() if decided.satisfied else set(), decided.cohorts)
-    record(decided, config, store)
-    failed = _train(store, [cohort.cohort_id for cohort in decided.cohorts], tally, progress or OneLine())
-    return dataclasses.replace(summary_of(config, store, decided), failed=failed, wall_s=time.monotonic() - began)
+    with store.driving(progress.note) as lease:
+        decided = plan(config, store, retry_failed=retry_failed, parallel=1)
+        store.check_usable()
+        requested = [trial.trial_id for trial in decided.trials]
+        before = ended_of(store.outcomes(), decided.trials, stop_rule_of(config))
+        tally = Tally(requested, before, store.grokked() if decided.satisfied else set(), decided.cohorts)
+        record(decided, config, store)
+        failed = _train(store, [cohort.cohort_id for cohort in decided.cohorts], tally, progress, lease)
+        summary = summary_of(config, store, decided)
+    return dataclasses.replace(summary, failed=failed, wall_s=time.monotonic() - began)
 
 
-def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress) -> dict[str, str]:
+def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress, lease: Lease) -> dict[str, str]:
     """Train cohorts one after the other; return cohort id -> reason for those that failed."""
     failed: dict[str, str] = {}
     warned: set[str] = set()
@@ -112,6 +116,7 @@ def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress
             try:
                 done = False
                 while not done:
+                    lease.check()
                     with _held_back():
                         result = training.step()
                     done = result["done"]
@@ -127,6 +132,8 @@ def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress
                         store.mark_failed(cohort_id, result["failure"])
                         tally.failed(cohort_id)
                         progress.note(f"Cohort {cohort_id} failed: {result['failure']}.")
+            except LeaseLost:
+                raise  # nothing more is written
             except BaseException:  # also an interruption
                 training.close()
                 raise

@@ -1,23 +1,34 @@
-"""The state of a lane run as bytes: safetensors with a JSON part, nothing that needs unpickling."""
+"""The state of a lane run as bytes: safetensors with a JSON part and a checksum, nothing that needs unpickling.
+
+Whatever the bytes are, `decode` and `check_belongs` either accept them or raise `CheckpointError`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
-from trainables.errors import CheckpointError
+from trainables.config import AT_DECLINE, TrialConfig
+from trainables.errors import CheckpointError, CheckpointTooNew
 from trainables.measurement import Measurement
+from trainables.schedule import BLOCK_STEPS
 from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
+from trainables.seal import check_seal, sealed
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
+
+FORMAT_WITHOUT_CHECKSUM = 4
+"""The version before: the same content without a checksum, still read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,10 @@ class RunRecord:
 
 TENSORS = ("weights", "first_moment", "second_moment")
 _STATE = "state"
+_Fields = Measurement | ComplexityMeasurement | MatrixMeasurement
+
+LONGEST_VALUE_CHARACTERS = 400
+"""The part of a value that is shown in an error."""
 
 
 def encode(record: RunRecord) -> bytes:
@@ -74,24 +89,21 @@ def encode(record: RunRecord) -> bytes:
         ],
     }
     text = json.dumps(state, separators=(",", ":")).encode()
-    data: bytes = save({**record.tensors, _STATE: torch.frombuffer(bytearray(text), dtype=torch.uint8)})
-    return data
+    return sealed({**record.tensors, _STATE: torch.frombuffer(bytearray(text), dtype=torch.uint8)})
 
 
 def decode(data: bytes) -> RunRecord:
     """Read a record from bytes.
 
     Raises:
+        CheckpointTooNew: a later version of the package wrote them.
         CheckpointError: the bytes are damaged, or of another format.
     """
     try:
+        has_checksum = check_seal(data)
         tensors = load(data)
         state = json.loads(tensors.pop(_STATE).numpy().tobytes())
-        if state["format_version"] != FORMAT_VERSION:
-            raise CheckpointError(
-                f"a checkpoint must have format version {FORMAT_VERSION}, got {state['format_version']}; "
-                "continue with the package version that wrote it, or start again"
-            )
+        _check_version(state["format_version"], has_checksum)
         record = RunRecord(
             trial_ids=state["trial_ids"],
             budgets=state["budgets"],
@@ -104,32 +116,145 @@ def decode(data: bytes) -> RunRecord:
             ],
             tensors={name: tensors[name] for name in TENSORS},
         )
-    except (SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    # ValueError: text that is not UTF-8 or JSON, or an integer too long to read.
+    except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(
             f"a checkpoint must be the bytes LaneRun.save returned, got {len(data)} bytes that are not "
-            f"({type(error).__name__}: {error}); use an older checkpoint or start again"
+            f"({type(error).__name__}: {_one_line(error)}); use an older checkpoint or start again"
         ) from error
     return record
 
 
 def check_belongs(
-    record: RunRecord, trial_ids: Sequence[str], budgets: Sequence[int], measuring: dict[str, Any]
+    record: RunRecord, trials: Sequence[TrialConfig], measuring: dict[str, Any], parameters: int
 ) -> None:
-    """Check that a checkpoint belongs to these trials.
+    """Check that a checkpoint belongs to these trials, and that nothing in it is impossible for them.
+
+    Args:
+        record: the checkpoint.
+        trials: all trials of the run, in its order.
+        measuring: the way of measuring, as plain values.
+        parameters: P, the weights of one trial.
 
     Raises:
-        CheckpointError: other trials, another order, other budgets, or another way of measuring.
+        CheckpointError: other trials, another order, other budgets, another way of measuring, or values that no
+            run of these trials can have.
     """
     for what, saved, asked in (
-        ("trials", record.trial_ids, list(trial_ids)),
-        ("budgets in steps", record.budgets, list(budgets)),
+        ("trials", record.trial_ids, [trial.trial_id for trial in trials]),
+        ("budgets in steps", record.budgets, [trial.steps for trial in trials]),
         ("measuring", record.measuring, json.loads(json.dumps(measuring))),
     ):
         if saved != asked:
             raise CheckpointError(
-                f"a checkpoint can only continue with the {what} it was saved with: {saved}, got {asked}; "
+                f"a checkpoint can only continue with the {what} it was saved with: {_difference(saved, asked)}; "
                 "pass the same or start again"
             )
+    if not (_is_whole(record.lanes) and record.lanes >= 1):
+        _impossible("lanes must be a whole number above 0", record.lanes)
+    if not (_is_whole(record.next_trial) and 0 <= record.next_trial <= len(trials)):
+        _impossible(f"next_trial must lie in 0 to {len(trials)}", record.next_trial)
+    indices = [lane.trial_index for lane in record.running]
+    if not all(_is_whole(index) and 0 <= index < record.next_trial for index in indices):
+        _impossible(f"running trials must lie in 0 to {record.next_trial - 1}", indices)
+    if len(set(indices)) < len(indices):
+        _impossible("a trial must run once", indices)
+    for name, tensor in record.tensors.items():
+        arrived = (tensor.dtype, tuple(tensor.shape))
+        if arrived != (torch.float32, (len(indices), parameters)):
+            _impossible(f"{name} must be float32 of shape [{len(indices)}, {parameters}]", arrived)
+    for lane in record.running:
+        _check_lane(lane, trials[lane.trial_index])
+
+
+def _check_version(version: object, has_checksum: bool) -> None:
+    if _is_whole(version) and version > FORMAT_VERSION:
+        raise CheckpointTooNew(
+            f"a checkpoint must have format version {FORMAT_VERSION} at most, got {version}; "
+            "continue with the package version that wrote it, or start again"
+        )
+    if version != (FORMAT_VERSION if has_checksum else FORMAT_WITHOUT_CHECKSUM):
+        raise CheckpointError(
+            f"a checkpoint must have format version {FORMAT_VERSION} and a checksum, or "
+            f"{FORMAT_WITHOUT_CHECKSUM} and none, got {_one_line(version)}; use an older checkpoint or start again"
+        )
+
+
+def _check_lane(lane: LaneRecord, trial: TrialConfig) -> None:
+    """Check what is recorded of one running trial."""
+    if not (_is_whole(lane.age) and 0 <= lane.age < trial.steps and lane.age % BLOCK_STEPS == 0):
+        _impossible(f"a running trial's age must be whole blocks of steps below its budget {trial.steps}", lane.age)
+    for seconds in (lane.train_wall_s, lane.measure_wall_s):
+        if not (_is_number(seconds) and math.isfinite(seconds) and seconds >= 0):
+            _impossible("seconds must be finite and at least 0", seconds)
+    begins = lane.penalised_from
+    if trial.spectral_start != AT_DECLINE:
+        if begins != trial.penalised_from:
+            _impossible(f"the penalty must begin at step {trial.penalised_from}", begins)
+    elif not (begins is None or (_is_whole(begins) and 0 <= begins <= lane.age + BLOCK_STEPS)):
+        _impossible("the penalty must begin at a step so far, or not have begun", begins)
+    last = -1
+    for row in lane.history:
+        parts: tuple[_Fields, ...] = (row, *row.complexities, *row.matrices)
+        for part in parts:
+            _check_fields(part)
+        if row.trial_id != trial.trial_id or not last < row.step <= lane.age:
+            _impossible(f"rows must be of {trial.trial_id}, in order, up to step {lane.age}", row)
+        last = row.step
+        phases = trial.phases
+        if not 0 <= row.phase < len(phases) or phases[row.phase] != (row.phase_start_step, row.phase_end_step):
+            _impossible(f"a row's phase must be one of {phases}", row)
+
+
+def _check_fields(record: _Fields) -> None:
+    """Check that the fields of a dataclass hold words and numbers where they should."""
+    for name, allowed in _ALLOWED[type(record)].items():
+        value = getattr(record, name)
+        if not isinstance(value, allowed) or isinstance(value, bool):
+            _impossible(f"{name} must be a {allowed[0].__name__}", value)
+
+
+def _allowed(record_class: type) -> dict[str, tuple[type, ...]]:
+    """Return field -> the types that it may have, for the fields that hold words and numbers."""
+    hints = typing.get_type_hints(record_class)
+    types = {name: typing.get_args(hint) or (hint,) for name, hint in hints.items()}
+    plain = {name: given for name, given in types.items() if {*given} <= {str, int, float, type(None)}}
+    return {name: (*given, int) if float in given else given for name, given in plain.items()}
+
+
+_ALLOWED = {kind: _allowed(kind) for kind in (Measurement, ComplexityMeasurement, MatrixMeasurement)}
+
+
+def _is_whole(value: object) -> typing.TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> typing.TypeGuard[float]:
+    return isinstance(value, float) or _is_whole(value)
+
+
+def _impossible(must: str, arrived: object) -> NoReturn:
+    raise CheckpointError(
+        f"a checkpoint is damaged: {must}, got {_one_line(arrived)}; use an older checkpoint or start again"
+    )
+
+
+def _difference(saved: object, asked: object) -> str:
+    """Say what was saved and what is asked for, of long lists only the first difference."""
+    if isinstance(saved, list) and isinstance(asked, list):
+        if len(saved) != len(asked):
+            return f"{len(saved)} of them, got {len(asked)}"
+        place = next(place for place, (old, new) in enumerate(zip(saved, asked, strict=True)) if old != new)
+        return f"{_one_line(saved[place])} at place {place}, got {_one_line(asked[place])}"
+    return f"{_one_line(saved)}, got {_one_line(asked)}"
+
+
+def _one_line(value: object) -> str:
+    """Write a value for people, shortened."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= LONGEST_VALUE_CHARACTERS else f"{text[:LONGEST_VALUE_CHARACTERS]} ..."
 
 
 def _measurement_as_dict(measurement: Measurement) -> dict[str, Any]:

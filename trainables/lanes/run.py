@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 
@@ -178,7 +177,9 @@ class LaneRun:
         """Copy the state between two calls of `advance` to the host."""
         waiting = [state for _, state in self._queue.waiting]
         return checkpoint.RunRecord(
-            **self._identity(),
+            trial_ids=[trial.trial_id for trial in self._trials],
+            budgets=[trial.steps for trial in self._trials],
+            measuring=dataclasses.asdict(self._measuring),
             lanes=self._wanted_lanes,
             next_trial=self._queue.next_trial,
             running=[lane.record() for lane in self._begun()],
@@ -218,23 +219,22 @@ class LaneRun:
         There are as many lanes as before unless `lanes` says otherwise.
 
         Raises:
+            CheckpointTooNew: a later version of the package wrote the bytes.
             CheckpointError: the bytes are damaged, or were saved with other trials or another way of measuring.
             ConfigError: as for a new run.
         """
         record = checkpoint.decode(data)
-        lanes = record.lanes if lanes is None else lanes
-        run = cls(trials, measuring=measuring, watch=watch, declined=declined, lanes=lanes, device=device)
-        checkpoint.check_belongs(record, **run._identity())
-        run.go_back(record, lanes)
+        run = cls(
+            trials,
+            measuring=measuring,
+            watch=watch,
+            declined=declined,
+            lanes=1 if lanes is None else lanes,  # those of the checkpoint once it is known to be sound
+            device=device,
+        )
+        checkpoint.check_belongs(record, trials, dataclasses.asdict(measuring), run._shape.layout.weights)
+        run.go_back(record, record.lanes if lanes is None else lanes)
         return run
-
-    def _identity(self) -> dict[str, Any]:
-        """Return what a checkpoint must agree on with the run that continues from it."""
-        return {
-            "trial_ids": [trial.trial_id for trial in self._trials],
-            "budgets": [trial.steps for trial in self._trials],
-            "measuring": dataclasses.asdict(self._measuring),
-        }
 
 
 def _check(trials: Sequence[TrialConfig], lanes: int, device: str, declined: Declined | None) -> None:

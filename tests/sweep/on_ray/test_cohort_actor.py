@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load
 
 import analysis
 from sweep.on_ray.cohort_actor import CohortTrainable
@@ -24,6 +26,7 @@ from tests.trainables.little_room import Room, of_torch
 from trainables.lanes import LaneRun, device, step, train
 from trainables.measurement import Measurement
 from trainables.schedule import whole_blocks
+from trainables.seal import sealed
 
 REPORT_BLOCKS = 2 * STEP_BLOCKS
 
@@ -352,7 +355,59 @@ def test_what_a_retry_cannot_cure_is_said_and_not_raised(tmp_path: Path) -> None
     for _ in range(REPORT_BLOCKS // STEP_BLOCKS):
         trainable.step()
     [checkpoint] = (tmp_path / "checkpoints").glob("*.safetensors")
-    checkpoint.write_bytes(b"damaged")
+    sound = checkpoint.read_bytes()
+    tensors = load(sound)
+    state = tensors["state"].numpy().tobytes().replace(b'"format_version":5', b'"format_version":9')
+    checkpoint.write_bytes(sealed({**tensors, "state": torch.frombuffer(bytearray(state), dtype=torch.uint8)}))
     result = actor(tmp_path, cohort_id).step()
     assert result["done"]
-    assert result["failure"].startswith("CheckpointError")
+    assert result["failure"].startswith("CheckpointTooNew: a checkpoint must have format version 5 at most, got 9")
+    assert checkpoint.exists()
+
+
+def altered(data: bytes) -> bytes:
+    """Eight other bytes among the weights."""
+    place = len(data) - 100
+    return data[:place] + bytes(byte ^ 0x11 for byte in data[place : place + 8]) + data[place + 8 :]
+
+
+@pytest.mark.parametrize(
+    ("damage", "count"),
+    [(altered, 1), (lambda data: data[:-9], 1), (lambda data: b"", 2)],
+    ids=["altered", "cut", "both empty"],
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_taken(
+    undisturbed: Path, tmp_path: Path, damage: Callable[[bytes], bytes], count: int
+) -> None:
+    [cohort_id] = recorded(tmp_path)
+    trainable = actor(tmp_path, cohort_id)
+    for _ in range(2 * REPORT_BLOCKS // STEP_BLOCKS):
+        trainable.step()
+    names = [f"{cohort_id}-001-0000{report}.safetensors" for report in (1, 0)]
+    for name in names[:count]:
+        file = tmp_path / "checkpoints" / name
+        file.write_bytes(damage(file.read_bytes()))
+
+    again = actor(tmp_path, cohort_id)
+    results = list(steps_of(again))
+    notes = [result["note"] for result in results if result["note"] is not None]
+    assert len(notes) == 1
+    assert f"its checkpoint after report 1 was moved to set-aside/{names[0]}: a checkpoint" in notes[0]
+    assert notes[0].endswith("it continues after report 0" if count == 1 else "it continues at step 0")
+    assert "\n" not in notes[0]
+    assert sorted(file.name for file in (tmp_path / "set-aside").iterdir()) == sorted(names[:count])
+    assert_same_tables(tmp_path, undisturbed)
+
+
+def test_a_checkpoint_of_other_trials_is_set_aside(undisturbed: Path, tmp_path: Path) -> None:
+    first, second = recorded(tmp_path, cohorts=2)
+    for cohort_id in (first, second):
+        trainable = actor(tmp_path, cohort_id)
+        for _ in range(REPORT_BLOCKS // STEP_BLOCKS):
+            trainable.step()
+    one, other = (tmp_path / "checkpoints" / f"{cohort_id}-001-00000.safetensors" for cohort_id in (first, second))
+    shutil.copy(other, one)
+    (note,) = (result["note"] for result in steps_of(actor(tmp_path, first)) if result["note"] is not None)
+    assert "can only continue with the trials it was saved with" in note
+    list(steps_of(actor(tmp_path, second)))
+    assert_same_tables(tmp_path, undisturbed)

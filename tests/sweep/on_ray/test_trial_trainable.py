@@ -20,6 +20,7 @@ from sweep.errors import SpecificationError
 from sweep.on_ray.cluster import RaySession
 from sweep.on_ray.trial_trainable import DeclineStopper, TrialTrainable, trial_of
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
+from trainables.errors import CheckpointError
 from trainables.lanes import train
 from trainables.measurement import Measurement
 from trainables.schedule import MeasuringConfig
@@ -49,6 +50,45 @@ def results_of(trainable: TrialTrainable) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def undisturbed() -> list[dict[str, Any]]:
     return results_of(TrialTrainable(dict(TINY)))
+
+
+# Damaged checkpoints
+
+
+def damaged(data: bytes, how: str) -> bytes:
+    """Alter, cut or empty a file."""
+    place = len(data) - 12
+    return {
+        "altered": data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :],
+        "cut": data[:place],
+        "empty": b"",
+    }[how]
+
+
+@pytest.mark.parametrize("name", ["trial.safetensors", "waiting.json"])
+def test_a_damaged_checkpoint_is_a_clear_error(name: str, tmp_path: Path) -> None:
+    trainable = TrialTrainable(dict(TINY))
+    trainable.train()
+    trainable.save_checkpoint(str(tmp_path))
+    trainable.load_checkpoint(str(tmp_path))
+    sound = (tmp_path / name).read_bytes()
+    for how in ("altered", "cut", "empty"):
+        (tmp_path / name).write_bytes(damaged(sound, how))
+        with pytest.raises(CheckpointError, match=f"checkpoint in {tmp_path} cannot be resumed") as caught:
+            trainable.load_checkpoint(str(tmp_path))
+        assert "\n" not in str(caught.value)
+    (tmp_path / name).unlink()
+    with pytest.raises(CheckpointError, match="No such file"):
+        trainable.load_checkpoint(str(tmp_path))
+
+
+def test_waiting_results_of_before_are_read(tmp_path: Path) -> None:
+    trainable = TrialTrainable(dict(TINY))
+    trainable.train()
+    trainable.save_checkpoint(str(tmp_path))
+    (tmp_path / "waiting.json").write_text('[{"step": 3}]')
+    trainable.load_checkpoint(str(tmp_path))
+    assert trainable.step() == {"step": 3}
 
 
 # The search space

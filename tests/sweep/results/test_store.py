@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
 import shutil
 from collections.abc import Iterator
@@ -192,10 +193,10 @@ def test_killed_between_tables_and_checkpoint_each_row_counts_once(tmp_path: Pat
 def test_a_crash_while_writing_leaves_no_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, cohort = new_sweep(tmp_path)
 
-    def full(_self: Path, _data: bytes) -> int:
+    def full(_descriptor: int) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         store.write_checkpoint(cohort.cohort_id, 1, 0, b"state")
     monkeypatch.undo()
