@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError, MixedMethods
-from analysis.results_folder import ResultsFolder, settings_of
+from analysis.results_folder import ResultsFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +174,7 @@ def _facts(folder: ResultsFolder) -> pd.DataFrame:
             "failed": cohort.failed,
             "memorised_at": cohort.measuring.get("memorised_at"),
             "grokked_at": cohort.measuring.get("grokked_at"),
-            **settings_of(cohort.configs[trial_id]),
+            **cohort.settings[trial_id],
         }
         for trial_id, cohort in folder.cohort_of_trials().items()
     ]

@@ -54,9 +54,14 @@ class Cohort:
 
 
 def cohort_from_dict(values: dict[str, Any]) -> Cohort:
-    """Build a cohort from the result of `Cohort.as_dict`, also after a round trip through JSON."""
+    """Build a cohort from the result of `Cohort.as_dict`, also after a round trip through JSON.
+
+    Raises:
+        ValueError: a trial's configuration does not give the id that is stated, so one of them was altered.
+        KeyError, TypeError, AttributeError: the values are not those of a cohort.
+    """
     decline = values["decline"]
-    return Cohort(
+    cohort = Cohort(
         **{
             **values,
             "trials": tuple(trial_from_dict(trial["config"]) for trial in values["trials"]),
@@ -65,3 +70,7 @@ def cohort_from_dict(values: dict[str, Any]) -> Cohort:
             "decline": None if decline is None else DeclineParameters(**decline),
         }
     )
+    for trial, stated in zip(cohort.trials, values["trials"], strict=True):
+        if trial.trial_id != stated["trial_id"]:
+            raise ValueError(f"the configuration of trial {stated['trial_id']} is that of {trial.trial_id}")
+    return cohort
