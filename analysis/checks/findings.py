@@ -58,4 +58,5 @@ def warn(path: str, findings: Iterable[Finding]) -> None:
     for (kind, wrong, remedy), names in files.items():
         more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
         text = f"{path}: {', '.join(names[:MOST_NAMED])}{more}: {wrong}; {remedy}"
-        warnings.warn(text, OlderResults if kind == "older" else ResultsWarning, stacklevel=4)
+        # The line of the caller of `load` or `status`.
+        warnings.warn(text, OlderResults if kind == "older" else ResultsWarning, stacklevel=6)

@@ -8,12 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
-from analysis.checks.findings import FAULTS, Finding
+from analysis.checks.findings import FAULTS, SET_ASIDE, Finding
 from analysis.checks.reports import Report, counted_reports, parse_cohort_file, parse_report
 from analysis.files import Files
+from analysis.results_folder import ResultsFolder
 from analysis.schema import TABLES
+from sweep import __version__
+from sweep.results.cohort import UNREADABLE, cohort_from_dict
 
 FOLDER = "set-aside"
+
+
+def unreadable_cohorts(folder: ResultsFolder) -> list[Finding]:
+    """Return the records of cohorts that readers can use, and that this version cannot train."""
+    findings = []
+    for file in folder.cohorts:
+        try:
+            cohort_from_dict(file.stated)
+        except UNREADABLE as error:
+            wrong = f"it must be readable by version {__version__} ({type(error).__name__}: {error})"
+            findings.append(Finding("damaged", f"cohorts/{file.cohort_id}.json", wrong, SET_ASIDE))
+    return findings
 
 
 def set_aside(files: Files, findings: Iterable[Finding]) -> list[str]:

@@ -33,9 +33,9 @@ from analysis.results_folder import ResultsFolder
 from analysis.schema import SCHEMA_VERSION, TABLES
 from sweep import __version__
 from sweep.errors import StoreError
-from sweep.results.cohort import Cohort, cohort_from_dict
+from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict
 from sweep.results.outcomes import Outcome, grokked_in, outcomes_of, seconds_taken_in
-from sweep.results.repair import set_aside
+from sweep.results.repair import set_aside, unreadable_cohorts
 from sweep.results.rows import RunContext, parquet, table_rows
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class Store:
     def _cohort(self, stated: dict[str, Any], cohort_id: str) -> Cohort:
         try:
             return cohort_from_dict(stated)
-        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        except UNREADABLE as error:
             raise StoreError(_unreadable(self.path, cohort_id, f"{type(error).__name__}: {error}")) from None
 
     def next_index(self) -> int:
@@ -319,9 +319,10 @@ class Store:
         """
         with _as_store_errors():
             try:
-                return ResultsFolder(self.path).check(TABLES)
+                folder = ResultsFolder(self.path)
             except ResultsNotFound as error:
                 raise StoreError(str(error)) from None
+            return [*folder.check(TABLES), *unreadable_cohorts(folder)]
 
     def repair(self, findings: Sequence[Finding]) -> list[str]:
         """Move what cannot be believed to `set-aside/`, to be made again by a run, and return the files' names.

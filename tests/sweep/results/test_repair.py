@@ -159,6 +159,28 @@ def test_a_configuration_that_was_altered_is_refused(results: Path) -> None:
         plan(specification(results), Store(results), parallel=1)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"lanes": "8"},
+        {"imports": 7},
+        {"decline": 7},
+        {"measuring": {"epsilon": []}},
+        {"audit_share": None},
+        {"new": 1},
+    ],
+)
+def test_values_of_another_type_are_one_line(results: Path, changed: dict[str, Any]) -> None:
+    record = next(results.glob("cohorts/c*.json"))
+    record.write_text(json.dumps(json.loads(record.read_text()) | changed))
+    with pytest.raises(StoreError, match=rf"cohorts/{record.name} in .* must be readable") as raised:
+        plan(specification(results), Store(results), parallel=1)
+    assert "\n" not in str(raised.value)
+    assert [(finding.kind, finding.file) for finding in Store(results).check()] == [
+        ("damaged", f"cohorts/{record.name}")
+    ]
+
+
 @pytest.mark.parametrize("cohort_id", ["../evil/x", "", "c0000", "c0000-0123abcd/../x"])
 def test_no_path_is_made_of_an_id(tmp_path: Path, cohort_id: str) -> None:
     store = Store(tmp_path / "results")
