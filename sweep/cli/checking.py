@@ -41,5 +41,6 @@ def check(ctx: click.Context, results: str, repair: bool, as_json: bool) -> None
             click.echo(f"moved     {name} to set-aside/")
         click.echo(f"{results}: {counted(len(faults), 'file') if faults else 'nothing is'} damaged or missing")
         if faults:
-            click.echo("`sweep run` with the same specification sets aside what is damaged and trains it again.")
+            how = "trains it again" if repair else "sets aside what is damaged and trains it again"
+            click.echo(f"`sweep run` with the same specification {how}.")
     ctx.exit(1 if faults else 0)

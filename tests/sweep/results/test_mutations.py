@@ -76,7 +76,8 @@ def mutated(draw: st.DrawFn, data: bytes) -> bytes:
 def test_no_mutation_raises_or_passes_in_silence(config: SweepConfig, data: st.DataObject) -> None:
     path = config.results_path
     whole = len(analysis.load(path))
-    file = data.draw(st.sampled_from(files_of(config)))
+    # Kept networks are read by `sweep check` only.
+    file = data.draw(st.sampled_from([file for file in files_of(config) if file.parent.name != "networks"]))
     with replaced(file, data.draw(mutated(file.read_bytes()))), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         rows = analysis.load(path, mix_methods=True)
@@ -87,6 +88,13 @@ def test_no_mutation_raises_or_passes_in_silence(config: SweepConfig, data: st.D
     assert all(file.name in str(warning.message) for warning in caught)
     assert len(decided.resume) == 1
     assert decided.new == []
+
+
+def test_altered_networks_are_seen_by_the_check(config: SweepConfig) -> None:
+    (file, *_) = (file for file in files_of(config) if file.parent.name == "networks")
+    with replaced(file, b"QAR1" + file.read_bytes()[4:]), pytest.warns(ResultsWarning):
+        findings = Store(config.results_path).check()
+    assert [finding.file.rpartition("/")[2] for finding in findings] == [file.name]
 
 
 @pytest.mark.parametrize("table", ["rows", "trials"])

@@ -264,7 +264,7 @@ def test_a_bucket_is_as_good_as_a_folder(bucket: str, tmp_path: Path) -> None:
         frames.append(comparable(store))
         assert store.check() == []
         damage = [Finding("damaged", f"tables/rows/{cohort.cohort_id}-001-00000.parquet", "", "")]
-        assert [name.split("/")[0] for name in store.repair(damage)] == ["tables"] * 4
+        assert damage[0].file in store.repair(damage)
         assert store.claim_attempt(cohort.cohort_id).next_report == 0
         assert [finding.kind for finding in store.check()] == ["missing"]
     pd.testing.assert_frame_equal(*frames)
