@@ -31,7 +31,8 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
     """Load one row per (trial, evaluated step), settings joined, sorted by trial and step.
 
     Every trial in the folder is included, ended or not. Each row counts once, whatever was restarted, see
-    `analysis.results_folder`.
+    `analysis.results_folder`. Files that are damaged are left out, and a `ResultsWarning` names them and what is
+    missing.
 
     Args:
         path: the results folder, local or `s3://...`.
@@ -48,8 +49,9 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
 
     Raises:
         ResultsNotFound: the path holds no results.
+        NewerResults: a newer version wrote the results.
         MixedMethods: there are complexities of several methods, and `mix_methods` is off.
-        AnalysisError: a column does not exist.
+        AnalysisError: a column does not exist, or a file cannot be reached.
     """
     from analysis.schema import ROWS, SETTINGS
 

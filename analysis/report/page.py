@@ -50,6 +50,7 @@ def write_report(
 
     Raises:
         ResultsNotFound: the path holds no results.
+        AnalysisError: the report cannot be written there.
         MixedMethods: there are complexities of several methods, which cannot be drawn on one axis.
     """
     out = Output(str(path), "report") if output is None else Output(str(output))
