@@ -380,7 +380,7 @@ def _require_id(cohort_id: str) -> None:
 def _unreadable(path: str, cohort_id: str, why: str) -> str:
     return (
         f"cohorts/{cohort_id}.json in {path} must be readable by version {__version__}: {why}; put a good copy in "
-        "its place, or move it out of the folder, and its trials are trained again"
+        "its place, or let `sweep check --repair` set it aside, and its trials are trained again"
     )
 
 
