@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from analysis.errors import LinkRefused
+
 PART = ".part"
 """The end of a temporary name, which also begins with a dot and has a random part: processes of several machines
 may have the same process id. No reader takes such a file for a result."""
@@ -60,10 +62,15 @@ class Files:
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the files in a folder; none where the folder is not there."""
+        return list(self.sizes(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Return name -> bytes of the files in a folder; none where the folder is not there."""
         from pyarrow import fs
 
         selector = fs.FileSelector(self.place(folder), allow_not_found=True)
-        return [info.base_name for info in self.filesystem.get_file_info(selector) if info.is_file]
+        infos = self.filesystem.get_file_info(selector)
+        return {info.base_name: int(info.size or 0) for info in infos if info.is_file}
 
     def read(self, name: str) -> bytes:
         """Read a file as a whole.
@@ -79,12 +86,13 @@ class Files:
 
         Raises:
             OSError: it cannot be written.
+            LinkRefused: a link would lead out of the folder.
         """
         if not self.is_local:
             with self.filesystem.open_output_stream(self.place(name)) as stream:
                 stream.write(data)
             return
-        target = Path(self.place(name))
+        target = self.own_place(name)
         _make_folder(target.parent)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{PART}")
         try:
@@ -102,12 +110,13 @@ class Files:
 
         Raises:
             OSError: it cannot be moved.
+            LinkRefused: a link would lead out of the folder.
         """
         with contextlib.suppress(FileNotFoundError):
             if not self.is_local:
                 self.filesystem.move(self.place(name), self.place(other))
                 return
-            source, target = Path(self.place(name)), Path(self.place(other))
+            source, target = self.own_place(name), self.own_place(other)
             _make_folder(target.parent)
             os.replace(source, target)
             _sync_folder(target.parent)
@@ -129,8 +138,28 @@ class Files:
 
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens if there is none."""
+        if self.is_local:
+            self.own_place(name)
         if self.exists(name):
             self.filesystem.delete_file(self.place(name))
+
+    def own_place(self, name: str) -> Path:
+        """Return the path of a file in a local folder that is to be written or deleted.
+
+        The folder itself may be a link, which its owner has made; nothing in it may be one.
+
+        Raises:
+            LinkRefused: the file, or a folder above it within this one, is a symbolic link, or the name leads out.
+        """
+        path = Path(self.root)
+        for part in Path(name).parts:
+            path = path / part
+            if part in ("..", "/") or path.is_symlink():
+                raise LinkRefused(
+                    f"{path} must be a file or folder of its own, and is a link or leads out of {self.root}; "
+                    "remove it, nothing was written"
+                )
+        return path
 
 
 def _make_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError, MixedMethods
-from analysis.results_folder import ResultsFolder, settings_of
+from analysis.results_folder import ResultsFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,8 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
     """Load one row per (trial, evaluated step), settings joined, sorted by trial and step.
 
     Every trial in the folder is included, ended or not. Each row counts once, whatever was restarted, see
-    `analysis.results_folder`.
+    `analysis.results_folder`. Files that are damaged are left out, and a `ResultsWarning` names them and what is
+    missing.
 
     Args:
         path: the results folder, local or `s3://...`.
@@ -48,8 +49,9 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
 
     Raises:
         ResultsNotFound: the path holds no results.
+        NewerResults: a newer version wrote the results.
         MixedMethods: there are complexities of several methods, and `mix_methods` is off.
-        AnalysisError: a column does not exist.
+        AnalysisError: a column does not exist, or a file cannot be reached.
     """
     from analysis.schema import ROWS, SETTINGS
 
@@ -174,7 +176,7 @@ def _facts(folder: ResultsFolder) -> pd.DataFrame:
             "failed": cohort.failed,
             "memorised_at": cohort.measuring.get("memorised_at"),
             "grokked_at": cohort.measuring.get("grokked_at"),
-            **settings_of(cohort.configs[trial_id]),
+            **cohort.settings[trial_id],
         }
         for trial_id, cohort in folder.cohort_of_trials().items()
     ]

@@ -1,4 +1,4 @@
-"""Which files of a results folder count: layout, attempts, cohorts.
+"""Which files of a results folder count: layout, attempts, cohorts; and what is wrong with them.
 
 A folder, local or in a bucket:
 
@@ -13,121 +13,51 @@ Three rules make each row count exactly once:
 2. An attempt's reports numbered at or above the first report of any newer attempt of its cohort are ignored:
    the newer attempt has done that work again, and a process thought dead may still write.
 3. A trial in several cohorts counts in the one with the largest index that has rows for it.
+
+No file is believed before it is checked, see `analysis.checks`. One that is damaged costs only its own rows, and
+each reader warns of it.
 """
 
 from __future__ import annotations
 
-import json
-import re
+import contextlib
+import dataclasses
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from analysis.checks.findings import KEEP_ELSEWHERE, SET_ASIDE, TRAIN_AGAIN, Damaged, Finding, Kind, warn
+from analysis.checks.records import LARGEST_BYTES as LARGEST_RECORD_BYTES
+from analysis.checks.records import CohortFile, RequestFile, parse_cohort, parse_failure, parse_request
+from analysis.checks.reports import (
+    Report,
+    counted_reports,
+    gaps,
+    is_foreign,
+    parse_cohort_file,
+    parse_failed_file,
+    parse_report,
+)
 from analysis.errors import AnalysisError, ResultsNotFound
 from analysis.files import Files
 
-_REPORT_NAME = re.compile(r"(?P<cohort_id>.+)-(?P<attempt>\d+)-(?P<report>\d+)\.parquet")
-_FAILED = ".failed.json"
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from analysis.checks.tables import ReportTable
+
+_AT_ONCE = 8
+"""Files read at once: in a bucket most of the time is spent waiting."""
 
 
-class Report(NamedTuple):
-    """One report of one attempt of one cohort: a file in each table."""
+class _File(NamedTuple):
+    """A file as it was listed."""
 
-    cohort_id: str
-    attempt: int
-    report: int
-
-
-def parse_report(file_name: str) -> Report | None:
-    """Return the report that a Parquet file belongs to; None for any other file, e.g. an unfinished one."""
-    match = _REPORT_NAME.fullmatch(file_name)
-    if match is None or file_name.startswith((".", "_")):
-        return None
-    return Report(match["cohort_id"], int(match["attempt"]), int(match["report"]))
-
-
-def counted_reports(reports: Iterable[Report]) -> set[Report]:
-    """Return the reports that count: none at or above the first report of a newer attempt of its cohort.
-
-    Args:
-        reports: all reports in the table `rows`.
-    """
-    by_cohort: dict[str, list[Report]] = defaultdict(list)
-    for report in reports:
-        by_cohort[report.cohort_id].append(report)
-    counted: set[Report] = set()
-    for of_cohort in by_cohort.values():
-        limit: float = float("inf")
-        for attempt in sorted({report.attempt for report in of_cohort}, reverse=True):
-            own = [report for report in of_cohort if report.attempt == attempt]
-            counted.update(report for report in own if report.report < limit)
-            limit = min(limit, *(report.report for report in own))
-    return counted
-
-
-@dataclass(frozen=True, slots=True)
-class CohortFile:
-    """The content of `cohorts/<cohort_id>.json`, as far as readers need it."""
-
-    cohort_id: str
-    index: int
-    configs: dict[str, dict[str, Any]]
-    """Trial id -> configuration as nested plain values."""
-    measuring: dict[str, Any]
-    failed: str | None
-    """The reason why the cohort failed for good; None if it did not."""
-
-
-#: Fields of a configuration whose column has another name.
-_COLUMN_OF = {
-    "task.family": "task_family",
-    "task.data": "task_data",
-    "task.source": "task_source",
-    "model.kind": "model_kind",
-    "model.source": "model_source",
-    "steps": "budget_steps",
-}
-
-
-#: Fields that hold a number or a word; their column holds words.
-_WORDS = frozenset({"spectral_start"})
-
-
-def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Flatten a trial's configuration (nested plain values) to columns: the settings, and `budget_steps`.
-
-    `task.family` and `model.kind` become `task_family` and `model_kind`, `steps` becomes `budget_steps`; other
-    nested fields lose their prefix.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if name == "drift":
-            flat[name] = drift_text(value)
-        elif isinstance(value, dict):
-            for inner, inner_value in value.items():
-                flat[_COLUMN_OF.get(f"{name}.{inner}", str(inner))] = inner_value
-        else:
-            flat[_COLUMN_OF.get(name, name)] = str(value) if name in _WORDS else value
-    return flat
-
-
-def drift_text(drift: Mapping[str, Mapping[str, Any]]) -> str:
-    """Write drift as in a specification: `4000: {split: 1}, 8000: {family: subtraction}`; empty without drift.
-
-    Args:
-        drift: step -> the differences of the training set from that step on.
-    """
-
-    def text(value: Any) -> str:
-        whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**53
-        return str(int(value)) if whole else str(value)
-
-    return ", ".join(
-        f"{step}: {{{', '.join(f'{name}: {text(value)}' for name, value in said.items())}}}"
-        for step, said in drift.items()
-    )
+    name: str
+    """Relative to the folder."""
+    size_bytes: int
 
 
 class ResultsFolder:
@@ -137,40 +67,65 @@ class ResultsFolder:
         path: a local path, or a URI such as `s3://bucket/results/my-sweep`.
         filesystem: a `pyarrow.fs.FileSystem` that `path` belongs to; by default derived from the path.
 
+    Attributes:
+        cohorts: the records of cohorts, oldest first; those that are damaged are left out.
+
     Raises:
         ResultsNotFound: the path does not exist, or holds no results of a sweep.
+        NewerResults: a newer version wrote them.
+        AnalysisError: the path cannot be read.
     """
 
     def __init__(self, path: str | Path, filesystem: Any = None) -> None:
         self.path = str(path)
+        self._found: dict[str, Finding] = {}
+        self._faults: dict[str, int] = {}
+        self._other_tables: dict[Report, Mapping[str, int]] = {}
+        self._tables: dict[str, dict[Report, _File]] = {}
         try:
             self._files = Files(self.path, filesystem)
             has_results = self._files.exists("cohorts") or self._files.exists("sweep.json")
+            if not has_results:
+                raise ResultsNotFound(
+                    f"no results of a sweep in {self.path}: it has neither sweep.json nor cohorts/; "
+                    "give the folder that `sweep run` named as its results"
+                )
+            with self._warning():
+                self._open()
+        except AnalysisError:
+            raise
         except (OSError, ValueError) as error:
             raise AnalysisError(f"{self.path} cannot be read: {error}") from error
-        if not has_results:
-            raise ResultsNotFound(
-                f"no results of a sweep in {self.path}: it has neither sweep.json nor cohorts/; "
-                "give the folder that `sweep run` named as its results"
-            )
+
+    def _open(self) -> None:
+        self._request = self._read_request()
         # Cohorts are written before their tables. So list tables first: in the other order, a new cohort's file
         # could be missing while its rows are there.
-        rows = self._list("tables/rows")
-        self._reports = counted_reports(rows)
-        self._tables: dict[str, dict[Report, str]] = {"rows": rows}
+        rows = self._list("rows")
         self.cohorts = self._read_cohorts()
-        unknown = {report.cohort_id for report in self._reports} - {cohort.cohort_id for cohort in self.cohorts}
-        if unknown:
-            raise AnalysisError(
-                f"{self.path} has rows of {', '.join(sorted(unknown))} but not cohorts/{min(unknown)}.json; "
-                "copy results folders as a whole"
-            )
+        self._ids = {cohort.cohort_id: cohort.configs.keys() for cohort in self.cohorts}
+        for cohort_id in sorted({report.cohort_id for report in rows} - self._ids.keys()):
+            self._orphans(cohort_id, sum(report.cohort_id == cohort_id for report in rows))
+        self._reports = {report for report in counted_reports(rows) if report.cohort_id in self._ids}
+        for cohort_id, missing in gaps(self._reports).items():
+            for numbers in missing:
+                self._gap(cohort_id, numbers)
         self._superseded = self._find_superseded()
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong with the files that were read so far."""
+        return list(self._found.values())
+
+    @property
+    def faults(self) -> Mapping[str, int]:
+        """Cohort id -> its first report that is known to be damaged or missing."""
+        return self._faults
 
     def request(self) -> list[str]:
         """Return the ids of the trials requested now; every trial of every cohort without a `sweep.json`."""
-        if self._files.exists("sweep.json"):
-            return [str(trial_id) for trial_id in self._read_json("sweep.json", "trials")["trials"]]
+        if self._request is not None:
+            return self._request.trials
         return list(dict.fromkeys(trial_id for cohort in self.cohorts for trial_id in cohort.configs))
 
     def cohort_of_trials(self) -> dict[str, CohortFile]:
@@ -182,48 +137,128 @@ class ResultsFolder:
             if trial_id not in self._superseded.get(cohort.cohort_id, ())
         }
 
-    def table(self, name: str, columns: Sequence[str], trial_ids: Collection[str] | None = None) -> Any:
-        """Read the rows of a table that count.
+    def table(
+        self,
+        name: str,
+        columns: Sequence[str],
+        trial_ids: Collection[str] | None = None,
+        *,
+        before_faults: bool = False,
+    ) -> Any:
+        """Read the rows of a table that count, and warn of files that cannot be read.
 
         Args:
             name: one of `analysis.schema.TABLES`.
-            columns: columns to read; only these are read from the files.
+            columns: columns to read.
             trial_ids: only these trials; by default all.
+            before_faults: leave out what must be trained again: the reports of a cohort from the first one on that
+                is known to be damaged or missing.
 
         Returns:
             A `pyarrow.Table` with these columns.
+
+        Raises:
+            NewerResults: a newer version wrote a file.
+            AnalysisError: a file cannot be reached.
         """
         import pyarrow as pa
-        import pyarrow.dataset as ds
 
         from analysis.schema import arrow_schema
 
-        schema = arrow_schema(name)
-        plain: list[str] = []
-        overlapping: dict[str, list[str]] = defaultdict(list)
-        for report, file in sorted(self._table_files(name).items()):
-            (overlapping[report.cohort_id] if report.cohort_id in self._superseded else plain).append(file)
+        needed = list(dict.fromkeys([*columns, "trial_id"]))
+        parts = []
+        with self._warning():
+            for report, part in self._read(name, needed, before_faults=before_faults):
+                parts.append(self._counted(part, report.cohort_id, trial_ids).select(list(columns)))
+            self._compare_sizes([name])
+        if not parts:
+            return arrow_schema(name).empty_table().select(list(columns))
+        return pa.concat_tables(parts).unify_dictionaries()
 
-        wanted = None if trial_ids is None else _is_in(trial_ids)
-        parts = [(plain, wanted)]
-        for cohort_id, files in overlapping.items():
-            kept = ~_is_in(self._superseded[cohort_id])
-            parts.append((files, kept if wanted is None else wanted & kept))
-        tables = [
-            ds.dataset(files, schema=schema, format="parquet", filesystem=self._files.filesystem).to_table(
-                columns=list(columns), filter=condition
-            )
-            for files, condition in parts
-            if files
+    def check(self, tables: Iterable[str]) -> list[Finding]:
+        """Read these tables as a whole, compare the sizes of the files in all others, and return all findings.
+
+        Args:
+            tables: names from `analysis.schema.TABLES`; with `rows`, the sizes of all other tables are compared.
+        """
+        from analysis.schema import TABLES
+
+        with self._warning():
+            for name in tables:
+                for _ in self._read(name, [column.name for column in TABLES[name]]):
+                    pass
+            self._compare_sizes(TABLES)
+        return self.findings
+
+    def _read(
+        self, name: str, columns: Sequence[str], cohort_id: str | None = None, *, before_faults: bool = False
+    ) -> Iterator[tuple[Report, pa.Table]]:
+        """Read the files of a table that count, one after the other, and note those that cannot be believed."""
+        listed = self._tables.get(name)
+        if listed is None:
+            listed = self._list(name)
+        wanted = [
+            (report, file)
+            for report, file in sorted(listed.items())
+            if report in self._reports
+            and (cohort_id is None or report.cohort_id == cohort_id)
+            and not (before_faults and report.report >= self._faults.get(report.cohort_id, report.report + 1))
         ]
-        if not tables:
-            return schema.empty_table().select(list(columns))
-        return pa.concat_tables(tables).unify_dictionaries()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            # In portions: a table may be larger than memory.
+            for start in range(0, len(wanted), _AT_ONCE):
+                portion = wanted[start : start + _AT_ONCE]
+                contents = pool.map(lambda entry: self._read_file(name, entry[0], entry[1], columns), portion)
+                for (report, file), content in zip(portion, contents, strict=True):
+                    if isinstance(content, Damaged):
+                        self._fault(report, Finding("damaged", file.name, str(content), TRAIN_AGAIN))
+                        continue
+                    if name == "rows":
+                        self._other_tables[report] = content.other_tables
+                    yield report, content.rows
 
-    def _table_files(self, table: str) -> dict[Report, str]:
-        if table not in self._tables:
-            self._tables[table] = self._list(f"tables/{table}")
-        return {report: file for report, file in self._tables[table].items() if report in self._reports}
+    def _read_file(self, name: str, report: Report, file: _File, columns: Sequence[str]) -> ReportTable | Damaged:
+        from analysis.checks.tables import LARGEST_BYTES, read_report_table
+
+        if file.size_bytes > LARGEST_BYTES:
+            return Damaged(f"it has {file.size_bytes:,} bytes, more than any report")
+        try:
+            data = self._files.read(file.name)
+        except FileNotFoundError:
+            return Damaged("it has just gone")
+        except OSError as error:
+            raise AnalysisError(f"{self.path}/{file.name} cannot be read: {error}") from error
+        try:
+            return read_report_table(
+                data, name, report, columns=columns, trial_ids=self._ids[report.cohort_id], path=self.path
+            )
+        except Damaged as error:
+            return error
+
+    def _counted(self, rows: pa.Table, cohort_id: str, trial_ids: Collection[str] | None) -> pa.Table:
+        """Keep the rows of trials that count in a cohort, and of these trials."""
+        if cohort_id in self._superseded:
+            rows = rows.filter(~_is_in(self._superseded[cohort_id]))
+        return rows if trial_ids is None else rows.filter(_is_in(trial_ids))
+
+    def _compare_sizes(self, tables: Iterable[str]) -> None:
+        """Compare the files of reports in these tables with what their files in `rows` state, as far as read."""
+        for name in tables:
+            if name == "rows" or not self._other_tables:
+                continue
+            if name not in self._tables:
+                self._list(name)
+            for report, stated in self._other_tables.items():
+                size = stated.get(name)
+                file = self._tables[name].get(report)
+                place = f"tables/{name}/{report.name}.parquet"
+                if size is None:
+                    continue
+                if file is None:
+                    self._fault(report, Finding("missing", place, "it was written and is not there", TRAIN_AGAIN))
+                elif file.size_bytes != size:
+                    wrong = f"it has {file.size_bytes:,} bytes, and {size:,} were written"
+                    self._fault(report, Finding("damaged", place, wrong, TRAIN_AGAIN))
 
     def _find_superseded(self) -> dict[str, set[str]]:
         """Return cohort id -> its trials that count in another cohort; cohorts without such trials are left out."""
@@ -233,7 +268,7 @@ class ResultsFolder:
                 holders[trial_id].append(cohort)
         shared = {trial_id: cohorts for trial_id, cohorts in holders.items() if len(cohorts) > 1}
         with_rows = {
-            cohort_id: self._trials_with_rows(cohort_id, shared)
+            cohort_id: self._trials_with_rows(cohort_id)
             for cohort_id in {cohort.cohort_id for cohorts in shared.values() for cohort in cohorts}
         }
         superseded: dict[str, set[str]] = defaultdict(set)
@@ -244,55 +279,100 @@ class ResultsFolder:
                     superseded[cohort.cohort_id].add(trial_id)
         return dict(superseded)
 
-    def _trials_with_rows(self, cohort_id: str, among: Collection[str]) -> set[str]:
-        import pyarrow.dataset as ds
+    def _trials_with_rows(self, cohort_id: str) -> set[str]:
+        parts = (part for _, part in self._read("rows", ["trial_id"], cohort_id))
+        return {str(trial_id) for part in parts for trial_id in part["trial_id"].unique().to_pylist()}
 
-        files = [file for report, file in self._table_files("rows").items() if report.cohort_id == cohort_id]
-        if not files:
-            return set()
-        # Read as plain text: a dictionary type would gain nothing here.
-        rows = ds.dataset(files, format="parquet", filesystem=self._files.filesystem).to_table(
-            columns=["trial_id"], filter=_is_in(among)
-        )
-        return {str(trial_id) for trial_id in rows["trial_id"].unique().to_pylist()}
+    def _read_request(self) -> RequestFile | None:
+        from analysis.schema import SCHEMA_VERSION
+
+        if not self._files.exists("sweep.json"):
+            return None
+        try:
+            request = parse_request(self._files.read("sweep.json"), self.path, SCHEMA_VERSION)
+        except Damaged as error:
+            remedy = "all trials of all cohorts count as requested; the next `sweep run` writes it again"
+            self._find("damaged", "sweep.json", str(error), remedy)
+            return None
+        if request.schema_version < SCHEMA_VERSION:
+            wrong = f"it was written in results schema {request.schema_version}, whose tables have no checksums"
+            self._find("older", "sweep.json", wrong, "it is read, and continued in the present one")
+        return request
 
     def _read_cohorts(self) -> tuple[CohortFile, ...]:
-        names = set(self._files.names("cohorts"))
+        sizes = self._files.sizes("cohorts")
+        failed = {cohort_id: name for name in sizes if (cohort_id := parse_failed_file(name)) is not None}
         cohorts = []
-        for name in names:
-            if not name.endswith(".json") or name.endswith(_FAILED) or name.startswith("."):
+        for name in sorted(sizes):
+            cohort_id = parse_cohort_file(name)
+            if cohort_id is None:
+                if is_foreign(name) and parse_failed_file(name) is None:
+                    self._find("ignored", f"cohorts/{name}", "it has no name of a cohort", KEEP_ELSEWHERE)
                 continue
-            stated = self._read_json(f"cohorts/{name}", "cohort_id", "index", "trials")
-            failed_name = name.removesuffix(".json") + _FAILED
-            failed = self._read_json(f"cohorts/{failed_name}", "reason")["reason"] if failed_name in names else None
-            cohorts.append(
-                CohortFile(
-                    cohort_id=stated["cohort_id"],
-                    index=stated["index"],
-                    configs={trial["trial_id"]: trial["config"] for trial in stated["trials"]},
-                    measuring=stated.get("measuring") or {},
-                    failed=failed,
-                )
-            )
+            try:
+                cohort = parse_cohort(self._record(f"cohorts/{name}", sizes[name]), cohort_id)
+            except Damaged as error:
+                self._find("damaged", f"cohorts/{name}", str(error), SET_ASIDE)
+                continue
+            reason = self._read_failure(failed[cohort_id], sizes) if cohort_id in failed else None
+            cohorts.append(dataclasses.replace(cohort, failed=reason))
         return tuple(sorted(cohorts, key=lambda cohort: cohort.index))
 
-    def _list(self, folder: str) -> dict[Report, str]:
-        file_of = {parse_report(name): self._files.place(f"{folder}/{name}") for name in self._files.names(folder)}
-        return {report: file for report, file in file_of.items() if report is not None}
-
-    def _read_json(self, relative: str, *needed: str) -> dict[str, Any]:
-        data = self._files.read(relative)
+    def _read_failure(self, name: str, sizes: Mapping[str, int]) -> str | None:
         try:
-            stated = json.loads(data)
-            missing = sorted(set(needed) - stated.keys())
-        except (ValueError, AttributeError) as error:
-            missing = [f"valid JSON ({error})"]
-        if missing:
-            raise AnalysisError(
-                f"{self.path}/{relative} is damaged, it lacks {', '.join(missing)}; put a good copy in its place, "
-                "or start again in another results folder"
-            )
-        return cast("dict[str, Any]", stated)
+            return parse_failure(self._record(f"cohorts/{name}", sizes[name]))
+        except Damaged as error:
+            remedy = "its cohort counts as interrupted, and `sweep run` resumes it"
+            self._find("damaged", f"cohorts/{name}", str(error), remedy)
+            return None
+
+    def _record(self, name: str, size_bytes: int) -> bytes:
+        if size_bytes > LARGEST_RECORD_BYTES:
+            raise Damaged(f"it has {size_bytes:,} bytes, more than any record")
+        return self._files.read(name)
+
+    def _list(self, table: str) -> dict[Report, _File]:
+        folder = f"tables/{table}"
+        files: dict[Report, _File] = {}
+        for name, size in self._files.sizes(folder).items():
+            report = parse_report(name)
+            if report is not None:
+                files[report] = _File(f"{folder}/{name}", size)
+            elif is_foreign(name):
+                self._find("ignored", f"{folder}/{name}", "it has no name of a report", KEEP_ELSEWHERE)
+        self._tables[table] = files
+        return files
+
+    def _orphans(self, cohort_id: str, reports: int) -> None:
+        wrong = f"it is not there, so {reports:,} of its reports cannot be read"
+        remedy = "put it back, or let `sweep run` set its reports aside and train its trials again"
+        self._find("missing", f"cohorts/{cohort_id}.json", wrong, remedy)
+
+    def _gap(self, cohort_id: str, numbers: range) -> None:
+        last = f" to {numbers[-1]:05d}" if len(numbers) > 1 else ""
+        file = f"tables/rows/{cohort_id}-*-{numbers[0]:05d}.parquet{last}"
+        wrong = "this report is not there, although later ones are"
+        self._fault(
+            Report(cohort_id, 0, numbers[0]),
+            Finding("missing", file, wrong, "rows are missing; `sweep run` trains them again"),
+        )
+
+    def _fault(self, report: Report, finding: Finding) -> None:
+        """Note a finding that costs rows: the cohort must be trained again from that report on."""
+        first = self._faults.get(report.cohort_id, report.report)
+        self._faults[report.cohort_id] = min(first, report.report)
+        self._find(*dataclasses.astuple(finding))
+
+    def _find(self, kind: Kind, file: str, wrong: str, remedy: str) -> None:
+        """Note a finding, once for each file."""
+        self._found.setdefault(file, Finding(kind, file, wrong, remedy))
+
+    @contextlib.contextmanager
+    def _warning(self) -> Iterator[None]:
+        """Warn of what was found meanwhile."""
+        before = len(self._found)
+        yield
+        warn(self.path, self.findings[before:])
 
 
 def _is_in(trial_ids: Collection[str]) -> Any:

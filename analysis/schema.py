@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 writes the same columns as version 1, and a checksum in each file, see `analysis.checks.tables`."""
 
 
 @dataclass(frozen=True, slots=True)

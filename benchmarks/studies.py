@@ -46,8 +46,9 @@ def pack(results: str, folder: Path, tables: Sequence[str]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             # A column that is newer than the results is missing here as it is there.
             fields = [field for field in arrow_schema(name) if field.nullable or not table[field.name].null_count]
+            # In schema 1, which has no checksums: columns may be missing, and the page shows if a file was altered.
             table = table.select([field.name for field in fields]).cast(
-                pa.schema(fields, arrow_schema(name).metadata)
+                pa.schema(fields, {**arrow_schema(name).metadata, b"schema_version": b"1"})
             )
             pq.write_table(table, target, compression="zstd", compression_level=19)
     asked = json.loads((Path(results) / "sweep.json").read_text())

@@ -109,9 +109,11 @@ def recorded_imports(results: str) -> tuple[str, ...]:
     from analysis.files import Files
 
     try:
-        return tuple(json.loads(Files(results).read("sweep.json")).get("imports", ()))
-    except (OSError, ValueError):
+        stated = json.loads(Files(results).read("sweep.json"))
+    except (OSError, ValueError, RecursionError):
         return ()
+    modules = stated.get("imports") if isinstance(stated, dict) else None
+    return tuple(str(module) for module in modules) if isinstance(modules, list) else ()
 
 
 def planned_with(results: str) -> str:

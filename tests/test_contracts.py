@@ -9,9 +9,9 @@ from typing import get_args
 
 import pytest
 
+from analysis.checks.records import settings_of
 from analysis.events import TAIL_RATIO
 from analysis.load import ENDINGS
-from analysis.results_folder import settings_of
 from analysis.schema import SETTINGS, TABLES
 from trainables.config import TrialConfig
 from trainables.measurement import (

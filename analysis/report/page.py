@@ -50,9 +50,10 @@ def write_report(
 
     Raises:
         ResultsNotFound: the path holds no results.
+        AnalysisError: the report cannot be written there.
         MixedMethods: there are complexities of several methods, which cannot be drawn on one axis.
     """
-    out = Output(str(output) if output is not None else f"{str(path).rstrip('/')}/report")
+    out = Output(str(path), "report") if output is None else Output(str(output))
     name = str(path).rstrip("/").rsplit("/", 1)[-1]
     rows, planned, ended = load(path), status(path), trials(path)
     events = events_of(rows)

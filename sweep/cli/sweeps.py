@@ -6,7 +6,6 @@ Nothing heavy is imported here: `sweep --help` and completion take a fraction of
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import sys
 from collections.abc import Callable
@@ -17,13 +16,15 @@ import click
 from click.shell_completion import CompletionItem
 
 from sweep import __version__
+from sweep.cli.checking import check as check_command
 from sweep.cli.networks import COMMANDS as NETWORK_COMMANDS
-from sweep.cli.output import Waiting
+from sweep.cli.output import Waiting, existing, results_notes
 from sweep.cli.output import import_option as _import
 from sweep.cli.output import json_option as _json
 from sweep.cli.output import print_json as _print_json
+from sweep.cli.output import results_argument as _results
 from sweep.cli.replay import replay as replay_command
-from sweep.errors import ImportFailed, Problem, SpecificationError, SweepError, UnusableNetwork
+from sweep.errors import ImportFailed, SpecificationError, SweepError, UnusableNetwork
 
 if TYPE_CHECKING:
     from sweep.plan.estimate import Estimate
@@ -75,7 +76,8 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with results_notes():
+                return super().invoke(ctx)
         except (SpecificationError, ImportFailed, UnusableNetwork) as error:
             _fail(str(error), EXIT_SPECIFICATION)
         except KeyboardInterrupt:
@@ -114,7 +116,6 @@ def _specification(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-_results = click.argument("results", type=click.Path(), metavar="RESULTS")
 _job = click.argument("job", metavar="RESULTS|JOB")
 _address = click.option(
     "--address", metavar="URL", help="Address of the cluster's job server; by default on this machine."
@@ -202,7 +203,7 @@ def status(results: str, as_json: bool) -> None:
     from analysis.words import counted
     from sweep.results.store import Store
 
-    frame = status_of(_existing(results))
+    frame = status_of(existing(results))
     counts = {str(name): int(count) for name, count in frame["status"].value_counts(sort=False).items() if count}
     grokked = Store(results).grokked().intersection(frame["trial_id"].astype(str))
     failures = frame[frame["status"] == "failed"].groupby("ended_reason")["trial_id"].count()
@@ -230,17 +231,21 @@ def status(results: str, as_json: bool) -> None:
 
 @main.command()
 @_results
+@click.option("--output", metavar="PATH", help="Folder or s3:// address for the report; by default RESULTS/report.")
 @_json
-def report(results: str, as_json: bool) -> None:
+def report(results: str, output: str | None, as_json: bool) -> None:
     """Write the report of a sweep: pictures and one HTML page.
 
     The page opens offline.
     """
-    findings = _findings(_existing(results))
+    findings = _findings(existing(results), output)
     if as_json:
         _print_json(findings)
     else:
         click.echo(_findings_text(findings))
+
+
+main.add_command(check_command)
 
 
 @main.command()
@@ -315,31 +320,14 @@ def _load(spec: str, overrides: tuple[str, ...], results: str | None, imports: t
     return load_specification(spec, overrides, results=results)
 
 
-def _existing(results: str) -> str:
-    """Return the address of existing results; refuse a wrong one, with the nearest right one."""
-    from trainables.config.address import checked_address
-    from trainables.errors import ConfigError
-
-    try:
-        results = checked_address("RESULTS", results)
-    except ConfigError as error:
-        raise SpecificationError([Problem((), str(error))]) from None
-    if "://" in results or Path(results).expanduser().exists():
-        return results
-    there = [str(path) for path in Path("results").glob("*") if path.is_dir()]
-    inside = str(Path("results", results))
-    near = [inside] if inside in there else difflib.get_close_matches(results, there, n=1)
-    raise SweepError(f"there is no folder {results}" + (f"; did you mean {near[0]}?" if near else ""))
-
-
-def _findings(results: str) -> dict[str, Any]:
+def _findings(results: str, output: str | None = None) -> dict[str, Any]:
     """Write the report; return the map, the sentence, and the places of all files."""
     import analysis
     from analysis.cells import sweep_map
     from analysis.report import write_report
     from analysis.report.summary import result_sentence, text_map
 
-    files = write_report(results)
+    files = write_report(results, output)
     events = analysis.events(analysis.load(results))
     statuses = analysis.status(results)
     return {

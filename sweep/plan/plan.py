@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.stopping.decline import rule_name
+from analysis.words import counted
 from sweep.imports import imports_of
 from sweep.plan.other_specification import other_specification
 from sweep.results.cohort import Cohort
@@ -19,8 +20,10 @@ from trainables.config import AT_DECLINE, TrialConfig
 from trainables.numerics.environment import ACROSS_MACHINES, HERE, Reproducible
 
 if TYPE_CHECKING:
+    from analysis.checks.findings import Finding
     from sweep.plan.sharing import Sharing
-    from sweep.results.store import Outcome, Store
+    from sweep.results.outcomes import Outcome
+    from sweep.results.store import Store
 
 NO_RULE = "none"
 """The value of `stop_rule` if we stop no trials."""
@@ -49,6 +52,8 @@ class Plan:
     """Ids of trials that failed before and are tried again."""
     sharing: Sharing
     """How the cohorts share the machines."""
+    damage: list[Finding] = field(default_factory=list)
+    """What is wrong with the results folder, and is set aside before anything is trained."""
     notes: list[str] = field(default_factory=list)
     """Sentences for people about anything that may surprise them."""
 
@@ -102,7 +107,7 @@ def plan(
     check_feasible(config)
     requested = trials_of(config, progress)
     progress("reading the results that are there")
-    outcomes = store.outcomes()
+    outcomes, damage = store.checked_outcomes()
     recorded = store.cohorts()
     holder = {trial_id: cohort for cohort in recorded for trial_id in cohort.trial_ids}
     budgets = {(cohort.index, trial.trial_id): trial.steps for cohort in recorded for trial in cohort.trials}
@@ -149,15 +154,19 @@ def plan(
 
     progress(f"putting {len(missing):,} trials into cohorts")
     sharing = _sharing(missing or requested, config, parallel or config.processes)
-    first_index = max((cohort.index for cohort in recorded), default=-1) + 1
     return Plan(
         trials=requested,
         resume=[resume[index] for index in sorted(resume)],
-        new=group(missing, config, sharing=sharing, first_index=first_index),
+        new=group(missing, config, sharing=sharing, first_index=store.next_index()),
         satisfied=satisfied,
         failed=failed,
         sharing=sharing,
-        notes=[*_notes(config, satisfied, outcomes), *other_specification(config, requested, recorded, store.path)],
+        damage=damage,
+        notes=[
+            *_damage_notes(damage),
+            *_notes(config, satisfied, outcomes),
+            *other_specification(config, requested, recorded, store.path),
+        ],
     )
 
 
@@ -174,7 +183,9 @@ def _sharing(trials: Sequence[TrialConfig], config: SweepConfig, processes: int 
 
 
 def record(decided: Plan, config: SweepConfig, store: Store) -> None:
-    """Record a plan: the request, the membership of new cohorts, and that failed ones are tried again."""
+    """Record a plan: set damage aside, write the request and the new cohorts, and have failed ones tried again."""
+    if decided.damage:
+        store.repair(decided.damage)
     store.write_request(config, [trial.trial_id for trial in decided.trials], imports_of(decided.trials))
     store.add_cohorts(decided.new)
     for cohort in decided.resume:
@@ -280,6 +291,15 @@ def _notes(config: SweepConfig, satisfied: Iterable[str], outcomes: dict[str, Ou
         *notes,
         f"some existing trials were measured at epsilon {measured}, not {config.epsilon:g}, and do not run "
         "again; use another results folder to have both",
+    ]
+
+
+def _damage_notes(damage: Sequence[Finding]) -> list[str]:
+    if not damage:
+        return []
+    return [
+        f"damaged or missing in the results folder: {counted(len(damage), 'file')}; a run moves what is left of it "
+        "to set-aside/ and trains again what it held, `sweep check` has the list"
     ]
 
 

@@ -53,10 +53,34 @@ class Cohort:
         }
 
 
+UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
+"""What `cohort_from_dict` raises for values that this version does not write."""
+
+#: Fields of a cohort that are written as they are, and their types.
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "lanes": (int,),
+    "stop_rule": (str,),
+    "audit_share": (int, float),
+    "keep_networks": (str,),
+    "device": (str,),
+    "reproducible": (str,),
+    "imports": (list, tuple),
+    "created": (str,),
+}
+
+
 def cohort_from_dict(values: dict[str, Any]) -> Cohort:
-    """Build a cohort from the result of `Cohort.as_dict`, also after a round trip through JSON."""
+    """Build a cohort from the result of `Cohort.as_dict`, also after a round trip through JSON.
+
+    Raises:
+        ValueError: a trial's configuration does not give the id that is stated, so one of them was altered.
+        AttributeError, KeyError, TypeError, OverflowError: the values are not those of a cohort, see `UNREADABLE`.
+    """
+    for name, kinds in _PLAIN.items():
+        if name in values and type(values[name]) not in kinds:
+            raise TypeError(f"{name} must be a {kinds[0].__name__}, got {str(values[name])[:80]!r}")
     decline = values["decline"]
-    return Cohort(
+    cohort = Cohort(
         **{
             **values,
             "trials": tuple(trial_from_dict(trial["config"]) for trial in values["trials"]),
@@ -65,3 +89,7 @@ def cohort_from_dict(values: dict[str, Any]) -> Cohort:
             "decline": None if decline is None else DeclineParameters(**decline),
         }
     )
+    for trial, stated in zip(cohort.trials, values["trials"], strict=True):
+        if trial.trial_id != stated["trial_id"]:
+            raise ValueError(f"the configuration of trial {stated['trial_id']} is that of {trial.trial_id}")
+    return cohort

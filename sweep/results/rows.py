@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analysis.results_folder import settings_of
+from analysis.checks.records import settings_of
+from analysis.checks.reports import Report
 from analysis.schema import TABLES
 from sweep import __version__
 from sweep.results.cohort import Cohort, KeepNetworks
@@ -31,16 +31,24 @@ class RunContext:
     """Audited trials that the rule would have stopped: trial id -> step."""
 
 
-def parquet(table: str, rows: list[dict[str, Any]]) -> bytes:
-    """Return rows of a table as the content of a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def parquet(
+    table: str, rows: list[dict[str, Any]], report: Report, other_tables: Mapping[str, int] | None = None
+) -> bytes:
+    """Return rows of a table as the content of a Parquet file, with its checksum.
 
+    Args:
+        table: one of `analysis.schema.TABLES`.
+        rows: its rows.
+        report: the report that they belong to.
+        other_tables: for the table `rows`: table -> bytes of the report's file in it.
+    """
+    import pyarrow as pa
+
+    from analysis.checks.tables import sealed
     from analysis.schema import arrow_schema
 
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(table)), buffer, compression="zstd")
-    return buffer.getvalue()
+    content = pa.Table.from_pylist(rows, schema=arrow_schema(table))
+    return sealed(content, report, __version__, other_tables or {})
 
 
 def table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict[str, list[dict[str, Any]]]:

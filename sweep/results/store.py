@@ -5,29 +5,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import platform
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from analysis.errors import AnalysisError, ResultsNotFound
-from analysis.files import Files
-from analysis.results_folder import (
+from analysis.checks.findings import FAULTS, Damaged, Finding
+from analysis.checks.records import parse_cohort
+from analysis.checks.reports import (
     Report,
-    ResultsFolder,
+    before_gap,
     counted_reports,
+    index_of,
+    is_cohort_id,
+    parse_cohort_file,
     parse_report,
 )
+from analysis.errors import AnalysisError, ResultsNotFound
+from analysis.files import Files
+from analysis.results_folder import ResultsFolder
 from analysis.schema import SCHEMA_VERSION, TABLES
 from sweep import __version__
 from sweep.errors import StoreError
-from sweep.results.cohort import Cohort, cohort_from_dict
+from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict
 from sweep.results.lease import Lease
+from sweep.results.outcomes import Outcome, grokked_in, outcomes_of, seconds_taken_in
+from sweep.results.repair import FOLDER, set_aside, unreadable_cohorts
 from sweep.results.rows import RunContext, parquet, table_rows
 from trainables.config.address import checked_address
 from trainables.errors import ConfigError
@@ -41,9 +50,6 @@ NEEDED_BYTES = 500 * 2**20
 
 DRIVER = "driver"
 """The lease of the process that runs a sweep; its workers write under it."""
-
-SET_ASIDE = "set-aside"
-"""The folder of files that were found damaged, which nothing reads."""
 
 CHECKPOINTS_KEPT = 2
 """The newest checkpoint and one more: the newest may be of a process thought dead, whose reports do not count."""
@@ -60,22 +66,6 @@ class Attempt:
     """The state to resume from; None: from the beginning."""
     checkpoint_name: str | None = field(default=None, compare=False)
     """The file of that state, for `Store.set_aside`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The state of a trial that has rows or has failed, in its newest attempt."""
-
-    trial_id: str
-    cohort_id: str
-    ended_because: str
-    """`grokked budget stopped diverged failed`, or `interrupted` for a trial that has not ended."""
-    ended_at_step: int | None
-    """Last evaluated step; None if it has not ended."""
-    budget_steps: int
-    stop_rule: str | None
-    epsilon: float | None
-    complexity_method: str | None
 
 
 class Store:
@@ -115,7 +105,8 @@ class Store:
             needed_bytes: Required free disk, for a local path.
 
         Raises:
-            StoreError: the place cannot be written, is nearly full, or is local to one of several machines.
+            StoreError: the place cannot be written, is nearly full, is local to one of several machines, or holds
+                links that lead elsewhere.
         """
         if self.is_local and nodes > 1:
             raise StoreError(
@@ -126,8 +117,12 @@ class Store:
             self._files.delete_abandoned(folder)
         probe = "cohorts/.writable"
         try:
-            self._files.write(probe, b"")
-            self._files.delete(probe)
+            with _as_store_errors():
+                if self.is_local:
+                    for name in ("checkpoints", "report", *(f"tables/{table}" for table in TABLES)):
+                        self._files.own_place(name)
+                self._files.write(probe, b"")
+                self._files.delete(probe)
         except OSError as error:
             raise StoreError(f"results cannot be written to {self.path}: {error}") from None
         if self.is_local and (free := shutil.disk_usage(self._files.root).free) < needed_bytes:
@@ -176,11 +171,13 @@ class Store:
             self._write_json(f"cohorts/{name}", cohort.as_dict())
 
     def cohorts(self) -> list[Cohort]:
-        """Load all cohorts, oldest first."""
-        names = (name for name in self._files.names("cohorts") if name.endswith(".json"))
-        ids = (name.removesuffix(".json") for name in names if not name.startswith("."))
-        loaded = [self.cohort(cohort_id) for cohort_id in ids if not cohort_id.endswith(".failed")]
-        return sorted(loaded, key=lambda cohort: cohort.index)
+        """Load all cohorts, oldest first; those whose record is damaged are left out, as readers do.
+
+        Raises:
+            StoreError: this version cannot read one of them.
+        """
+        folder = self._folder()
+        return [] if folder is None else [self._cohort(file.stated, file.cohort_id) for file in folder.cohorts]
 
     def cohort(self, cohort_id: str) -> Cohort:
         """Load the cohort with this id.
@@ -188,13 +185,25 @@ class Store:
         Raises:
             StoreError: there is none, or this version cannot read it.
         """
+        _require_id(cohort_id)
         try:
-            return cohort_from_dict(json.loads(self._files.read(f"cohorts/{cohort_id}.json")))
-        except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
-            raise StoreError(
-                f"cohorts/{cohort_id}.json in {self.path} must be readable by version {__version__}: "
-                f"{type(error).__name__}: {error}"
-            ) from None
+            stated = parse_cohort(self._files.read(f"cohorts/{cohort_id}.json"), cohort_id).stated
+        except (OSError, Damaged) as error:
+            raise StoreError(_unreadable(self.path, cohort_id, str(error))) from None
+        return self._cohort(stated, cohort_id)
+
+    def _cohort(self, stated: dict[str, Any], cohort_id: str) -> Cohort:
+        try:
+            return cohort_from_dict(stated)
+        except UNREADABLE as error:
+            raise StoreError(_unreadable(self.path, cohort_id, f"{type(error).__name__}: {error}")) from None
+
+    def next_index(self) -> int:
+        """Return the index of the next new cohort: above all that have left a record or a report."""
+        recorded = (parse_cohort_file(name) for name in self._files.names("cohorts"))
+        reported = (parse_report(name) for name in self._files.names("tables/rows"))
+        ids = {*recorded, *(report.cohort_id for report in reported if report is not None)}
+        return max((index_of(cohort_id) for cohort_id in ids if cohort_id is not None), default=-1) + 1
 
     def mark_failed(self, cohort_id: str, reason: str) -> None:
         """Record that a cohort has failed for good: its unfinished trials count as failed."""
@@ -207,11 +216,17 @@ class Store:
     # --- attempts, reports, checkpoints --------------------------------------------------------------------------
 
     def claim_attempt(self, cohort_id: str) -> Attempt:
-        """Begin a new attempt at a cohort, from its newest checkpoint whose report, like all before it, counts."""
+        """Begin a new attempt at a cohort, from its newest checkpoint whose report, like all before it, counts.
+
+        Raises:
+            StoreError: the id is none that a cohort can have.
+        """
+        _require_id(cohort_id)
         reports = {table: self._reports(table, cohort_id) for table in TABLES}
         newest = max((report.attempt for numbered in reports.values() for report in numbered), default=0)
         number = self._begin_attempt(cohort_id, newest + 1)
-        counted = counted_reports(reports["rows"])
+        # After a gap, reports count but nothing resumes from them: the missing one is trained again.
+        counted = before_gap(counted_reports(reports["rows"]))
         usable = [place for place in self._checkpoints(cohort_id) if Report(cohort_id, *place) in counted]
         if not usable:
             return Attempt(number, 0, None)
@@ -224,7 +239,7 @@ class Store:
 
         The next attempt then begins after the report of the checkpoint before, or else at the beginning.
         """
-        aside = f"{SET_ASIDE}/{checkpoint_name.rpartition('/')[2]}"
+        aside = f"{FOLDER}/{checkpoint_name.rpartition('/')[2]}"
         self._files.move(checkpoint_name, aside)
         return aside
 
@@ -242,7 +257,7 @@ class Store:
             if not self.is_local:
                 self._files.write(name, b"")
                 return number
-            mark = Path(self._files.place(name))
+            mark = self._files.own_place(name)
             mark.parent.mkdir(parents=True, exist_ok=True)
             try:
                 mark.touch(exist_ok=False)
@@ -268,11 +283,14 @@ class Store:
             measurements: All measurements since the last report.
             context: Columns of ended trials' rows that do not come from measurements.
         """
+        of = Report(cohort_id, attempt, report)
         rows = table_rows(measurements, context)
+        sizes: dict[str, int] = {}
         for table in sorted(TABLES, key=lambda name: name == "rows"):
             if rows[table] or table == "rows":
-                name = f"tables/{table}/{_report_name(cohort_id, attempt, report)}.parquet"
-                self._files.write(name, parquet(table, rows[table]))
+                content = parquet(table, rows[table], of, sizes if table == "rows" else None)
+                self._files.write(f"tables/{table}/{of.name}.parquet", content)
+                sizes[table] = len(content)
 
     def write_checkpoint(self, cohort_id: str, attempt: int, report: int, data: bytes) -> None:
         """Write the state after a report, once that is written, and delete checkpoints that are no longer needed.
@@ -289,64 +307,74 @@ class Store:
     def outcomes(self) -> dict[str, Outcome]:
         """Return trial id -> outcome of its newest attempt, for every trial that has rows or has failed.
 
+        What a cohort did from its first report on that is known to be damaged or missing does not count, because it
+        must be trained again from there.
+
         Raises:
-            StoreError: the folder cannot be read or its files contradict each other.
+            StoreError: the folder cannot be read.
+        """
+        folder = self._folder()
+        with _as_store_errors():
+            return {} if folder is None else outcomes_of(folder)
+
+    def checked_outcomes(self) -> tuple[dict[str, Outcome], list[Finding]]:
+        """Return the outcomes after looking for damage in all tables, and what costs rows.
+
+        The kept networks, which may be large, are checked by the sizes of their files.
+
+        Raises:
+            StoreError: the folder cannot be read.
         """
         folder = self._folder()
         if folder is None:
-            return {}
-        names = ["trial_id", "ended_because", "ended_at_step", "stop_rule", "epsilon", "complexity_method"]
-        ended = {row["trial_id"]: row for row in folder.table("trials", names).to_pylist()}
-        begun = set(folder.table("rows", ["trial_id"])["trial_id"].unique().to_pylist())
-        outcome_of: dict[str, Outcome] = {}
-        for trial_id, cohort in folder.cohort_of_trials().items():
-            row = ended.get(trial_id)
-            if row is None and trial_id not in begun and cohort.failed is None:
-                continue
-            row = row or {"ended_because": "interrupted" if cohort.failed is None else "failed"}
-            outcome_of[trial_id] = Outcome(
-                trial_id=trial_id,
-                cohort_id=cohort.cohort_id,
-                ended_because=row["ended_because"],
-                ended_at_step=row.get("ended_at_step"),
-                budget_steps=cohort.configs[trial_id]["steps"],
-                stop_rule=row.get("stop_rule"),
-                epsilon=row.get("epsilon"),
-                complexity_method=row.get("complexity_method"),
-            )
-        return outcome_of
+            return {}, []
+        with _as_store_errors():
+            findings = folder.check([table for table in TABLES if table != "networks"])
+            return outcomes_of(folder), [finding for finding in findings if finding.kind in FAULTS]
 
     def grokked(self) -> set[str]:
         """Return the ids of all trials whose grok step has been seen, ended or not."""
-        from analysis.events import events
-        from analysis.load import load
-
-        columns = ["train_accuracy", "val_accuracy", "complexity_bytes", "memorised_at", "grokked_at"]
-        columns += ["phase_start_step"]
-        try:
-            trials = events(load(self.path, columns, mix_methods=True))
-        except ResultsNotFound:
-            return set()
-        return set(trials.loc[~trials["censored"], "trial_id"].astype(str))
+        with _as_store_errors():
+            return set() if self._folder() is None else grokked_in(self.path)
 
     def seconds_taken(self) -> dict[str, tuple[int, float]]:
         """Return trial id -> last step and seconds of training and measuring, for the trials that have ended."""
         folder = self._folder()
-        if folder is None:
-            return {}
-        rows = folder.table("trials", ["trial_id", "ended_at_step", "train_wall_s", "measure_wall_s"]).to_pylist()
-        return {
-            row["trial_id"]: (row["ended_at_step"], row["train_wall_s"] + row["measure_wall_s"]) for row in rows
-        }
+        with _as_store_errors():
+            return {} if folder is None else seconds_taken_in(folder)
+
+    def check(self) -> list[Finding]:
+        """Return what is wrong with the folder, after reading every table file that counts, but no checkpoint.
+
+        Raises:
+            StoreError: it cannot be read, or holds no results.
+        """
+        with _as_store_errors():
+            try:
+                folder = ResultsFolder(self.path)
+            except ResultsNotFound as error:
+                raise StoreError(str(error)) from None
+            return [*folder.check(TABLES), *unreadable_cohorts(folder)]
+
+    def repair(self, findings: Sequence[Finding]) -> list[str]:
+        """Move what cannot be believed to `set-aside/`, to be made again by a run, and return the files' names.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        try:
+            with _as_store_errors():
+                return set_aside(self._files, findings)
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be repaired: {error}") from None
 
     def _folder(self) -> ResultsFolder | None:
         """Return the results as `analysis` reads them now; None if there are none yet."""
         try:
-            return ResultsFolder(self.path)
+            with _as_store_errors():
+                return ResultsFolder(self.path)
         except ResultsNotFound:
             return None
-        except AnalysisError as error:
-            raise StoreError(str(error)) from None
 
     # --- files ---------------------------------------------------------------------------------------------------
 
@@ -364,12 +392,32 @@ class Store:
         return sorted((int(match[1]), int(match[2])) for match in matches if match is not None)
 
 
-def _report_name(cohort_id: str, attempt: int, report: int) -> str:
-    return f"{cohort_id}-{attempt:03d}-{report:05d}"
+@contextlib.contextmanager
+def _as_store_errors() -> Iterator[None]:
+    """Turn what readers refuse into errors of this package, except that there are no results."""
+    try:
+        yield
+    except ResultsNotFound:
+        raise
+    except AnalysisError as error:
+        raise StoreError(str(error)) from None
+
+
+def _require_id(cohort_id: str) -> None:
+    """Require an id that a cohort can have: file names are made of it."""
+    if not is_cohort_id(cohort_id):
+        raise StoreError(f"the id of a cohort must look like c0000-0123abcd, got {cohort_id!r}")
+
+
+def _unreadable(path: str, cohort_id: str, why: str) -> str:
+    return (
+        f"cohorts/{cohort_id}.json in {path} must be readable by version {__version__}: {why}; put a good copy in "
+        "its place, or let `sweep check --repair` set it aside, and its trials are trained again"
+    )
 
 
 def _checkpoint_name(cohort_id: str, attempt: int, report: int) -> str:
-    return f"checkpoints/{_report_name(cohort_id, attempt, report)}.safetensors"
+    return f"checkpoints/{Report(cohort_id, attempt, report).name}.safetensors"
 
 
 def _mebibytes(size: int) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sweep.plan.plan import Plan, satisfies, stop_rule_of
-from sweep.results.store import Outcome, Store
+from sweep.results.outcomes import Outcome
+from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
 from sweep.training.progress import duration
 

@@ -10,8 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis.results_folder import settings_of
-from analysis.schema import TABLES, arrow_schema
+from analysis.checks.records import settings_of
+from analysis.checks.reports import parse_report
+from analysis.checks.tables import sealed
+from analysis.schema import SCHEMA_VERSION, TABLES, arrow_schema
 from trainables.config import TrialConfig
 
 METHOD = "method-1"
@@ -114,7 +116,9 @@ class Folder:
 
     def request(self, trials: Iterable[TrialConfig]) -> None:
         ids = [trial.trial_id for trial in trials]
-        (self.path / "sweep.json").write_text(json.dumps({"name": "test", "trials": ids}))
+        (self.path / "sweep.json").write_text(
+            json.dumps({"name": "test", "trials": ids, "schema_version": SCHEMA_VERSION})
+        )
 
     def cohort(self, index: int, trials: Sequence[TrialConfig], **measuring: Any) -> str:
         cohort_id = cohort_name(index)
@@ -141,4 +145,9 @@ class Folder:
     def write(self, table: str, name: str, records: list[dict[str, Any]]) -> None:
         file = self.path / "tables" / table / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.Table.from_pylist(records, arrow_schema(table)), file, compression="zstd")
+        report = parse_report(name)
+        content = pa.Table.from_pylist(records, arrow_schema(table))
+        if report is None:
+            pq.write_table(content, file, compression="zstd")
+        else:
+            file.write_bytes(sealed(content, report, "0.1.0", {}))

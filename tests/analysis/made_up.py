@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from analysis.checks.reports import Report
+from analysis.checks.tables import sealed
 from analysis.schema import arrow_schema
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 
@@ -230,7 +231,7 @@ def write_sweep(folder: Path, fates: list[tuple[TrialConfig, Fate]], *, name: st
     cohort = "c0000-00000000"
     (folder / "cohorts").mkdir(parents=True)
     (folder / "sweep.json").write_text(
-        json.dumps({"name": name, "trials": [config.trial_id for config, _ in fates]})
+        json.dumps({"name": name, "trials": [config.trial_id for config, _ in fates], "schema_version": 2})
     )
     failed = [(config, fate) for config, fate in fates if fate.outcome == "failed"]
     going = [(config, fate) for config, fate in fates if fate.outcome != "failed"]
@@ -289,8 +290,6 @@ def _write_cohort(folder: Path, cohort: str, index: int, fates: list[tuple[Trial
         if records or table == "rows":
             target = folder / "tables" / table
             target.mkdir(parents=True, exist_ok=True)
-            pq.write_table(
-                pa.Table.from_pylist(records, schema=arrow_schema(table)),
-                target / f"{cohort}-000-00000.parquet",
-                compression="zstd",
-            )
+            report = Report(cohort, 0, 0)
+            content = sealed(pa.Table.from_pylist(records, schema=arrow_schema(table)), report, "0.1.0", {})
+            (target / f"{report.name}.parquet").write_bytes(content)

@@ -209,22 +209,6 @@ def test_results_that_are_not_there(tmp_path: Path) -> None:
         analysis.status(str(tmp_path))
 
 
-def test_rows_whose_cohort_is_missing_are_refused(folder: Folder) -> None:
-    cohort = folder.cohort(0, TRIALS)
-    folder.report(cohort, 0, 0, rows=[row(TRIALS[0], 0)])
-    (folder.path / "cohorts" / f"{cohort}.json").unlink()
-    with pytest.raises(AnalysisError, match="copy results folders as a whole"):
-        analysis.load(folder.path)
-
-
-@pytest.mark.parametrize("damaged", ["", "{", "[]", '{"cohort_id": "c0000-00000000"}'])
-def test_a_damaged_file_is_named(folder: Folder, damaged: str) -> None:
-    cohort = folder.cohort(0, TRIALS)
-    (folder.path / "cohorts" / f"{cohort}.json").write_text(damaged)
-    with pytest.raises(AnalysisError, match=f"cohorts/{cohort}.json is damaged, it lacks .*; put a good copy"):
-        analysis.load(folder.path)
-
-
 def test_status_of_each_planned_trial(folder: Folder) -> None:
     ended, running, waiting, orphan = TRIALS
     failed, never_started = (TrialConfig(weight_decay=0.1, seed=seed) for seed in (0, 1))

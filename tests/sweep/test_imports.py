@@ -204,3 +204,9 @@ def test_another_source_on_a_worker_is_told(lab: Lab, ray_session: RaySession) -
 def test_the_error_is_of_a_kind_that_is_not_tried_again(lab: Lab) -> None:
     with pytest.raises(ImportFailed, match=" on worker-3: ModuleNotFoundError"):
         import_modules(["no_such_lab"], where=" on worker-3")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"imports": 7}', "{}", '{"imports": null}'])
+def test_a_damaged_request_names_no_modules(tmp_path: Path, content: str) -> None:
+    (tmp_path / "sweep.json").write_text(content)
+    assert recorded_imports(str(tmp_path)) == ()

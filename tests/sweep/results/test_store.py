@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load as load_tensors
 
 import analysis
+from analysis.checks.findings import Finding
 from analysis.schema import TABLES, arrow_schema
 from sweep.errors import StoreError
 from sweep.plan.plan import plan, record
@@ -208,7 +209,7 @@ def test_cohorts_are_never_changed(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="never changed"):
         store.add_cohorts([cohort])
     with pytest.raises(StoreError, match="must be readable by version"):
-        store.cohort("c0009-nothing")
+        store.cohort("c0009-00000000")
 
 
 def test_a_store_travels_by_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,5 +263,10 @@ def test_a_bucket_is_as_good_as_a_folder(bucket: str, tmp_path: Path) -> None:
         store.clear_failed(cohort.cohort_id)
         assert plan(CONFIG, store).cohorts == []
         frames.append(comparable(store))
+        assert store.check() == []
+        damage = [Finding("damaged", f"tables/rows/{cohort.cohort_id}-001-00000.parquet", "", "")]
+        assert damage[0].file in store.repair(damage)
+        assert store.claim_attempt(cohort.cohort_id).next_report == 0
+        assert [finding.kind for finding in store.check()] == ["missing"]
     pd.testing.assert_frame_equal(*frames)
     shutil.rmtree(tmp_path / "local")

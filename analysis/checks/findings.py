@@ -1,0 +1,62 @@
+"""What is wrong with a results folder: one finding for each file, and warnings that name the files."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.errors import OlderResults, ResultsWarning
+
+Kind = Literal["ignored", "damaged", "missing", "older"]
+"""`ignored`: not a file of ours, e.g. a copy that a sync tool left. `damaged`: unreadable, altered or foreign.
+`missing`: other files show that it must have been there. `older`: an older schema, which is read."""
+
+FAULTS: tuple[Kind, ...] = ("damaged", "missing")
+"""The kinds that cost rows."""
+
+TRAIN_AGAIN = "`sweep run` sets the report aside and trains it again"
+SET_ASIDE = "put a good copy in its place, or let `sweep run` set it aside and train its trials again"
+KEEP_ELSEWHERE = "it is ignored; delete it, or keep it elsewhere"
+
+MOST_NAMED = 5
+"""Files that one warning names."""
+
+
+class Damaged(Exception):
+    """A file cannot be believed; the text says what is wrong with it, without its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong with one file of a results folder."""
+
+    kind: Kind
+    file: str
+    """Relative to the folder."""
+    wrong: str
+    """What must hold and does not; a clause whose subject is the file."""
+    remedy: str
+    """What to do."""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.wrong}; {self.remedy}"
+
+
+def warn(path: str, findings: Iterable[Finding]) -> None:
+    """Warn of findings: one warning for all files that have the same thing wrong, which names the first of them.
+
+    Args:
+        path: the results folder.
+        findings: what was found; the kind `older` gives an `OlderResults`, any other a `ResultsWarning`.
+    """
+    files: dict[tuple[Kind, str, str], list[str]] = defaultdict(list)
+    for finding in findings:
+        files[finding.kind, finding.wrong, finding.remedy].append(finding.file)
+    for (kind, wrong, remedy), names in files.items():
+        more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+        text = f"{path}: {', '.join(names[:MOST_NAMED])}{more}: {wrong}; {remedy}"
+        # The line of the caller of `load` or `status`.
+        warnings.warn(text, OlderResults if kind == "older" else ResultsWarning, stacklevel=6)

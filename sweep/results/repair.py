@@ -1,0 +1,88 @@
+"""Setting aside what cannot be believed, so that the next run makes it again. Nothing is deleted.
+
+A file goes to `set-aside/` in the results folder, under the name that it had, so that it can be moved back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from analysis.checks.findings import FAULTS, SET_ASIDE, Finding
+from analysis.checks.reports import Report, counted_reports, parse_cohort_file, parse_report
+from analysis.files import Files
+from analysis.results_folder import ResultsFolder
+from analysis.schema import TABLES
+from sweep import __version__
+from sweep.results.cohort import UNREADABLE, cohort_from_dict
+
+FOLDER = "set-aside"
+
+
+def unreadable_cohorts(folder: ResultsFolder) -> list[Finding]:
+    """Return the records of cohorts that readers can use, and that this version cannot train."""
+    findings = []
+    for file in folder.cohorts:
+        try:
+            cohort_from_dict(file.stated)
+        except UNREADABLE as error:
+            wrong = f"it must be readable by version {__version__} ({type(error).__name__}: {error})"
+            findings.append(Finding("damaged", f"cohorts/{file.cohort_id}.json", wrong, SET_ASIDE))
+    return findings
+
+
+def set_aside(files: Files, findings: Iterable[Finding]) -> list[str]:
+    """Move damaged files to `set-aside/`; return their names.
+
+    A report is one thing: with a damaged file go its files in all tables, so that a gap remains which readers and
+    the next run see. With it go the reports of older attempts that do not count: without the damaged report, which
+    had replaced them, they would count again. With the record of a cohort go its reports.
+
+    Args:
+        files: the results folder.
+        findings: what is wrong, of any kind.
+
+    Raises:
+        OSError: the folder cannot be written.
+        LinkRefused: a link in it would lead out of it.
+    """
+    listed = {table: files.names(f"tables/{table}") for table in TABLES}
+    rows = [report for name in listed["rows"] if (report := parse_report(name)) is not None]
+    counted = counted_reports(rows)
+    names: list[str] = []
+    reports: set[Report] = set()
+    for finding in findings:
+        if finding.kind not in FAULTS:
+            continue
+        base = PurePosixPath(finding.file).name
+        report, cohort_id = parse_report(base), parse_cohort_file(base)
+        if report is not None:
+            reports.add(report)
+            reports |= {r for r in rows if r.cohort_id == report.cohort_id and r not in counted}
+        elif cohort_id is not None:
+            reports |= {r for r in rows if r.cohort_id == cohort_id}
+        if report is None and finding.kind == "damaged":
+            names.append(finding.file)
+    # Rows last: a report exists as long as its file in `rows` does, see `analysis.results_folder`.
+    for table in sorted(TABLES, key=lambda name: name == "rows"):
+        names += [f"tables/{table}/{name}" for name in sorted(listed[table]) if parse_report(name) in reports]
+    there = {f"{folder}/{name}" for folder in _folders(names) for name in files.names(f"{FOLDER}/{folder}")}
+    for name in names:
+        files.move(name, f"{FOLDER}/{_free(name, there)}")
+    return names
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    return {str(PurePosixPath(name).parent) for name in names}
+
+
+def _free(name: str, there: set[str]) -> str:
+    """Return the name, with a number if a file of that name was set aside before."""
+    path, number = PurePosixPath(name), 1
+    free = str(path)
+    # A file at the top of the folder has the parent `.`.
+    while f"{path.parent}/{PurePosixPath(free).name}" in there:
+        number += 1
+        free = f"{name}.{number}"
+    there.add(f"{path.parent}/{PurePosixPath(free).name}")
+    return free
