@@ -17,15 +17,17 @@ class Files:
     Args:
         path: a local path, or a URI such as `s3://bucket/results/my-sweep`.
         filesystem: a `pyarrow.fs.FileSystem` that `path` belongs to; by default found from the path.
+        makes_root: whether writing a file may make the folder itself; otherwise only folders in it.
 
     Raises:
         ValueError: there is no such kind of address, or it names no bucket or folder.
         OSError: the place cannot be reached.
     """
 
-    def __init__(self, path: str, filesystem: Any = None) -> None:
+    def __init__(self, path: str, filesystem: Any = None, *, makes_root: bool = True) -> None:
         from pyarrow import fs
 
+        self._makes_root = makes_root
         self.is_local = filesystem is None and "://" not in path
         if filesystem is not None:
             self.filesystem, self.root = filesystem, path.rstrip("/")
@@ -74,13 +76,27 @@ class Files:
                 stream.write(data)
             return
         target = Path(self.place(name))
-        target.parent.mkdir(parents=True, exist_ok=True)
+        self.make_folder(target.parent)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             temporary.write_bytes(data)
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a local folder and those above it; above and at the root only if this object may make the root.
+
+        Raises:
+            FileNotFoundError: the root is not there and must not be made.
+        """
+        if self._makes_root:
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        # One level after the other: `parents=True` would make a root that has just been moved once more.
+        below = folder.relative_to(self.root)
+        for level in reversed([below, *below.parents][:-1]):
+            Path(self.root, level).mkdir(exist_ok=True)
 
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens if there is none."""

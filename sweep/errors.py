@@ -3,6 +3,8 @@
 SweepError(RuntimeError)
 ├── SpecificationError     a specification that cannot be run as it is; lists all its problems
 ├── StoreError             a results folder that cannot be read, written or trusted
+│   ├── StorageFault       its disk or bucket fails, which may pass
+│   └── ResultsGone        it was there and is not any more: moved, deleted or unmounted
 ├── RayUnusable            Ray did not start, cannot be reached, or would be open to others
 ├── JobServerUnusable      a job server that cannot be reached, refuses the token or does not know the job
 ├── PlaceholderLeft        a cluster file or results path that is still to be edited
@@ -53,6 +55,14 @@ class SpecificationError(SweepError):
 
 class StoreError(SweepError):
     """A results folder that cannot be read, written or trusted."""
+
+
+class StorageFault(StoreError):
+    """A disk or bucket that fails, which says nothing about what was to be written and may pass."""
+
+
+class ResultsGone(StoreError):
+    """A results folder that was there and is not any more: moved, deleted or unmounted."""
 
 
 class RayUnusable(SweepError):

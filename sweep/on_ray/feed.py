@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,28 +12,35 @@ from typing import Any
 from ray import tune
 from ray.exceptions import RayActorError, RayTaskError
 
-from sweep.training.progress import Progress, Tally
+from sweep.errors import ResultsGone
+from sweep.training.prepared import PreparedRun
+
+LOOK_EVERY_S = 1.0
+"""Seconds between two looks at whether the results folder is still there."""
 
 
 class CohortFeed(tune.Callback):  # type: ignore[misc]
     """Counts results and faults, and reports problems.
 
     Args:
-        tally: counts trials.
-        progress: the display.
+        run: the sweep, its results folder and its display.
     """
 
-    def __init__(self, tally: Tally, progress: Progress) -> None:
+    def __init__(self, run: PreparedRun) -> None:
         self.faults: Counter[str] = Counter()
         """Cohort id -> number of times that its process has died or raised."""
         self.given_up: dict[str, str] = {}
         """Cohort id -> why Tune does not restart it."""
         self.incurable: dict[str, str] = {}
         """Cohort id -> why restarting it would not help."""
-        self._tally = tally
-        self._progress = progress
+        self._run = run
         self._trains: set[str] = set()
-        self._warnings: set[str] = set()
+        self._next_look = 0.0
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether something ends the whole sweep although trials are left."""
+        return self._run.announcer.ended_early is not None
 
     def __getstate__(self) -> dict[str, Any]:
         """Save nothing: Tune saves its callbacks for `Tuner.restore`, which is not used."""
@@ -45,12 +53,7 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
     def on_trial_result(self, *, trial: Any, result: dict[str, Any], **_: Any) -> None:
         """Take in a result: a few blocks have been trained."""
         cohort_id = trial.config["cohort"]
-        self._tally.result(cohort_id, result)
-        if result["note"] is not None:
-            self._progress.note(f"Cohort {cohort_id}: {result['note']}.")
-        if result["warning"] is not None and result["warning"] not in self._warnings:
-            self._warnings.add(result["warning"])  # each process says so of the machine it is on
-            self._progress.note(f"Warning: {result['warning']}.")
+        self._run.announcer.result(cohort_id, result)
         if result["failure"] is not None:
             self.incurable[cohort_id] = result["failure"]
 
@@ -65,16 +68,46 @@ class CohortFeed(tune.Callback):  # type: ignore[misc]
         self.given_up[cohort_id] = reason
 
     def on_step_end(self, **_: Any) -> None:
-        """Update the display, once a round of Tune's loop."""
-        self._progress.show(self._tally.snapshot())
+        """Update the display, once a round of Tune's loop, and look for the results folder on a disk.
+
+        In a bucket this would cost a request each time; there the cohorts look, before each report.
+        """
+        self._run.progress.show(self._run.tally.snapshot())
+        if self._run.store.is_local and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_EVERY_S
+            try:
+                self._run.store.require_there()
+            except ResultsGone as error:
+                self._run.announcer.ended_early = str(error)
+            except OSError:  # the cohorts wait for the storage
+                pass
 
     def _fault(self, cohort_id: str, reason: str) -> None:
         """Count one fault once: after it the cohort trains no more until it is restarted."""
         if cohort_id in self._trains or cohort_id not in self.faults:
             self.faults[cohort_id] += 1
-            self._tally.stands_still(cohort_id)
-            self._progress.note(f"Cohort {cohort_id} has stopped: {reason}.")
+            self._run.announcer.stands_still(cohort_id)
+            self._run.progress.note(f"Cohort {cohort_id} has stopped: {reason}.")
         self._trains.discard(cohort_id)
+
+
+class StopEarly(tune.Stopper):  # type: ignore[misc]
+    """Makes Tune end all cohorts once something ends the whole sweep.
+
+    Args:
+        feed: hears of it.
+    """
+
+    def __init__(self, feed: CohortFeed) -> None:
+        self._feed = feed
+
+    def __call__(self, _trial_id: str, _result: dict[str, Any]) -> bool:
+        """Stop no cohort alone."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether the sweep ends."""
+        return self._feed.ends_early
 
 
 def one_line(error: BaseException) -> str:
