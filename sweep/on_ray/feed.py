@@ -113,6 +113,9 @@ class StopEarly(tune.Stopper):  # type: ignore[misc]
 def one_line(error: BaseException) -> str:
     """Summarise an error from Ray in one line: what was raised, not where."""
     if isinstance(error, RayActorError):
+        trace = str(error).strip().splitlines()
+        if trace and "creation task" in trace[0]:  # it raised while it began; the last line is what
+            return f"it could not begin: {trace[-1].strip()}"
         return "its process died: it was killed, crashed or lost its machine"
     cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
     lines = str(cause).strip().splitlines()
