@@ -200,7 +200,7 @@ def test_what_is_and_what_is_not_a_storage_fault(tmp_path: Path) -> None:
 
 
 def test_patience_ends(tmp_path: Path) -> None:
-    times = iter([0.0, 0.0, 5.0, 9.9, 20.0, 20.0])
+    times = iter([0.0, 0.0, 5.0, 10.0, 20.0, 20.0])
     patience = Patience(10.0, clock=lambda: next(times))
     fault = StorageFault("storage full")
     assert patience.failed(fault)
