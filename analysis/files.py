@@ -30,15 +30,17 @@ class Files:
     Args:
         path: a local path, or a URI such as `s3://bucket/results/my-sweep`.
         filesystem: a `pyarrow.fs.FileSystem` that `path` belongs to; by default found from the path.
+        makes_root: whether writing a file may make the folder itself; otherwise only folders in it.
 
     Raises:
         ValueError: there is no such kind of address, or it names no bucket or folder.
         OSError: the place cannot be reached.
     """
 
-    def __init__(self, path: str, filesystem: Any = None) -> None:
+    def __init__(self, path: str, filesystem: Any = None, *, makes_root: bool = True) -> None:
         from pyarrow import fs
 
+        self._makes_root = makes_root
         self.is_local = filesystem is None and "://" not in path
         if filesystem is not None:
             self.filesystem, self.root = filesystem, path.rstrip("/")
@@ -93,7 +95,7 @@ class Files:
                 stream.write(data)
             return
         target = self.own_place(name)
-        _make_folder(target.parent)
+        self.make_folder(target.parent)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{PART}")
         try:
             with temporary.open("xb") as stream:
@@ -117,7 +119,7 @@ class Files:
                 self.filesystem.move(self.place(name), self.place(other))
                 return
             source, target = self.own_place(name), self.own_place(other)
-            _make_folder(target.parent)
+            self.make_folder(target.parent)
             os.replace(source, target)
             _sync_folder(target.parent)
             _sync_folder(source.parent)
@@ -135,6 +137,23 @@ class Files:
             for path in Path(self.place(folder)).glob(f".*{PART}"):
                 if time.time() - path.stat().st_mtime > older_than_s:
                     path.unlink(missing_ok=True)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a local folder and those above it; above and at the root only if this object may make the root.
+
+        Raises:
+            FileNotFoundError: the root is not there and must not be made.
+        """
+        if self._makes_root:
+            _make_folder(folder)
+            return
+        # One level after the other: `parents=True` would make a root that has just been moved once more.
+        below = folder.relative_to(self.root)
+        for level in reversed([below, *below.parents][:-1]):
+            path = Path(self.root, level)
+            if not path.is_dir():
+                path.mkdir(exist_ok=True)
+                _sync_folder(path.parent)
 
     def delete(self, name: str) -> None:
         """Delete a file; nothing happens if there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ ENDINGS: dict[str, str] = {
     "unfinished": "running or interrupted",
     "planned": "planned",
 }
+
+#: C0 and C1 controls but tab and line feed, line separators, and marks that change the direction of writing.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 #: Names that are not simply the column's name with blanks.
 _NAMES: dict[str, str] = {"task_family": "task", "model_kind": "model"}
@@ -49,3 +53,11 @@ def counted(number: int, noun: str) -> str:
 def listed(words: Sequence[str]) -> str:
     """Join words: `a`, `a and b`, `a, b and c`."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
+
+
+def plain(text: str) -> str:
+    """Write control characters as text, `\\x1b` for ESC: a message may quote what a terminal would obey.
+
+    Line ends and tabs are kept. Characters that reverse the direction of writing are written as text, too.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)

@@ -4,7 +4,9 @@ SweepError(RuntimeError)
 ├── SpecificationError     a specification that cannot be run as it is; lists all its problems
 ├── StoreError             a results folder that cannot be read, written or trusted
 │   ├── LeaseHeld          a results folder that another process is writing
-│   └── LeaseLost          a results folder that another process has taken over, or that is gone
+│   ├── LeaseLost          a results folder that another process has taken over, or that is gone
+│   ├── StorageFault       its disk or bucket fails, which may pass
+│   └── ResultsGone        it was there and is not any more: moved, deleted or unmounted
 ├── RayUnusable            Ray did not start, cannot be reached, or would be open to others
 ├── JobServerUnusable      a job server that cannot be reached, refuses the token or does not know the job
 ├── PlaceholderLeft        a cluster file or results path that is still to be edited
@@ -63,6 +65,14 @@ class LeaseHeld(StoreError):
 
 class LeaseLost(StoreError):
     """A results folder that this process was writing, and that another one has taken over or removed."""
+
+
+class StorageFault(StoreError):
+    """A disk or bucket that fails, which says nothing about what was to be written and may pass."""
+
+
+class ResultsGone(StoreError):
+    """A results folder that was there and is not any more: moved, deleted or unmounted."""
 
 
 class RayUnusable(SweepError):

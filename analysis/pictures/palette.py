@@ -57,6 +57,8 @@ _STYLE: Any = {
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
     "legend.fontsize": SMALL_POINTS,
+    # Names of tasks and settings are the user's: a `$` in them is a character, not the start of a formula.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "grokking-sweep",
     "pdf.fonttype": 42,

@@ -20,7 +20,7 @@ from analysis.report import pictures, tables
 from analysis.report.output import Output
 from analysis.report.summary import result_sentence
 from analysis.stopping.decline import audit_report
-from analysis.words import counted, listed
+from analysis.words import counted, listed, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _render(page: dict[str, Any]) -> str:
     environment = Environment(
         loader=PackageLoader("analysis.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    return environment.get_template("report.html.jinja").render(page)
+    return plain(environment.get_template("report.html.jinja").render(page))
 
 
 def _notices(planned: pd.DataFrame, events: pd.DataFrame) -> list[str]:

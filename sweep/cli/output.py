@@ -61,6 +61,13 @@ class Waiting:
             self._next_s = now_s + _EVERY_S
 
 
+def echo(text: str) -> None:
+    """Print text on standard output; control characters in it, which names and errors may quote, as text."""
+    from analysis.words import plain
+
+    click.echo(plain(text))
+
+
 def print_json(values: dict[str, Any]) -> None:
     """Print one JSON object on standard output; numbers that JSON does not have become null."""
     click.echo(json.dumps(_plain(values), indent=1, default=str, allow_nan=False))

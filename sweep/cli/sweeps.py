@@ -19,6 +19,7 @@ from sweep import __version__
 from sweep.cli.checking import check as check_command
 from sweep.cli.networks import COMMANDS as NETWORK_COMMANDS
 from sweep.cli.output import Waiting, existing, results_notes
+from sweep.cli.output import echo as _echo
 from sweep.cli.output import import_option as _import
 from sweep.cli.output import json_option as _json
 from sweep.cli.output import print_json as _print_json
@@ -90,8 +91,10 @@ class _Commands(click.Group):
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    for line in message.splitlines():
-        click.echo(f"error: {line}", err=True)
+    from analysis.words import plain
+
+    for line in message.split("\n"):
+        click.echo(f"error: {plain(line)}", err=True)
     sys.exit(code)
 
 
@@ -159,7 +162,7 @@ def plan(
     if as_json:
         _print_json({"name": config.name, "results": config.results_path, **dataclasses.asdict(estimated)})
     else:
-        click.echo(_plan_text(config, estimated))
+        _echo(_plan_text(config, estimated))
 
 
 @main.command()
@@ -185,13 +188,22 @@ def run(
 
     summary = run_sweep(config, retry_failed=retry_failed)
     if not as_json:
-        click.echo(f"\n{summary}\n")
-    findings = _findings(config.results_path)
+        _echo(f"\n{summary}\n")
+    findings: dict[str, Any] = {}
+    exit_code = summary.exit_code
+    try:
+        # Without the results there is nothing to show.
+        findings = _findings(config.results_path) if summary.saved else {}
+    except OSError as error:
+        from sweep.training.storage import cause_of
+
+        exit_code = exit_code or EXIT_FAILED
+        click.echo(f"error: the report was not written, {cause_of(error)}", err=True)
     if as_json:
-        _print_json({**dataclasses.asdict(summary), **findings, "exit_code": summary.exit_code})
-    else:
-        click.echo(_findings_text(findings))
-    ctx.exit(summary.exit_code)
+        _print_json({**dataclasses.asdict(summary), **findings, "exit_code": exit_code})
+    elif findings:
+        _echo(_findings_text(findings))
+    ctx.exit(exit_code)
 
 
 @main.command()
@@ -219,12 +231,12 @@ def status(results: str, as_json: bool) -> None:
             }
         )
         return
-    click.echo(f"{results}: {counted(len(frame), 'trial')}")
+    _echo(f"{results}: {counted(len(frame), 'trial')}")
     for name, count in counts.items():
         click.echo(f"{count:8,d}  {name}{WAYS_TO_END.get(name, '')}")
     click.echo(f"{len(grokked):,} of {len(frame):,} trials have grokked, whichever way they ended.")
     for reason, count in failures.items():
-        click.echo(f"{counted(count, 'trial')} failed: {reason}")
+        _echo(f"{counted(count, 'trial')} failed: {reason}")
     if "failed" in counts:
         click.echo("`sweep run SPEC --retry-failed` tries them again.")
 
@@ -242,7 +254,7 @@ def report(results: str, output: str | None, as_json: bool) -> None:
     if as_json:
         _print_json(findings)
     else:
-        click.echo(_findings_text(findings))
+        _echo(_findings_text(findings))
 
 
 main.add_command(check_command)

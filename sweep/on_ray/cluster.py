@@ -259,12 +259,13 @@ def _session_of_its_own() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C for the few seconds of cleaning up, so that nothing stays behind."""
+    """Hold back Ctrl-C and the like for the few seconds of cleaning up, so that nothing stays behind."""
     # Only the main thread may set signal handlers.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    held = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in held}
     try:
         yield
     finally:

@@ -26,6 +26,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
         results: str,
         report_blocks: int,
         result_every_s: float,
+        patience_s: float | None = None,
         import_folders: Sequence[str] = (),
     ) -> None:
         """Begin or resume a cohort.
@@ -35,6 +36,7 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             results: the results folder; a local path is absolute.
             report_blocks: see `CohortTraining`.
             result_every_s: see `CohortTraining`.
+            patience_s: see `CohortTraining`.
             import_folders: folders of the modules that cohorts name, on the driver's machine.
         """
 
@@ -42,7 +44,11 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             import_modules(cohort.imports, import_folders, where=f" on {platform.node()}")
 
         self._training = CohortTraining(
-            results, report_blocks=report_blocks, result_every_s=result_every_s, prepare=prepare
+            results,
+            report_blocks=report_blocks,
+            result_every_s=result_every_s,
+            patience_s=patience_s,
+            prepare=prepare,
         )
         self.reset_config(config)
 

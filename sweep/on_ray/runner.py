@@ -15,21 +15,25 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from sweep.errors import RayUnusable
+from sweep.errors import RayUnusable, ResultsGone, StorageFault
 from sweep.imports import folders_of, imports_of, require_importable
 from sweep.on_ray.cluster import RaySession, local_ray
 from sweep.on_ray.environment import environment
-from sweep.plan.plan import Plan, plan, record, stop_rule_of
+from sweep.on_ray.head_watch import head_watch
 from sweep.results.lease import Lease
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
-from sweep.training.progress import Progress, Tally, TerminalProgress
-from sweep.training.run_summary import RunSummary, ended_of, summary_of
+from sweep.training import storage
+from sweep.training.here import ENDING_SIGNALS
+from sweep.training.prepared import PreparedRun
+from sweep.training.progress import Progress, TerminalProgress
+from sweep.training.run_summary import RunSummary, ended_of
+from sweep.training.storage import patiently
 
 if TYPE_CHECKING:
     from ray import tune
@@ -50,8 +54,8 @@ TUNE_ENVIRONMENT = {
 def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress | None = None) -> RunSummary:
     """Run what a specification requests and the results folder does not have yet.
 
-    Runs on the Ray cluster that `RAY_ADDRESS` names, otherwise on a temporary Ray on this machine. Ctrl-C and
-    SIGTERM end it cleanly; calling it again resumes from the checkpoints.
+    Runs on the Ray cluster that `RAY_ADDRESS` names, otherwise on a temporary Ray on this machine. Ctrl-C,
+    SIGTERM and SIGHUP end it cleanly; calling it again resumes from the checkpoints.
 
     Args:
         config: the specification.
@@ -65,107 +69,107 @@ def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress |
         SweepError: a task or network is registered where no worker can import it.
     """
     began = time.monotonic()
-    store = Store(config.results_path)
     progress = progress or TerminalProgress()
-    with _Interruption() as interruption, store.driving(progress.note) as lease:
-        decided = plan(config, store, retry_failed=retry_failed)
-        require_importable(imports_of(decided.trials))
-        store.check_usable()
-        if config.device == "cuda" and decided.cohorts and os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
+    with _Interruption() as interruption, Store(config.results_path).driving(progress.note) as lease:
+        prepared = PreparedRun(config, progress, retry_failed=retry_failed)
+        require_importable(imports_of(prepared.plan.trials))
+        prepared.store.check_usable()
+        local = os.environ.get("RAY_ADDRESS", "local") in ("", "local")
+        if config.device == "cuda" and prepared.plan.cohorts and local:
             _require_gpu()
-        run_of = _Run(config, store, decided, progress, interruption, lease)
-        if decided.cohorts:
+        run_of = _Run(prepared, interruption, lease)
+        if prepared.plan.cohorts:
             run_of.on_ray()
         else:
-            record(decided, config, store)
+            run_of.without_ray()
         return run_of.summary(time.monotonic() - began)
 
 
 class _Run:
     """One run and its events."""
 
-    def __init__(
-        self,
-        config: SweepConfig,
-        store: Store,
-        decided: Plan,
-        progress: Progress,
-        interruption: _Interruption,
-        lease: Lease,
-    ) -> None:
-        self._config = config
-        self._store = store
-        self._plan = decided
-        self._progress = progress
-        self._requested = [trial.trial_id for trial in decided.trials]
-        self._rule = stop_rule_of(config)
-        self._ended_before = ended_of(store.outcomes(), decided.trials, self._rule)
-        self._grokked_before = store.grokked() if decided.satisfied else set()
-        self._tries = config.max_failures
-        self._failed: dict[str, str] = {}
-        self._problem: str | None = None
+    def __init__(self, prepared: PreparedRun, interruption: _Interruption, lease: Lease) -> None:
+        self._prepared = prepared
+        self._config = prepared.config
+        self._store = prepared.store
+        self._plan = prepared.plan
+        self._progress = prepared.progress
+        self._tries = prepared.config.max_failures
         self._interruption = interruption
         self._lease = lease
+
+    def without_ray(self) -> None:
+        """Record the request; there is nothing to train."""
+        try:
+            self._prepared.begin()
+        except StorageFault as fault:
+            self._prepared.end_early(fault)
 
     def on_ray(self) -> None:
         # Ray prints about dead processes on standard output, which is reserved for results.
         with contextlib.redirect_stdout(sys.stderr):
             try:
                 # Show something while Ray starts.
-                self._progress.show(self._tally().snapshot())
+                self._progress.show(self._prepared.tally.snapshot())
                 with local_ray() as session:
                     self._interruption.listen()
                     self._check(session)
-                    record(self._plan, self._config, self._store)
-                    self._train(session)
+                    self._prepared.begin()
+                    with head_watch(self._head_is_gone):
+                        self._train(session)
+            except (StorageFault, ResultsGone) as error:
+                self._prepared.end_early(error)
             except KeyboardInterrupt:
-                self._interruption.number = self._interruption.number or signal.SIGINT
+                if self._prepared.problem is None:
+                    self._interruption.number = self._interruption.number or signal.SIGINT
             finally:
                 self._progress.close()
 
     def summary(self, wall_s: float) -> RunSummary:
-        return replace(
-            summary_of(self._config, self._store, self._plan),
-            failed=self._failed,
-            stopped_by=self._interruption.number,
-            problem=self._problem,
-            wall_s=wall_s,
-        )
+        return replace(self._prepared.summary(wall_s), stopped_by=self._interruption.number)
 
     def _check(self, session: RaySession) -> None:
         self._store.check_usable(session.nodes)
+
+    def _head_is_gone(self, which: str) -> None:
+        """End the run in words of ours; Ray would end this process a minute later, in words of its own."""
+        self._prepared.problem = (
+            f"Ray's head has died ({which}): it was killed, crashed or ran out of memory, and took the cohorts "
+            "along. What they had reported is in the results"
+        )
+        self._interruption.interrupt()
 
     def _train(self, session: RaySession) -> None:
         """Let Tune run the cohorts, and rerun those that it gives up, until they have failed too often."""
         from sweep.on_ray.feed import CohortFeed
 
-        tally = self._tally()
         waiting = [cohort.cohort_id for cohort in self._plan.cohorts]
         faults: Counter[str] = Counter()
         rounds_lost = 0
         while waiting and self._interruption.number is None:
-            feed = CohortFeed(tally, self._progress, self._lease.check)
+            feed = CohortFeed(self._prepared, self._lease.check)
             problem = self._fit(session, waiting, feed)
-            self._lease.check()
             faults += feed.faults
+            if self._prepared.announcer.ended_early is not None:
+                self._prepared.end_early(self._prepared.announcer.ended_early)
+                return
+            self._lease.check()
             failed = {
                 **{cohort_id: why for cohort_id, why in feed.given_up.items() if faults[cohort_id] > self._tries},
                 **feed.incurable,
             }
-            self._fail(failed, tally)
+            for cohort_id, reason in failed.items():
+                self._prepared.fail(cohort_id, reason)
             if problem is None:
                 waiting = [cohort_id for cohort_id in feed.given_up if cohort_id not in failed]
                 continue
             rounds_lost += 1
             if rounds_lost > self._tries:
-                self._problem = problem
+                self._prepared.problem = problem
                 return
             self._progress.note(f"{problem}. It is restarted.")
             self._check(session)
             waiting = self._unfinished()
-
-    def _tally(self) -> Tally:
-        return Tally(self._requested, self._ended_before, self._grokked_before, self._plan.cohorts)
 
     def _fit(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> str | None:
         """Run one experiment of Tune; return an error that Tune cannot attribute to a cohort, e.g. a full disk."""
@@ -180,19 +184,12 @@ class _Run:
                 return f"Ray Tune gave up: {one_line(error)}"
         return None
 
-    def _fail(self, failed: Mapping[str, str], tally: Tally) -> None:
-        for cohort_id, reason in failed.items():
-            self._failed[cohort_id] = reason
-            self._store.mark_failed(cohort_id, reason)
-            tally.failed(cohort_id)
-            self._progress.note(f"Cohort {cohort_id} failed: {reason}.")
-
     def _unfinished(self) -> list[str]:
-        outcomes = self._store.outcomes()
+        outcomes = patiently(self._store, self._store.outcomes, self._progress.note)
         return [
             cohort.cohort_id
             for cohort in self._plan.cohorts
-            if cohort.cohort_id not in self._failed
+            if cohort.cohort_id not in self._prepared.failed
             and len(ended_of(outcomes, cohort.trials, cohort.stop_rule)) < len(cohort.trials)
         ]
 
@@ -200,6 +197,7 @@ class _Run:
         from ray import tune
 
         from sweep.on_ray.cohort_actor import CohortTrainable
+        from sweep.on_ray.feed import StopEarly
         from sweep.training.cohort_training import REPORT_BLOCKS, RESULT_EVERY_S, THREADS
 
         on_a_gpu = self._plan.sharing.on_a_gpu
@@ -209,6 +207,7 @@ class _Run:
             results=self._store.path,
             report_blocks=REPORT_BLOCKS,
             result_every_s=RESULT_EVERY_S,
+            patience_s=storage.PATIENCE_S,
             import_folders=folders_of({module for cohort in self._plan.cohorts for module in cohort.imports}),
         )
         return tune.Tuner(
@@ -232,6 +231,7 @@ class _Run:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 failure_config=tune.FailureConfig(max_failures=self._tries),
                 callbacks=[feed],
+                stop=StopEarly(feed),
             ),
         )
 
@@ -245,16 +245,23 @@ def _require_gpu() -> None:
 
 
 class _Interruption:
-    """Handles Ctrl-C and SIGTERM: the first stops Tune cleanly, the next one immediately."""
+    """Handles Ctrl-C, SIGTERM and SIGHUP: the first stops Tune cleanly, the next one immediately."""
 
     def __init__(self) -> None:
         self.number: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
         self._tune_runs = False
+        self._abandoned = False
 
     def __enter__(self) -> _Interruption:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+            # A hang-up that is ignored stays ignored: that is what nohup asks for.
+            self._before = {
+                number: handler
+                for number, handler in before.items()
+                if number != signal.SIGHUP or handler != signal.SIG_IGN
+            }
             self.listen()
         return self
 
@@ -275,7 +282,15 @@ class _Interruption:
         finally:
             self._tune_runs = False
 
+    def interrupt(self) -> None:
+        """Raise KeyboardInterrupt in the main thread, from any thread; no signal counts as received."""
+        if self._before:
+            self._abandoned = True
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._abandoned:
+            raise KeyboardInterrupt
         first = self.number is None
         self.number = signal.Signals(number)
         # While it runs, Tune handles SIGUSR1 as "save and stop".

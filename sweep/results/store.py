@@ -32,7 +32,7 @@ from analysis.files import Files
 from analysis.results_folder import ResultsFolder
 from analysis.schema import SCHEMA_VERSION, TABLES
 from sweep import __version__
-from sweep.errors import StoreError
+from sweep.errors import ResultsGone, StoreError
 from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict
 from sweep.results.lease import Lease
 from sweep.results.outcomes import Outcome, grokked_in, outcomes_of, seconds_taken_in
@@ -50,6 +50,8 @@ NEEDED_BYTES = 500 * 2**20
 
 DRIVER = "driver"
 """The lease of the process that runs a sweep; its workers write under it."""
+REQUEST = "sweep.json"
+"""The file with the current request. It is written first, so it also marks a folder in which a sweep has begun."""
 
 CHECKPOINTS_KEPT = 2
 """The newest checkpoint and one more: the newest may be of a process thought dead, whose reports do not count."""
@@ -73,19 +75,21 @@ class Store:
 
     Args:
         path: Local path, or a URI such as `s3://bucket/results/my-sweep`.
+        makes_root: whether writing may make the folder itself. Only the process that begins a sweep may: a worker
+            would otherwise make a folder that was moved in the meantime once more, and write half a sweep into it.
 
     Raises:
         StoreError: the kind of address is not supported.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, makes_root: bool = True) -> None:
         try:
             path = checked_address("results", path)
         except ConfigError as error:
             raise StoreError(str(error)) from None
         self.path = str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
         try:
-            self._files = Files(self.path)
+            self._files = Files(self.path, makes_root=makes_root)
         except (ValueError, OSError) as error:
             raise StoreError(f"results must be a local path or an s3:// address, got {path}: {error}") from None
 
@@ -137,14 +141,28 @@ class Store:
         Args:
             note: called with a sentence for people where taking it has to wait.
         """
-        return Lease(self._files, DRIVER, note=note)
+        return Lease(Files(self.path, makes_root=False), DRIVER, note=note)
+
+    def require_there(self) -> None:
+        """Require the folder that the sweep has begun in: it has a `sweep.json`, which a begun sweep never lacks.
+
+        Raises:
+            ResultsGone: it was moved, deleted or unmounted.
+            OSError: the storage does not say.
+        """
+        if not self._files.exists(REQUEST):
+            raise ResultsGone(
+                f"the results folder {self.path} was moved, deleted or unmounted while the sweep ran: it has no "
+                f"{REQUEST} now, and nothing more was written there. Move it back to {self.path} and give the same "
+                "command again, or give its new place with --results"
+            )
 
     # --- the request and its cohorts -----------------------------------------------------------------------------
 
     def write_request(self, config: SweepConfig, trial_ids: Sequence[str], imports: Sequence[str] = ()) -> None:
         """Record the current request: the resolved specification, its trials, modules to import, and versions."""
         self._write_json(
-            "sweep.json",
+            REQUEST,
             {
                 "name": config.name,
                 "specification": config.model_dump(mode="json"),
@@ -258,7 +276,7 @@ class Store:
                 self._files.write(name, b"")
                 return number
             mark = self._files.own_place(name)
-            mark.parent.mkdir(parents=True, exist_ok=True)
+            self._files.make_folder(mark.parent)
             try:
                 mark.touch(exist_ok=False)
             except FileExistsError:

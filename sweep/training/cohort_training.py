@@ -6,18 +6,21 @@ after a fault or in a later run, can resume it from there. This module does not 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from analysis.errors import AnalysisError
-from sweep.errors import SweepError
+from sweep.errors import ResultsGone, StorageFault, SweepError
 from sweep.results.cohort import Cohort
 from sweep.results.rows import RunContext, is_kept
 from sweep.results.store import Attempt, Store
+from sweep.training.storage import Patience, given_up_text, storage_faults
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
 from trainables.errors import CheckpointError, CheckpointTooNew, TrainablesError
 from trainables.lanes import LaneRun
@@ -42,6 +45,8 @@ REPORT_BLOCKS = 64
 attempt, not timed, so that a process thought dead and its successor report at the same places. A multiple of
 `STEP_BLOCKS`."""
 
+T = TypeVar("T")
+
 NOT_CURED_BY_A_RETRY = (TrainablesError, SweepError, AnalysisError)
 
 
@@ -56,6 +61,7 @@ class CohortTraining:
         report_blocks: blocks trained between two reports, a multiple of `STEP_BLOCKS`.
         result_every_s: seconds between two results, at least; 0 for one each `STEP_BLOCKS` blocks.
         prepare: called with each cohort before it begins or resumes.
+        patience_s: seconds for which a failing storage is waited for; by default `storage.PATIENCE_S`.
     """
 
     def __init__(
@@ -65,62 +71,67 @@ class CohortTraining:
         report_blocks: int,
         result_every_s: float,
         prepare: Callable[[Cohort], object] | None = None,
+        patience_s: float | None = None,
     ) -> None:
         torch.set_num_threads(THREADS)
         self._report_blocks = report_blocks
         self._result_every_s = result_every_s
         self._prepare = prepare
-        self._store = Store(results)
+        self._patience_s = patience_s
+        self._store = Store(results, makes_root=False)
 
     def take_up(self, cohort_id: str) -> None:
         """Begin a cohort, or resume it from its last report; `step` reports failures that no retry can cure."""
         self._failure: str | None = None
+        self._ended_early: str | None = None
         self._notes: list[str] = []
         self._warning: str | None = None
         self._ended: dict[str, tuple[str, int]] = {}
-        try:
-            cohort = self._store.cohort(cohort_id)
-            if cohort.reproducible == ACROSS_MACHINES:
-                require_across_machines()  # before the user's modules, which may compute
-            if self._prepare is not None:
-                self._prepare(cohort)
-            self._take_up(cohort)
-            return
-        except Exception as error:
-            self._judge(error)
-        self._go_on_with_fewer_lanes()
+        self._patience = Patience(self._patience_s)
+        self._whole = False
+        self._to_store: Callable[[], None] | None = functools.partial(self._begin, cohort_id)
+        self._guarded(self._catch_up)
 
     def step(self) -> dict[str, Any]:
         """Train some blocks, and write a report if one is due.
+
+        While the storage fails nothing is trained: each call waits for a while and tries once more.
 
         Returns:
             ended: trial id -> (ending, step), for the trials that ended since the last result.
             grokked: ids of the trials that have grokked so far in this attempt, whether or not they have ended.
             running: trials that have begun and not ended.
             trained_steps: optimiser updates since the last result, summed over trials.
-            remaining_steps: budgets of the cohort's unfinished trials, minus the steps already done.
+            remaining_steps: budgets of the cohort's unfinished trials, minus the steps already done; None if not
+                known.
             note: one sentence about this cohort for people, or None.
             warning: one or two sentences about this machine for people, the same at every step, or None.
+            waits_for: what is wrong with the storage that it waits for, or None.
             failure: one sentence about a failure that no retry can cure, or None.
+            ended_early: one sentence about the storage that ends the whole sweep, or None.
             done: whether the cohort has ended or failed.
         """
-        if self._failure is None:
-            try:
-                return self._train()
-            except Exception as error:
-                self._judge(error)
-            self._go_on_with_fewer_lanes()
-        ages = {} if self._failure else self._run.ages
+        if self._failure is None and self._ended_early is None:
+            self._patience.wait()
+            result = self._guarded(self._train)
+            if result is not None:
+                return result
+        over = self._failure is not None or self._ended_early is not None
+        waits_for = None if over else self._patience.cause
+        run: LaneRun | None = None if over else self.__dict__.get("_run")
         return {
-            "ended": self._pop_ended(),
+            # What is not stored yet has not ended.
+            "ended": {} if waits_for or self._ended_early else self._pop_ended(),
             "grokked": [],
-            "running": len(ages),
+            "running": 0 if run is None else len(run.ages),
             "trained_steps": 0,
-            "remaining_steps": self._remaining_steps(ages) if ages else 0,
+            "remaining_steps": 0 if over else None if run is None else self._remaining_steps(run.ages),
             "note": self._pop_note(),
             "warning": self._warning,
+            "waits_for": waits_for,
             "failure": self._failure,
-            "done": self._failure is not None,
+            "ended_early": self._ended_early,
+            "done": over,
         }
 
     def close(self) -> None:
@@ -128,39 +139,69 @@ class CohortTraining:
 
         It is not called if the process dies or seems dead, but is called after an error. If the error came in the
         middle of training, measurements are lost that the lanes count as taken: nothing may resume from that state.
+        If the storage fails, what is not reported is trained again by the next run, with the same rows.
         """
-        if self._failure is None and self._whole and self._unreported_blocks and not self._run.finished:
-            self._write_report()
+        if self._failure is None and self._ended_early is None and self._whole:
+            with contextlib.suppress(StorageFault, ResultsGone):
+                self._catch_up()
+                if self._unreported_blocks and not self._run.finished:
+                    self._write_report()
 
-    def _judge(self, error: Exception) -> None:
-        """Keep a failure that no retry can cure, pass if memory ran out, and raise any other error."""
-        if isinstance(error, NOT_CURED_BY_A_RETRY):
+    def _guarded(self, work: Callable[[], T]) -> T | None:
+        """Do some work and return its result; None if it was cut short by what can be waited for or reported.
+
+        A storage that fails is waited for. If memory runs out, the cohort begins again with half the lanes. What
+        no retry can cure is kept for the next result, and any other error is raised.
+        """
+        try:
+            return work()
+        except ResultsGone as error:
+            self._ended_early = str(error)
+        except StorageFault as fault:
+            if not self._patience.failed(fault):
+                self._ended_early = given_up_text(str(fault), self._store.path)
+        except NOT_CURED_BY_A_RETRY as error:
             self._failure = f"{type(error).__name__}: {error}"
-        elif not is_out_of_memory(error):
-            raise error
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._to_store = functools.partial(self._begin_with_fewer, self._lanes)
+        if self._failure is None and self._ended_early is None and self._patience.cause is None:
+            # Memory ran out; the traceback that held it has been released.
+            self._guarded(self._catch_up)
+        return None
 
-    def _go_on_with_fewer_lanes(self) -> None:
-        """Resume with half the lanes, or fail for good; call it once the error's traceback has been released."""
-        while self._failure is None:
-            lanes = self._lanes
-            try:
-                self._take_up(self._cohort, fewer_lanes(lanes))
-                self._notes.append(
-                    f"memory ran out with {lanes} lanes; it resumes from its last report with {self._lanes}"
-                )
-                return
-            except Exception as error:
-                self._judge(error)
+    def _catch_up(self) -> None:
+        """Do what could not be stored or read so far, before any training."""
+        if self._to_store is not None:
+            self._to_store()
+            self._to_store = None
+        self._patience.works()
+
+    def _begin(self, cohort_id: str) -> None:
+        """Begin a cohort, or resume it from its last report."""
+        with storage_faults(self._store):
+            cohort = self._store.cohort(cohort_id)
+        if cohort.reproducible == ACROSS_MACHINES:
+            require_across_machines()  # before the user's modules, which may compute
+        if self._prepare is not None:
+            self._prepare(cohort)
+        self._take_up(cohort)
+
+    def _begin_with_fewer(self, lanes: int) -> None:
+        """Resume the cohort from its last report with half the lanes."""
+        self._take_up(self._cohort, fewer_lanes(lanes))
+        self._notes.append(f"memory ran out with {lanes} lanes; it resumes from its last report with {self._lanes}")
 
     def _take_up(self, cohort: Cohort, lanes: int | None = None) -> None:
         """Begin a cohort, or resume it from its last report; `lanes` defaults to the recorded or planned number."""
         self.__dict__.pop("_run", None)  # free its memory first
         give_memory_back()
+        self._whole = False
         self._cohort = cohort
         self._lanes = lanes or cohort.lanes
         self._unreported_blocks = 0
         self._unreported: list[Measurement] = []
-        self._whole = True
         thresholds = thresholds_of(cohort.measuring, cohort.trials[0].task)
         self._trial_watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds)
         how: dict[str, Any] = {
@@ -171,7 +212,9 @@ class CohortTraining:
         }
         self._run = self._resumed(cohort, lanes, how)
         self._lanes = self._run.lanes
+        self._counted = self._run.ages
         self._warning = advice(self._run.dependent_computations, torch.device(cohort.device))
+        self._whole = True
 
     def _resumed(self, cohort: Cohort, lanes: int | None, how: dict[str, Any]) -> LaneRun:
         """Begin an attempt from the newest checkpoint that is sound, or from the beginning if none is.
@@ -180,7 +223,8 @@ class CohortTraining:
         """
         damaged: list[str] = []
         while True:
-            self._attempt = attempt = self._store.claim_attempt(cohort.cohort_id)
+            with storage_faults(self._store):
+                self._attempt = attempt = self._store.claim_attempt(cohort.cohort_id)
             self._report = attempt.next_report
             try:
                 run = self._run_of(attempt, cohort, lanes, how)
@@ -190,7 +234,8 @@ class CohortTraining:
             except CheckpointError as error:
                 if attempt.checkpoint_name is None:
                     raise
-                aside = self._store.set_aside(attempt.checkpoint_name)
+                with storage_faults(self._store):
+                    aside = self._store.set_aside(attempt.checkpoint_name)
                 why = str(error).partition(";")[0]
                 damaged.append(f"its checkpoint after report {attempt.next_report - 1} was moved to {aside}: {why}")
         if damaged:
@@ -204,23 +249,27 @@ class CohortTraining:
         return LaneRun.restore(attempt.checkpoint, cohort.trials, lanes=lanes, **how)
 
     def _train(self) -> dict[str, Any]:
+        self._catch_up()
         began = time.monotonic()
-        ages_before = self._run.ages
-        self._advance()
-        while not self._run.finished and time.monotonic() - began < self._result_every_s:
+        while not self._run.finished:
             self._advance()
+            if time.monotonic() - began >= self._result_every_s:
+                break
 
-        ages, ended = self._run.ages, self._pop_ended()
+        before, ages, ended = self._counted, self._run.ages, self._pop_ended()
+        self._counted = ages
         reached = {**ages, **{trial_id: step for trial_id, (_, step) in ended.items()}}
         return {
             "ended": ended,
             "grokked": sorted(self._trial_watch.grokked),
             "running": len(ages),
-            "trained_steps": sum(step - ages_before.get(trial_id, 0) for trial_id, step in reached.items()),
+            "trained_steps": sum(step - before.get(trial_id, 0) for trial_id, step in reached.items()),
             "remaining_steps": self._remaining_steps(ages),
             "note": self._pop_note(),
             "warning": self._warning,
+            "waits_for": None,
             "failure": None,
+            "ended_early": None,
             "done": self._run.finished,
         }
 
@@ -250,8 +299,9 @@ class CohortTraining:
         return "; ".join(notes) or None
 
     def _write_report(self) -> None:
-        """Write the tables first, then the checkpoint, so that a checkpoint never refers to missing rows."""
+        """Write a report of what has been trained since the last one, and the state after it."""
         if self._unreported or not self._run.finished:
+            # The marks can be taken only once, so a report that could not be written is kept.
             marks = {
                 m.trial_id: step
                 for m in self._unreported
@@ -264,15 +314,18 @@ class CohortTraining:
                 reproducible="no" if self._run.dependent_computations else reproducible_here(),
                 marked_at_step=marks,
             )
-            self._store.add_report(
-                self._cohort.cohort_id, self._attempt.number, self._report, self._unreported, context
-            )
-            self._store.write_checkpoint(
-                self._cohort.cohort_id, self._attempt.number, self._report, self._run.save()
-            )
-            self._report += 1
-            self._unreported_blocks = 0
-            self._unreported = []
+            self._to_store = functools.partial(self._store_report, context, self._run.save())
+            self._catch_up()
+
+    def _store_report(self, context: RunContext, checkpoint: bytes) -> None:
+        """Write the tables first, then the checkpoint, so that a checkpoint never refers to missing rows."""
+        place = self._cohort.cohort_id, self._attempt.number, self._report
+        with storage_faults(self._store):
+            self._store.add_report(*place, self._unreported, context)
+            self._store.write_checkpoint(*place, checkpoint)
+        self._report += 1
+        self._unreported_blocks = 0
+        self._unreported = []
 
     def _remaining_steps(self, ages: dict[str, int]) -> int:
         counts = self._run.counts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import signal
 import threading
 import time
@@ -13,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sweep.errors import LeaseLost, SweepError
-from sweep.plan.plan import plan, record, stop_rule_of
+from sweep.errors import LeaseLost, ResultsGone, StorageFault, SweepError
 from sweep.results.lease import Lease
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
 from sweep.training import cohort_training
 from sweep.training.cohort_training import CohortTraining
-from sweep.training.progress import OneLine, Progress, Tally
-from sweep.training.run_summary import RunSummary, ended_of, summary_of
+from sweep.training.prepared import PreparedRun
+from sweep.training.progress import OneLine, Progress
+from sweep.training.run_summary import RunSummary
 from trainables.config import registry
 from trainables.config.source import Source, bytes_digest, source_of, source_of_version
 from trainables.errors import ConfigError
@@ -31,6 +30,9 @@ from trainables.tasks import Task
 
 if TYPE_CHECKING:
     from torch import nn
+
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a run after it has saved."""
 
 GIVEN = "a call of sweep.run_here"
 """The pseudo-module that registers names known only in this process."""
@@ -77,93 +79,101 @@ def run_here(
         ConfigError: the network or data cannot be trained; the message says what to change.
         SpecificationError: the settings cannot be run.
         StoreError: the results cannot be read or written, or another process is writing them.
-        KeyboardInterrupt: on Ctrl-C, after saving what has been trained.
+        KeyboardInterrupt: on Ctrl-C, SIGTERM or SIGHUP, after saving what has been trained.
     """
     began = time.monotonic()
     if config is None:
         config = _config_of(module, inputs, targets, classes, vocabulary, version, settings)
     elif settings or any(given is not None for given in (module, inputs, targets, version)):
         raise SweepError("a whole specification is given, so leave out everything else, or give settings only")
-    store = Store(config.results_path)
     progress = progress or OneLine()
     if config.reproducible == ACROSS_MACHINES:
         require_across_machines()  # before the plan, which tries user-supplied networks
-    with store.driving(progress.note) as lease:
-        decided = plan(config, store, retry_failed=retry_failed, parallel=1)
-        store.check_usable()
-        requested = [trial.trial_id for trial in decided.trials]
-        before = ended_of(store.outcomes(), decided.trials, stop_rule_of(config))
-        tally = Tally(requested, before, store.grokked() if decided.satisfied else set(), decided.cohorts)
-        record(decided, config, store)
-        failed = _train(store, [cohort.cohort_id for cohort in decided.cohorts], tally, progress, lease)
-        summary = summary_of(config, store, decided)
-    return dataclasses.replace(summary, failed=failed, wall_s=time.monotonic() - began)
+    with Store(config.results_path).driving(progress.note) as lease:
+        run = PreparedRun(config, progress, retry_failed=retry_failed, parallel=1)
+        run.store.check_usable()
+        _train(run, lease)
+        return run.summary(time.monotonic() - began)
 
 
-def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress, lease: Lease) -> dict[str, str]:
-    """Train cohorts one after the other; return cohort id -> reason for those that failed."""
-    failed: dict[str, str] = {}
-    warned: set[str] = set()
+def _train(run: PreparedRun, lease: Lease) -> None:
+    """Train cohorts one after the other."""
     threads = torch.get_num_threads()
     training = CohortTraining(
-        store.path,
+        run.store.path,
         report_blocks=cohort_training.REPORT_BLOCKS,
         result_every_s=cohort_training.RESULT_EVERY_S,
     )
     try:
-        for cohort_id in cohort_ids:
-            training.take_up(cohort_id)
+        run.begin()
+        for cohort in run.plan.cohorts:
+            training.take_up(cohort.cohort_id)
             try:
-                done = False
-                while not done:
-                    lease.check()
-                    with _held_back():
-                        result = training.step()
-                    done = result["done"]
-                    tally.result(cohort_id, result)
-                    progress.show(tally.snapshot())
-                    if result["warning"] is not None and result["warning"] not in warned:
-                        warned.add(result["warning"])
-                        progress.note(f"Warning: {result['warning']}.")
-                    if result["note"] is not None:
-                        progress.note(f"Cohort {cohort_id}: {result['note']}.")
-                    if result["failure"] is not None:
-                        failed[cohort_id] = result["failure"]
-                        store.mark_failed(cohort_id, result["failure"])
-                        tally.failed(cohort_id)
-                        progress.note(f"Cohort {cohort_id} failed: {result['failure']}.")
+                _train_cohort(run, training, cohort.cohort_id, lease)
             except LeaseLost:
                 raise  # nothing more is written
             except BaseException:  # also an interruption
                 training.close()
                 raise
+            if run.announcer.ended_early is not None:
+                run.end_early(run.announcer.ended_early)
+                return
+    except (StorageFault, ResultsGone) as error:
+        run.end_early(error)
     finally:
         torch.set_num_threads(threads)
-        progress.close()
-    return failed
+        run.progress.close()
+
+
+def _train_cohort(run: PreparedRun, training: CohortTraining, cohort_id: str, lease: Lease) -> None:
+    done = False
+    while not done:
+        lease.check()
+        with _held_back():
+            result = training.step()
+        done = result["done"]
+        run.announcer.result(cohort_id, result)
+        run.progress.show(run.tally.snapshot())
+        if result["failure"] is not None:
+            run.fail(cohort_id, result["failure"])
 
 
 @contextlib.contextmanager
 def _held_back() -> Iterator[None]:
-    """Delay a first Ctrl-C to the end of a step (about a second), where training can be saved; not a second one."""
+    """Delay a first signal to the end of a step (about a second), where training can be saved; not a second one.
+
+    Ctrl-C then raises KeyboardInterrupt. SIGTERM and SIGHUP do as well, if their handlers are the default ones: the
+    process would otherwise end before anything is saved.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
-    interrupted = False
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    # A signal that is ignored stays ignored, as SIGHUP is under nohup.
+    held = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    received: list[int] = []
 
-    def wait(_number: int, _frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        signal.signal(signal.SIGINT, before)
+    def wait(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        restore()
 
-    signal.signal(signal.SIGINT, wait)
+    def restore() -> None:
+        for number in held:
+            signal.signal(number, before[number])
+
+    for number in held:
+        signal.signal(number, wait)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupted:
-        raise KeyboardInterrupt
+        restore()
+    if received:
+        number = signal.Signals(received[0])
+        handler = before[number]
+        if number != signal.SIGINT and callable(handler):
+            signal.raise_signal(number)  # the handler of the program that called us
+        else:
+            raise KeyboardInterrupt(number.name)
 
 
 def _config_of(

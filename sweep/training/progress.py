@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from analysis.words import plain
+
 if TYPE_CHECKING:
     from sweep.results.cohort import Cohort
 
@@ -118,12 +120,23 @@ class Tally:
             self._ended_here.add(trial_id)
         self._grokked |= self._requested & set(result["grokked"])
         self._running[cohort_id] = result["running"]
-        self._remaining[cohort_id] = result["remaining_steps"]
+        if result["remaining_steps"] is not None:
+            self._remaining[cohort_id] = result["remaining_steps"]
         self._trained_steps += result["trained_steps"]
         now = self._clock()
         self._past.append((now, self._trained_steps, len(self._ended_here)))
         while len(self._past) > 2 and self._past[1][0] <= now - WINDOW_S:
             self._past.popleft()
+
+    @property
+    def ended(self) -> dict[str, str]:
+        """Trial id -> ending of the requested trials that have ended so far."""
+        return dict(self._ended)
+
+    @property
+    def ended_here(self) -> int:
+        """Number of trials that have ended in this run."""
+        return len(self._ended_here & self._requested)
 
     def stands_still(self, cohort_id: str) -> None:
         """Note that a cohort's process is gone; another one may take over."""
@@ -203,7 +216,7 @@ class OneLine:
 
     def note(self, text: str) -> None:
         """Print a line of its own above."""
-        self._write(text.ljust(self._width) + "\n")
+        self._write(plain(text).ljust(self._width) + "\n")
         self._width = 0
         self._write(self._text)
 
@@ -275,7 +288,7 @@ class TerminalProgress:
                 self._say(str(self._last))
 
     def _say(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+        self._console.print(plain(text), soft_wrap=True, markup=False, highlight=False)
 
     @contextlib.contextmanager
     def _at_your_own_risk(self) -> Iterator[None]:

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from analysis.words import plain
 from sweep.plan.plan import Plan, satisfies, stop_rule_of
 from sweep.results.outcomes import Outcome
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
-from sweep.training.progress import duration
+from sweep.training.progress import Tally, duration
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -48,6 +49,9 @@ class RunSummary:
     """The signal that ended this run early."""
     problem: str | None = None
     """What ended this run early, if no signal did."""
+    saved: bool = True
+    """Whether these numbers were read from the results folder after the run. Otherwise it could not be read, and
+    they are what the cohorts had reported."""
     notes: tuple[str, ...] = ()
     """Information that may surprise."""
     wall_s: float = 0.0
@@ -82,12 +86,27 @@ class RunSummary:
         if self.failed_trials:
             lines.append(f"{self.failed_trials} trials failed; try them again with --retry-failed.")
         if self.problem is not None:
-            lines.append(f"The run ended early: {self.problem}")
+            lines.append(f"The run ended early: {self.problem}.")
         if self.stopped_by is not None:
             lines.append(f"Interrupted ({self.stopped_by.name}).")
-        if self.missing:
+        if self.missing and self.saved:
             lines.append(f"{self.missing} trials are left; the same command resumes from here. Nothing is lost.")
-        return "\n".join(lines)
+        elif self.missing:
+            lines.append(f"{self.missing} trials are left.")
+        return plain("\n".join(lines))
+
+
+def summary_as_heard(store: Store, decided: Plan, tally: Tally) -> RunSummary:
+    """Summarise what cohorts have reported, for a results folder that cannot be read."""
+    return RunSummary(
+        results=store.path,
+        trials=len(decided.trials),
+        ended=dict(Counter(tally.ended.values())),
+        grokked=tally.snapshot().grokked,
+        ended_here=tally.ended_here,
+        saved=False,
+        notes=tuple(decided.notes),
+    )
 
 
 def summary_of(config: SweepConfig, store: Store, decided: Plan) -> RunSummary:

@@ -15,7 +15,16 @@ from analysis.events import events
 from analysis.fates import representative_trials
 from analysis.load import load, status
 from analysis.maps import grok_map
-from analysis.pictures import cell_titles, curves_figure, map_figure, png, settings_figure, svg, trajectory_figure
+from analysis.pictures import (
+    cell_titles,
+    curves_figure,
+    map_figure,
+    palette,
+    png,
+    settings_figure,
+    svg,
+    trajectory_figure,
+)
 from analysis.pictures.curves import CURVES_SHOWN
 from analysis.pictures.trial_curves import mean_curve
 from tests.analysis.made_up import Fate, grid, trial, usual_fate, write_sweep
@@ -174,3 +183,11 @@ def test_pictures_are_the_same_each_time_whatever_the_users_style(rows: pd.DataF
 def test_hover_text_tells_how_the_trials_of_a_cell_ended(rows: pd.DataFrame) -> None:
     titles = cell_titles(grok_map(events(rows), "weight_decay", "data_fraction"))
     assert titles["cell-0-0-0-0"] == "weight decay 0, data fraction 0.2: never (0/3) (3 budget ended)"
+
+
+def test_a_dollar_in_a_name_is_a_character() -> None:
+    with palette.style():
+        figure = palette.new_figure(3, 2)
+        figure.text(0.1, 0.5, r"$\frac$ of $x$")
+    assert png(figure)
+    assert words(svg(figure)) == r"$\frac$ of $x$"

@@ -246,9 +246,10 @@ sys.exit(summary.exit_code)
         (signal.SIGINT, "os.kill(os.getpid(), {})"),
         (signal.SIGTERM, "os.kill(os.getpid(), {})"),
         (signal.SIGTERM, "os.killpg(os.getpgid(0), {})"),
+        (signal.SIGHUP, "os.kill(os.getpid(), {})"),
         (signal.SIGKILL, "os.kill(os.getpid(), {})"),
     ],
-    ids=["SIGINT", "SIGTERM", "SIGTERM to all", "SIGKILL"],
+    ids=["SIGINT", "SIGTERM", "SIGTERM to all", "SIGHUP", "SIGKILL"],
 )
 def test_a_driver_that_is_stopped_goes_on_where_it_was(
     ray_session: RaySession,
@@ -291,6 +292,44 @@ def test_a_driver_that_is_stopped_goes_on_where_it_was(
     summary = run(specification(results), progress=NoProgress())
     assert (summary.exit_code, summary.ended, summary.ended_here) == (0, {"budget": 8}, 8 - interrupted)
     assert_same_tables(results, undisturbed[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["gcs_server", "raylet"])
+def test_a_head_that_dies_ends_the_run_in_our_words(
+    ray_session: RaySession, undisturbed: tuple[Path, RunSummary, Recorder], tmp_path: Path, which: str
+) -> None:
+    act = f"from ray._private import worker; worker._global_node.all_processes[{which!r}][0].process.kill()"
+    outcome = subprocess.run(
+        [sys.executable, "-c", _DRIVER.format(settings={**SETTINGS, "results": str(tmp_path)}, act=act)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert outcome.returncode == 1, outcome.stderr
+    assert f"The run ended early: Ray's head has died ({which})" in outcome.stdout
+    assert "the same command resumes from here. Nothing is lost." in outcome.stdout
+    assert "Traceback" not in outcome.stderr
+    assert run(specification(tmp_path), progress=NoProgress()).exit_code == 0
+    assert_same_tables(tmp_path, undisturbed[0])
+
+
+def test_a_results_folder_moved_meanwhile_ends_the_run_at_once(
+    ray_session: RaySession, undisturbed: tuple[Path, RunSummary, Recorder], tmp_path: Path
+) -> None:
+    results, aside = tmp_path / "results", tmp_path / "aside"
+
+    def move() -> None:
+        results.rename(aside)
+
+    recorder = Recorder(move, when=lambda snapshot: snapshot.running > 0)
+    summary = run(specification(results, steps=64_000), progress=recorder)
+    assert not results.exists()
+    assert (summary.exit_code, summary.saved, summary.failed) == (1, False, {})
+    assert f"the results folder {results} was moved, deleted or unmounted" in str(summary)
+    assert "Nothing is lost" not in str(summary)
+    assert not any("has stopped" in note for note in recorder.notes)
 
 
 def test_a_cohort_that_fails_for_good_is_said_and_tried_again_alone(
