@@ -19,16 +19,14 @@ from sweep.results.cohort import Cohort
 from sweep.results.rows import RunContext, is_kept
 from sweep.results.store import Store
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
-from trainables.errors import TrainablesError
+from trainables.errors import ConfigError, TrainablesError
 from trainables.lanes import LaneRun
 from trainables.lanes.company import advice
 from trainables.measurement import Measurement
-from trainables.numerics.environment import ACROSS_MACHINES
-from trainables.numerics.reference import reproducible_here, require_across_machines
+from trainables.numerics.computing import THREADS
+from trainables.numerics.environment import ACROSS_MACHINES, Reproducible
+from trainables.numerics.reference import require_across_machines
 from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
-
-THREADS = 1
-"""CPU threads of a cohort. Small matrices gain nothing from more, and more threads may round differently."""
 
 STEP_BLOCKS = 2
 """Blocks trained between two checks of the clock and of whether a report is due."""
@@ -56,6 +54,8 @@ class CohortTraining:
         report_blocks: blocks trained between two reports, a multiple of `STEP_BLOCKS`.
         result_every_s: seconds between two results, at least; 0 for one each `STEP_BLOCKS` blocks.
         prepare: called with each cohort before it begins or resumes.
+        asked: the promise asked for now. A cohort that promises more resumes even where this process cannot keep
+            that, and its trials say what held.
     """
 
     def __init__(
@@ -65,11 +65,13 @@ class CohortTraining:
         report_blocks: int,
         result_every_s: float,
         prepare: Callable[[Cohort], object] | None = None,
+        asked: Reproducible = ACROSS_MACHINES,
     ) -> None:
         torch.set_num_threads(THREADS)
         self._report_blocks = report_blocks
         self._result_every_s = result_every_s
         self._prepare = prepare
+        self._asked = asked
         self._store = Store(results)
 
     def take_up(self, cohort_id: str) -> None:
@@ -81,7 +83,7 @@ class CohortTraining:
         try:
             cohort = self._store.cohort(cohort_id)
             if cohort.reproducible == ACROSS_MACHINES:
-                require_across_machines()  # before the user's modules, which may compute
+                self._certify()  # before the user's modules, which may compute
             if self._prepare is not None:
                 self._prepare(cohort)
             self._take_up(cohort)
@@ -131,6 +133,13 @@ class CohortTraining:
         """
         if self._failure is None and self._whole and self._unreported_blocks and not self._run.finished:
             self._write_report()
+
+    def _certify(self) -> None:
+        try:
+            require_across_machines()
+        except ConfigError:
+            if self._asked == ACROSS_MACHINES:
+                raise
 
     def _judge(self, error: Exception) -> None:
         """Keep a failure that no retry can cure, pass if memory ran out, and raise any other error."""
@@ -235,8 +244,8 @@ class CohortTraining:
             context = RunContext(
                 cohort=self._cohort,
                 device=self._cohort.device,
-                threads=THREADS,
-                reproducible="no" if self._run.dependent_computations else reproducible_here(),
+                threads=self._run.threads,
+                reproducible={m.trial_id: self._run.verdict(m.trial_id) for m in self._unreported},
                 marked_at_step=marks,
             )
             self._store.add_report(

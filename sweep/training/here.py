@@ -24,7 +24,9 @@ from sweep.training.progress import OneLine, Progress, Tally
 from sweep.training.run_summary import RunSummary, ended_of, summary_of
 from trainables.config import registry
 from trainables.config.source import bytes_digest, source_digest
-from trainables.numerics.environment import ACROSS_MACHINES
+from trainables.errors import ConfigError
+from trainables.numerics.computing import settled_torch
+from trainables.numerics.environment import ACROSS_MACHINES, Reproducible
 from trainables.numerics.reference import require_across_machines
 from trainables.tasks import Task
 
@@ -36,6 +38,7 @@ GIVEN = "a call of sweep.run_here"
 """The pseudo-module that registers names known only in this process."""
 
 
+@settled_torch()
 def run_here(
     config: SweepConfig | None = None,
     *,
@@ -82,27 +85,40 @@ def run_here(
     elif settings or any(given is not None for given in (module, inputs, targets)):
         raise SweepError("a whole specification is given, so leave out everything else, or give settings only")
     store = Store(config.results_path)
-    if config.reproducible == ACROSS_MACHINES:
-        require_across_machines()  # before the plan, which tries user-supplied networks
+    _certify(config, store)  # before the plan, which tries user-supplied networks
     decided = plan(config, store, retry_failed=retry_failed, parallel=1)
     store.check_usable()
     requested = [trial.trial_id for trial in decided.trials]
     before = ended_of(store.outcomes(), decided.trials, stop_rule_of(config))
     tally = Tally(requested, before, store.grokked() if decided.satisfied else set(), decided.cohorts)
     record(decided, config, store)
-    failed = _train(store, [cohort.cohort_id for cohort in decided.cohorts], tally, progress or OneLine())
+    cohort_ids = [cohort.cohort_id for cohort in decided.cohorts]
+    failed = _train(store, cohort_ids, tally, progress or OneLine(), config.reproducible)
     return dataclasses.replace(summary_of(config, store, decided), failed=failed, wall_s=time.monotonic() - began)
 
 
-def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress) -> dict[str, str]:
+def _certify(config: SweepConfig, store: Store) -> None:
+    """Make this process keep what is asked for, and if it can also what unfinished cohorts have promised."""
+    if config.reproducible == ACROSS_MACHINES:
+        require_across_machines()
+        return
+    promising = {cohort.cohort_id for cohort in store.cohorts() if cohort.reproducible == ACROSS_MACHINES}
+    if promising & {outcome.cohort_id for outcome in store.outcomes().values() if outcome.ended_at_step is None}:
+        with contextlib.suppress(ConfigError):
+            require_across_machines()
+
+
+def _train(
+    store: Store, cohort_ids: list[str], tally: Tally, progress: Progress, asked: Reproducible
+) -> dict[str, str]:
     """Train cohorts one after the other; return cohort id -> reason for those that failed."""
     failed: dict[str, str] = {}
     warned: set[str] = set()
-    threads = torch.get_num_threads()
     training = CohortTraining(
         store.path,
         report_blocks=cohort_training.REPORT_BLOCKS,
         result_every_s=cohort_training.RESULT_EVERY_S,
+        asked=asked,
     )
     try:
         for cohort_id in cohort_ids:
@@ -129,7 +145,6 @@ def _train(store: Store, cohort_ids: list[str], tally: Tally, progress: Progress
                 training.close()
                 raise
     finally:
-        torch.set_num_threads(threads)
         progress.close()
     return failed
 

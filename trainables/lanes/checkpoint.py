@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trainables.errors import CheckpointError
 from trainables.measurement import Measurement
+from trainables.numerics.environment import Verdict
 from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
 
 FORMAT_VERSION = 4
@@ -46,6 +47,10 @@ class RunRecord:
     running: list[LaneRecord]
     tensors: dict[str, Tensor]
     """weights, first_moment, second_moment: [running, P]."""
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    """Ids of running trials -> what has held for their bits so far; earlier versions did not record it."""
+    kernels: str | None = None
+    """`trainables.numerics.reference.kernels_digest` of the process that saved it; None as well."""
 
 
 TENSORS = ("weights", "first_moment", "second_moment")
@@ -61,6 +66,8 @@ def encode(record: RunRecord) -> bytes:
         "lanes": record.lanes,
         "measuring": record.measuring,
         "next_trial": record.next_trial,
+        "verdicts": record.verdicts,
+        "kernels": record.kernels,
         "running": [
             {
                 "trial_index": lane.trial_index,
@@ -103,6 +110,8 @@ def decode(data: bytes) -> RunRecord:
                 for lane in state["running"]
             ],
             tensors={name: tensors[name] for name in TENSORS},
+            verdicts=state.get("verdicts", {}),
+            kernels=state.get("kernels"),
         )
     except (SafetensorError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise CheckpointError(
