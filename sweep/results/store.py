@@ -65,6 +65,8 @@ class Outcome:
     stop_rule: str | None
     epsilon: float | None
     complexity_method: str | None
+    reproducible: str | None = None
+    """What held for its bits; None if it has not ended, or in results of earlier versions."""
 
 
 class Store:
@@ -261,6 +263,7 @@ class Store:
         if folder is None:
             return {}
         names = ["trial_id", "ended_because", "ended_at_step", "stop_rule", "epsilon", "complexity_method"]
+        names.append("reproducible")
         ended = {row["trial_id"]: row for row in folder.table("trials", names).to_pylist()}
         begun = set(folder.table("rows", ["trial_id"])["trial_id"].unique().to_pylist())
         outcome_of: dict[str, Outcome] = {}
@@ -278,6 +281,7 @@ class Store:
                 stop_rule=row.get("stop_rule"),
                 epsilon=row.get("epsilon"),
                 complexity_method=row.get("complexity_method"),
+                reproducible=row.get("reproducible"),
             )
         return outcome_of
 

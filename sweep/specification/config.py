@@ -24,12 +24,14 @@ from analysis.decline import DeclineParameters
 from sweep.errors import Problem, SpecificationError
 from sweep.imports import planned_with
 from sweep.specification.axes import Number, Text, Whole
+from sweep.specification.cases import products
 from sweep.specification.experiment import Experiment
 from sweep.specification.feasibility import impossible_values, infeasible_values
 from sweep.specification.file import Source, apply_override, find_file, preset_names, read_file
 from sweep.specification.problems import mentions, nearest, place_before, problems_of, remove, without
 from sweep.specification.settings import Case
-from trainables.config.registry import IMPORT_IT
+from trainables.config.families import BUILT_IN_KINDS
+from trainables.config.registry import IMPORT_IT, MODELS
 from trainables.numerics.environment import ACROSS_MACHINES, HERE, Reproducible
 
 
@@ -84,12 +86,21 @@ class SweepConfig(Experiment):
         except ValidationError as error:
             problems = problems_of(error, type(self), Case)
             raise SpecificationError([*problems, *_problems_of_the_rest(values, problems)]) from None
-        problems = [*impossible_values(self), *self._impossible_device()]
+        problems = [*impossible_values(self), *self._impossible_promise()]
         if problems:
             raise SpecificationError(problems)
 
-    def _impossible_device(self) -> list[Problem]:
-        if self.reproducible != ACROSS_MACHINES or self.device == "cpu":
+    def _impossible_promise(self) -> list[Problem]:
+        if self.reproducible != ACROSS_MACHINES:
+            return []
+        kinds = {values.get("kind") for product in products(self) for values in product.models()}
+        if own := sorted(kind for kind in kinds if kind is not None and MODELS.get(kind) is not None):
+            message = (
+                f"reproducible: {ACROSS_MACHINES} needs the network kinds {' and '.join(BUILT_IN_KINDS)}, whose "
+                f"operations are certified, got {', '.join(own)}; leave `reproducible` out"
+            )
+            return [Problem(("reproducible",), message)]
+        if self.device == "cpu":
             return []
         message = f"reproducible: {ACROSS_MACHINES} needs device: cpu, got {self.device}; leave one of them out"
         return [Problem(("reproducible",), message)]
