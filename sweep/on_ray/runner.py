@@ -198,7 +198,8 @@ class _Run:
 
         from sweep.on_ray.cohort_actor import CohortTrainable
         from sweep.on_ray.feed import StopEarly
-        from sweep.training.cohort_training import REPORT_BLOCKS, RESULT_EVERY_S, THREADS
+        from sweep.training.cohort_training import REPORT_BLOCKS, RESULT_EVERY_S
+        from trainables.numerics.computing import THREADS
 
         on_a_gpu = self._plan.sharing.on_a_gpu
         needed = {"cpu": THREADS, "gpu": 1 / on_a_gpu if on_a_gpu else 0}

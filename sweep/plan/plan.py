@@ -132,6 +132,7 @@ def plan(
             and satisfies(outcome, trial.steps, rule)
             and same_start(trial, outcome.cohort_id)
             and promises(promised.get(outcome.cohort_id, HERE), config.reproducible)
+            and (config.reproducible == HERE or outcome.reproducible in (None, config.reproducible))
         ):
             satisfied.append(trial.trial_id)
             continue

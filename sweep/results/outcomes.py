@@ -23,11 +23,14 @@ class Outcome:
     stop_rule: str | None
     epsilon: float | None
     complexity_method: str | None
+    reproducible: str | None = None
+    """What held for its bits; None if it has not ended, or in results of earlier versions."""
 
 
 def outcomes_of(folder: ResultsFolder) -> dict[str, Outcome]:
     """Return trial id -> outcome of its newest attempt, see `Store.outcomes`."""
     names = ["trial_id", "ended_because", "ended_at_step", "stop_rule", "epsilon", "complexity_method"]
+    names.append("reproducible")
     rows, ends = folder.table("rows", ["trial_id"]), folder.table("trials", names)
     if folder.faults:
         rows = folder.table("rows", ["trial_id"], before_faults=True)
@@ -49,6 +52,7 @@ def outcomes_of(folder: ResultsFolder) -> dict[str, Outcome]:
             stop_rule=row.get("stop_rule"),
             epsilon=row.get("epsilon"),
             complexity_method=row.get("complexity_method"),
+            reproducible=row.get("reproducible"),
         )
     return outcome_of
 

@@ -25,8 +25,9 @@ class RunContext:
     cohort: Cohort
     device: str
     threads: int
-    reproducible: str
-    """What the bits of its rows depend on: `across machines`, `here` or `no`, see `trainables.lanes.company`."""
+    reproducible: str | Mapping[str, str]
+    """What holds for the bits of its rows, `across machines`, `here` or `no` (`trainables.lanes.company`): for all
+    trials, or trial id -> what holds."""
     marked_at_step: Mapping[str, int] = field(default_factory=dict)
     """Audited trials that the rule would have stopped: trial id -> step."""
 
@@ -89,7 +90,7 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
     from trainables.sizes import zstd_version
     from trainables.tasks import build_task
 
-    cohort, end = context.cohort, measurement.end
+    cohort, end, said = context.cohort, measurement.end, context.reproducible
     assert end is not None
     task = build_task(trial.task)
     memorised_at, grokked_at = cohort.measuring.thresholds(task)
@@ -116,7 +117,7 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
         "bzip2_bytes": end.bzip2_bytes,
         "device": context.device,
         "threads": context.threads,
-        "reproducible": context.reproducible,
+        "reproducible": said if isinstance(said, str) else said[trial.trial_id],
         "torch_version": torch.__version__,
         "zstd_version": zstd_version(),
         "package_version": __version__,

@@ -27,6 +27,7 @@ from sweep.errors import Problem, SpecificationError
 from sweep.imports import planned_with
 from sweep.specification.axes import Number, Text, Whole
 from sweep.specification.bounds import MOST_LANES, MOST_PROCESSES, oversized
+from sweep.specification.cases import products
 from sweep.specification.experiment import LONGEST_NAME, Experiment
 from sweep.specification.feasibility import impossible_values, infeasible_values
 from sweep.specification.file import ANCHORS_PREFIX, Source, apply_override, find_file, preset_names, read_file
@@ -41,7 +42,8 @@ from sweep.specification.problems import (
 )
 from sweep.specification.settings import Case
 from trainables.config.address import checked_address
-from trainables.config.registry import IMPORT_IT
+from trainables.config.families import BUILT_IN_KINDS
+from trainables.config.registry import IMPORT_IT, MODELS
 from trainables.errors import shown
 from trainables.numerics.environment import ACROSS_MACHINES, HERE, Reproducible
 
@@ -114,12 +116,21 @@ class SweepConfig(Experiment):
             if len(problems) > MOST_PROBLEMS:
                 raise SpecificationError(problems) from None
             raise SpecificationError([*problems, *_problems_of_the_rest(values, problems)]) from None
-        problems = [*impossible_values(self), *self._impossible_device()]
+        problems = [*impossible_values(self), *self._impossible_promise()]
         if problems:
             raise SpecificationError(problems)
 
-    def _impossible_device(self) -> list[Problem]:
-        if self.reproducible != ACROSS_MACHINES or self.device == "cpu":
+    def _impossible_promise(self) -> list[Problem]:
+        if self.reproducible != ACROSS_MACHINES:
+            return []
+        kinds = {values.get("kind") for product in products(self) for values in product.models()}
+        if own := sorted(kind for kind in kinds if kind is not None and MODELS.get(kind) is not None):
+            message = (
+                f"reproducible: {ACROSS_MACHINES} needs the network kinds {' and '.join(BUILT_IN_KINDS)}, whose "
+                f"operations are certified, got {', '.join(own)}; leave `reproducible` out"
+            )
+            return [Problem(("reproducible",), message)]
+        if self.device == "cpu":
             return []
         message = f"reproducible: {ACROSS_MACHINES} needs device: cpu, got {self.device}; leave one of them out"
         return [Problem(("reproducible",), message)]

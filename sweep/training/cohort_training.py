@@ -22,16 +22,14 @@ from sweep.results.rows import RunContext, is_kept
 from sweep.results.store import Attempt, Store
 from sweep.training.storage import Patience, given_up_text, storage_faults
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
-from trainables.errors import CheckpointError, CheckpointTooNew, TrainablesError
+from trainables.errors import CheckpointError, CheckpointTooNew, ConfigError, TrainablesError
 from trainables.lanes import LaneRun
 from trainables.lanes.company import advice
 from trainables.measurement import Measurement
-from trainables.numerics.environment import ACROSS_MACHINES
-from trainables.numerics.reference import reproducible_here, require_across_machines
+from trainables.numerics.computing import THREADS
+from trainables.numerics.environment import ACROSS_MACHINES, Reproducible
+from trainables.numerics.reference import require_across_machines
 from trainables.out_of_memory import fewer_lanes, give_memory_back, is_out_of_memory
-
-THREADS = 1
-"""CPU threads of a cohort. Small matrices gain nothing from more, and more threads may round differently."""
 
 STEP_BLOCKS = 2
 """Blocks trained between two checks of the clock and of whether a report is due."""
@@ -62,6 +60,8 @@ class CohortTraining:
         result_every_s: seconds between two results, at least; 0 for one each `STEP_BLOCKS` blocks.
         prepare: called with each cohort before it begins or resumes.
         patience_s: seconds for which a failing storage is waited for; by default `storage.PATIENCE_S`.
+        asked: the promise asked for now. A cohort that promises more resumes even where this process cannot keep
+            that, and its trials say what held.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class CohortTraining:
         result_every_s: float,
         prepare: Callable[[Cohort], object] | None = None,
         patience_s: float | None = None,
+        asked: Reproducible = ACROSS_MACHINES,
     ) -> None:
         torch.set_num_threads(THREADS)
         self._report_blocks = report_blocks
@@ -79,6 +80,7 @@ class CohortTraining:
         self._prepare = prepare
         self._patience_s = patience_s
         self._store = Store(results, makes_root=False)
+        self._asked = asked
 
     def take_up(self, cohort_id: str) -> None:
         """Begin a cohort, or resume it from its last report; `step` reports failures that no retry can cure."""
@@ -147,6 +149,13 @@ class CohortTraining:
                 if self._unreported_blocks and not self._run.finished:
                     self._write_report()
 
+    def _certify(self) -> None:
+        try:
+            require_across_machines()
+        except ConfigError:
+            if self._asked == ACROSS_MACHINES:
+                raise
+
     def _guarded(self, work: Callable[[], T]) -> T | None:
         """Do some work and return its result; None if it was cut short by what can be waited for or reported.
 
@@ -183,7 +192,7 @@ class CohortTraining:
         with storage_faults(self._store):
             cohort = self._store.cohort(cohort_id)
         if cohort.reproducible == ACROSS_MACHINES:
-            require_across_machines()  # before the user's modules, which may compute
+            self._certify()  # before the user's modules, which may compute
         if self._prepare is not None:
             self._prepare(cohort)
         self._take_up(cohort)
@@ -310,8 +319,8 @@ class CohortTraining:
             context = RunContext(
                 cohort=self._cohort,
                 device=self._cohort.device,
-                threads=THREADS,
-                reproducible="no" if self._run.dependent_computations else reproducible_here(),
+                threads=self._run.threads,
+                reproducible={m.trial_id: self._run.verdict(m.trial_id) for m in self._unreported},
                 marked_at_step=marks,
             )
             self._to_store = functools.partial(self._store_report, context, self._run.save())

@@ -24,6 +24,7 @@ from sweep.training.run_summary import RunSummary
 from trainables.config import registry
 from trainables.config.source import Source, bytes_digest, source_of, source_of_version
 from trainables.errors import ConfigError
+from trainables.numerics.computing import settled_torch
 from trainables.numerics.environment import ACROSS_MACHINES
 from trainables.numerics.reference import require_across_machines
 from trainables.tasks import Task
@@ -38,6 +39,7 @@ GIVEN = "a call of sweep.run_here"
 """The pseudo-module that registers names known only in this process."""
 
 
+@settled_torch()
 def run_here(
     config: SweepConfig | None = None,
     *,
@@ -87,22 +89,33 @@ def run_here(
     elif settings or any(given is not None for given in (module, inputs, targets, version)):
         raise SweepError("a whole specification is given, so leave out everything else, or give settings only")
     progress = progress or OneLine()
-    if config.reproducible == ACROSS_MACHINES:
-        require_across_machines()  # before the plan, which tries user-supplied networks
-    with Store(config.results_path).driving(progress.note) as lease:
+    store = Store(config.results_path)
+    with store.driving(progress.note) as lease:
+        _certify(config, store)  # before the plan, which tries user-supplied networks
         run = PreparedRun(config, progress, retry_failed=retry_failed, parallel=1)
         run.store.check_usable()
         _train(run, lease)
         return run.summary(time.monotonic() - began)
 
 
+def _certify(config: SweepConfig, store: Store) -> None:
+    """Make this process keep what is asked for, and if it can also what unfinished cohorts have promised."""
+    if config.reproducible == ACROSS_MACHINES:
+        require_across_machines()
+        return
+    promising = {cohort.cohort_id for cohort in store.cohorts() if cohort.reproducible == ACROSS_MACHINES}
+    if promising & {outcome.cohort_id for outcome in store.outcomes().values() if outcome.ended_at_step is None}:
+        with contextlib.suppress(ConfigError):
+            require_across_machines()
+
+
 def _train(run: PreparedRun, lease: Lease) -> None:
     """Train cohorts one after the other."""
-    threads = torch.get_num_threads()
     training = CohortTraining(
         run.store.path,
         report_blocks=cohort_training.REPORT_BLOCKS,
         result_every_s=cohort_training.RESULT_EVERY_S,
+        asked=run.config.reproducible,
     )
     try:
         run.begin()
@@ -121,7 +134,6 @@ def _train(run: PreparedRun, lease: Lease) -> None:
     except (StorageFault, ResultsGone) as error:
         run.end_early(error)
     finally:
-        torch.set_num_threads(threads)
         run.progress.close()
 
 

@@ -13,7 +13,12 @@ __all__ = ["end_trials", "measurement", "on_cores"]
 
 
 def end_trials(
-    store: Store, cohort: Cohort, because: dict[str, EndedBecause | None], *, step: int | None = None
+    store: Store,
+    cohort: Cohort,
+    because: dict[str, EndedBecause | None],
+    *,
+    step: int | None = None,
+    reproducible: str | None = None,
 ) -> None:
     """One report in which each of these trials of a cohort ends, or for None is only measured."""
     trials = {trial.trial_id: trial for trial in cohort.trials}
@@ -22,7 +27,7 @@ def end_trials(
         measurement(trials[trial_id], trials[trial_id].steps if step is None else step, because=why)
         for trial_id, why in because.items()
     ]
-    context = RunContext(cohort=cohort, device="cpu", threads=1, reproducible="here")
+    context = RunContext(cohort=cohort, device="cpu", threads=1, reproducible=reproducible or cohort.reproducible)
     store.add_report(cohort.cohort_id, attempt.number, attempt.next_report, rows, context)
     store.write_checkpoint(cohort.cohort_id, attempt.number, attempt.next_report, b"state")
 

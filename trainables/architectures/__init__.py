@@ -11,12 +11,14 @@ from trainables.architectures.own_module import registered_module
 from trainables.architectures.protocol import Architecture, Shapes, WriteGradient
 from trainables.config import ModelConfig
 from trainables.config.families import BUILT_IN_KINDS
+from trainables.numerics.computing import settled_torch
 from trainables.tasks import Task
 
 __all__ = ["Architecture", "Shapes", "WriteGradient", "architecture_of", "initial_weights"]
 
 
 @lru_cache(maxsize=16)
+@settled_torch()  # what is kept must be of use whatever the caller's settings were
 def architecture_of(task: Task, model: ModelConfig) -> Architecture:
     """Return the network that a configuration describes for a task.
 

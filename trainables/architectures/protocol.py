@@ -19,7 +19,9 @@ classes [n]."""
 class Architecture(Hashable, Protocol):
     """A network for a task. Lanes are separate networks that share only the arithmetic.
 
-    On a CPU the bits of a lane depend neither on the number of lanes (at least two) nor on its place among them.
+    On a CPU the bits of a lane should depend neither on the number of lanes (at least two) nor on its place among
+    them. `trainables.lanes.company` finds out whether that is so; user-supplied networks for which it is not are
+    trained one by one.
     """
 
     shapes: Shapes

@@ -10,7 +10,7 @@ import json
 import math
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import CheckpointError, CheckpointTooNew
 from trainables.measurement import Measurement
+from trainables.numerics.environment import Verdict
 from trainables.schedule import BLOCK_STEPS
 from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
 from trainables.seal import check_seal, sealed
@@ -57,6 +58,10 @@ class RunRecord:
     running: list[LaneRecord]
     tensors: dict[str, Tensor]
     """weights, first_moment, second_moment: [running, P]."""
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    """Ids of running trials -> what has held for their bits so far; earlier versions did not record it."""
+    kernels: str | None = None
+    """`trainables.numerics.reference.kernels_digest` of the process that saved it; None as well."""
 
 
 TENSORS = ("weights", "first_moment", "second_moment")
@@ -76,6 +81,8 @@ def encode(record: RunRecord) -> bytes:
         "lanes": record.lanes,
         "measuring": record.measuring,
         "next_trial": record.next_trial,
+        "verdicts": record.verdicts,
+        "kernels": record.kernels,
         "running": [
             {
                 "trial_index": lane.trial_index,
@@ -115,6 +122,8 @@ def decode(data: bytes) -> RunRecord:
                 for lane in state["running"]
             ],
             tensors={name: tensors[name] for name in TENSORS},
+            verdicts=state.get("verdicts", {}),
+            kernels=state.get("kernels"),
         )
     # ValueError: text that is not UTF-8 or JSON, or an integer too long to read.
     except (SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:

@@ -1,119 +1,135 @@
 """Find out whether a lane's bits depend on its company: the probe at the start of a run.
 
-Lanes share only the arithmetic, but a library may choose another kernel for a batch of three matrices than for one
+Lanes share only the arithmetic, but a library may choose another kernel for a batch of eight networks than for one
 of two, or for matrices at another address. So the run's own computations, with its own shapes, are done for a few
-networks together and for each of them in smaller company and in another place, and the bits are compared. Nothing
-is assumed of processor, library or settings.
+networks in companies of several sizes, each in several places, and the bits are compared. Nothing is assumed of
+processor, library or settings.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from trainables.architectures import Architecture, initial_weights
+from trainables.architectures import initial_weights
 from trainables.complexity.objective import CHUNK_EXAMPLES
-from trainables.config import ModelConfig
+from trainables.config.families import BUILT_IN_KINDS
 from trainables.lanes.gradient import loss_gradient
-from trainables.lanes.layout import Layout
 from trainables.lanes.shape import Shape
+from trainables.numerics.computing import settled_torch
 from trainables.random import generator
 from trainables.scoring import table_outcomes
 from trainables.spectral import add_penalty_gradient
-from trainables.tasks import Task
 
-LANES = 3
-"""Networks of the probe: enough for two of them to be together while a third is left out."""
+NETWORKS = 3
+"""Networks of the probe; a wider company has several lanes of each."""
+
+WIDTHS = (2, 3, 8)
+"""Numbers of lanes compared for the built-in networks, whose operations are known."""
+
+WIDTHS_OF_OWN_MODULES = (2, 3, 4, 8, 16)
+"""Numbers of lanes compared for any other network. They are fixed: whether lanes are batched must not depend on how
+many a run has. A batch of convolutions is one with groups, whose kernel is chosen by all channels together."""
 
 _PENALTY_WEIGHT = 0.1
 
-_Computation = Callable[[Sequence[int]], Tensor]
-"""Does one of a run's computations for some of the networks, [l] of `LANES`; returns one row each, [l, ...]."""
+_Computation = Callable[[Tensor, Sequence[int]], Tensor]
+"""Does one of a run's computations at weights [l, P] of some of the networks; returns one row each, [l, ...]."""
 
 
 class DependsOnCompany(RuntimeWarning):
     """Warned of once per process where a trial's bits depend on the trials it shares a process with."""
 
 
-def dependent_computations(shape: Shape, *, penalised: bool) -> tuple[str, ...]:
+def is_own(shape: Shape) -> bool:
+    """Check whether the network is user-supplied."""
+    return shape.model.kind not in BUILT_IN_KINDS
+
+
+def independent_of_company(shape: Shape, *, penalised: bool) -> Shape:
+    """Return the shape, with lanes trained one by one where an own module's bits would depend on company batched.
+
+    The choice depends on the shape and the machine only, so it is the same in every process and after a resumption.
+    On a GPU lanes stay batched, since there a network alone costs about as much as many.
+
+    Args:
+        shape: common to the trials of a run.
+        penalised: whether the spectral penalty is among its computations.
+    """
+    may_change = is_own(shape) and not shape.one_by_one and shape.device.type == "cpu"
+    if may_change and dependent_computations(shape, penalised=penalised):
+        return dataclasses.replace(shape, one_by_one=True)
+    return shape
+
+
+def dependent_computations(shape: Shape, *, penalised: bool, lanes: int = 0) -> tuple[str, ...]:
     """Name the computations of a run whose bits depend on company here: of step, penalty and evaluation.
 
-    Takes about as long as three steps of `LANES` lanes and three evaluations of a chunk or two of examples; the
-    answer is kept, since neither processor nor settings change within a process.
+    Takes about as long as 15 steps and evaluations of one lane, or 35 for a user-supplied module. The answer is
+    kept, since neither processor nor settings change within a process.
 
     Args:
         shape: common to the trials of the run.
         penalised: whether the spectral penalty is among its computations.
+        lanes: those of the run, compared as well if there are more of them than are compared anyway.
     """
-    floor = shape.spectral_floor if penalised else None
-    return _probe(shape.architecture, shape.model, shape.task, shape.batch_size, floor, shape.device)
+    widths = WIDTHS_OF_OWN_MODULES if is_own(shape) else WIDTHS
+    return _probe(shape, penalised, (*widths, lanes) if lanes > widths[-1] else widths)
 
 
 @lru_cache(maxsize=16)
-def _probe(
-    architecture: Architecture,
-    model: ModelConfig,
-    task: Task,
-    batch_size: int,
-    floor: float | None,
-    device: torch.device,
-) -> tuple[str, ...]:
-    layout = Layout(architecture.shapes)
-    networks = [initial_weights(architecture, model, seed) for seed in range(LANES)]
+def _probe(shape: Shape, penalised: bool, widths: tuple[int, ...]) -> tuple[str, ...]:
+    architecture, layout, task, device = shape.architecture, shape.layout, shape.task, shape.device
+    networks = [initial_weights(architecture, shape.model, seed) for seed in range(NETWORKS)]
     rows = {name: torch.stack([network[name] for network in networks]) for name in architecture.shapes}
     weights = layout.rows(rows).to(device)
-    some = torch.randint(task.examples, (LANES, batch_size), generator=generator(0, "probe"))
+    some = torch.randint(task.examples, (NETWORKS, shape.batch_size), generator=generator(0, "probe"))
     inputs, targets = task.inputs[some].to(device), task.targets[some].to(device)
     sizes = CHUNK_EXAMPLES + task.examples % CHUNK_EXAMPLES  # a whole chunk and one of the size of the last
     table, labels = task.inputs[:sizes].to(device), task.targets[:sizes].to(device)
 
-    def step(lanes: Sequence[int]) -> Tensor:
+    def step(at: Tensor, lanes: Sequence[int]) -> Tensor:
         chosen = list(lanes)
-        return loss_gradient(architecture, layout, weights[chosen], inputs[chosen], targets[chosen])
+        return loss_gradient(architecture, layout, at, inputs[chosen], targets[chosen])
 
-    def step_of_one(lanes: Sequence[int]) -> Tensor:
-        placed = weights[list(lanes)]  # each network in a row of its own: at an address that depends on its place
-        parts = [
-            loss_gradient(architecture, layout, placed[at : at + 1], inputs[lane][None], targets[lane][None])
-            for at, lane in enumerate(lanes)
-        ]
-        return torch.cat(parts)
-
-    def penalty(lanes: Sequence[int]) -> Tensor:
-        placed = weights[list(lanes)]
-        gradient = torch.zeros_like(placed)
-        weight = placed.new_full((len(lanes), 1), _PENALTY_WEIGHT)
-        add_penalty_gradient(layout.parameters(gradient), layout.parameters(placed), floor or 0.0, weight)
+    def penalty(at: Tensor, lanes: Sequence[int]) -> Tensor:
+        gradient, weight = torch.zeros_like(at), at.new_full((len(lanes), 1), _PENALTY_WEIGHT)
+        add_penalty_gradient(layout.parameters(gradient), layout.parameters(at), shape.spectral_floor, weight)
         return gradient
 
-    def evaluation(lanes: Sequence[int]) -> Tensor:
-        parameters = layout.parameters(weights[list(lanes)])
-        return table_outcomes(architecture, parameters, table, labels.repeat(len(lanes), 1))[0]
+    def evaluation(at: Tensor, lanes: Sequence[int]) -> Tensor:
+        return table_outcomes(architecture, layout.parameters(at), table, labels.repeat(len(lanes), 1))[0]
 
-    one_by_one = architecture.by_hand(batch_size, device) is not None
-    computations: dict[str, _Computation] = {"step": step_of_one if one_by_one else step}
-    if floor is not None:
+    def rows_of(compute: _Computation, company: Sequence[int]) -> Iterator[Tensor]:
+        """Compute as the run does: for all together, or for each in a row of its own, at an address of its own."""
+        at = weights[list(company)]
+        size = 1 if shape.one_by_one else len(company)
+        for first in range(0, len(company), size):
+            yield from compute(at[first : first + size], company[first : first + size])
+
+    def depends(compute: _Computation) -> bool:
+        first_bits: dict[int, Tensor] = {}
+        for company in companies:
+            for network, bits in zip(company, rows_of(compute, company), strict=True):
+                if not _same_bits(bits, first_bits.setdefault(network, bits)):
+                    return True
+        return False
+
+    # At least two are together where they are batched, so a third network is compared from another pair.
+    companies = [[place % NETWORKS for place in range(width)] for width in widths]
+    companies = [[0, 1, 2], [2, 0, 1]] if shape.one_by_one else [[2, 0], *companies]
+    computations: dict[str, _Computation] = {"step": step}
+    if penalised:
         computations["penalty"] = penalty
-    if not one_by_one:  # otherwise networks are evaluated one at a time as well
-        computations["evaluation"] = evaluation
-    return tuple(name for name, compute in computations.items() if _depends(compute))
-
-
-def _depends(compute: _Computation) -> bool:
-    """Compare networks' bits among all `LANES` with those in smaller company, in the same place and in another.
-
-    At least two are together: a lane run never trains fewer in one batch.
-    """
-    together = compute(range(LANES))
-    for company in ([0, 2], [1, 1]):
-        apart = compute(company)
-        if not all(_same_bits(apart[place], together[lane]) for place, lane in enumerate(company)):
-            return True
-    return False
+    computations["evaluation"] = evaluation
+    with settled_torch():
+        return tuple(name for name, compute in computations.items() if depends(compute))
 
 
 def _same_bits(first: Tensor, second: Tensor) -> bool:
@@ -121,10 +137,14 @@ def _same_bits(first: Tensor, second: Tensor) -> bool:
     return torch.equal(first.detach().view(torch.int32), second.detach().view(torch.int32))
 
 
+_warned = set[str]()
+
+
 def warn_of_company(computations: Sequence[str], device: torch.device) -> None:
-    """Warn where a trial's bits depend on its company; Python shows one text once per place that warns."""
+    """Warn where a trial's bits depend on its company, with each text once in a process."""
     text = advice(computations, device)
-    if text is not None:
+    if text is not None and text not in _warned:
+        _warned.add(text)
         warnings.warn(text, DependsOnCompany, stacklevel=3)
 
 
@@ -134,11 +154,15 @@ def advice(computations: Sequence[str], device: torch.device) -> str | None:
         return None
     where = f"a trial's bits depend on the trials it shares a process with ({', '.join(computations)})"
     has_mkl = bool(torch.backends.mkl.is_available())  # type: ignore[no-untyped-call]
-    if device.type == "cpu" and has_mkl:
+    setting = os.environ.get("MKL_CBWR")
+    if device.type == "cpu" and has_mkl and setting == "AUTO":
         return (
-            f"{where}: MKL chose its kernels before trainables was imported, or MKL_CBWR is set to a value it does "
-            "not know. Import trainables before torch computes anything, or set MKL_CBWR=AUTO before Python starts"
+            f"{where}: most likely torch computed something before trainables was imported, and MKL chose its "
+            "kernels then. Import trainables before torch computes anything, or set MKL_CBWR=AUTO before Python "
+            "starts"
         )
+    if device.type == "cpu" and has_mkl:
+        return f"{where} with MKL_CBWR={setting}. Set MKL_CBWR=AUTO before Python starts, or leave it unset"
     library = f"torch's kernels on {device.type}" if device.type != "cpu" else "this build of torch, without MKL,"
     return (
         f"{where}, by rounding only: {library} choose by the size of the batch. To compare trials to the last bit, "

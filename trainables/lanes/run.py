@@ -16,7 +16,7 @@ import torch
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import ConfigError
 from trainables.lanes import checkpoint
-from trainables.lanes.company import dependent_computations
+from trainables.lanes.company import dependent_computations, independent_of_company, is_own
 from trainables.lanes.device import DeviceLanes
 from trainables.lanes.evaluate import Evaluator
 from trainables.lanes.lane import Lane
@@ -25,6 +25,9 @@ from trainables.lanes.queue import TrialQueue
 from trainables.lanes.shape import Shape, shape_key
 from trainables.lanes.step import Stepper
 from trainables.measurement import Declined, Measurement, Watch
+from trainables.numerics.computing import THREADS, settled_torch
+from trainables.numerics.environment import HERE, NOT_REPRODUCIBLE, Verdict, weakest
+from trainables.numerics.reference import kernels_digest, reproducible_here
 from trainables.schedule import BLOCK_STEPS, MeasuringConfig
 from trainables.tasks import build_task
 
@@ -43,8 +46,9 @@ class Counts:
 class LaneRun:
     """Trains a queue of trials of one shape, several at a time, in blocks of `BLOCK_STEPS` steps.
 
-    A trial's measurements do not depend on which others it shares the run with; on a CPU to the last bit
-    (`train_wall_s`, `measure_wall_s` and the `wall_s` of complexities excepted).
+    A trial's measurements do not depend on which others it shares the run with, to the last bit where
+    `dependent_computations` is empty (`train_wall_s`, `measure_wall_s` and the `wall_s` of complexities excepted).
+    All is computed with one CPU thread, whatever torch is set to outside (`trainables.numerics.computing`).
 
     Args:
         trials: the queue; all of one `shape_key`.
@@ -59,6 +63,7 @@ class LaneRun:
             network which has learnt nothing would satisfy, or `at_decline` without a `declined` to ask.
     """
 
+    @settled_torch()
     def __init__(
         self,
         trials: Sequence[TrialConfig],
@@ -76,7 +81,11 @@ class LaneRun:
         keep_freed_memory()
 
         measuring.check_classes(build_task(trials[0].task).classes)
-        self._shape = shape = Shape.of(trials[0], torch.device(device))
+        self._penalised = trials[0].spectral_entropy_weight > 0
+        shape = Shape.of(trials[0], torch.device(device))
+        self._shape = shape = independent_of_company(shape, penalised=self._penalised)
+        self._earlier: dict[str, Verdict] = {}
+        self._threads = THREADS
         self._queue = TrialQueue(self._trials, shape, measuring)
         self._lanes = DeviceLanes(shape, self._trials)
         self._stepper = Stepper(shape, self._lanes)
@@ -118,11 +127,25 @@ class LaneRun:
     @cached_property
     def dependent_computations(self) -> tuple[str, ...]:
         """The computations of this run whose bits depend on company here; see `trainables.lanes.company`."""
-        penalised = self._trials[0].spectral_entropy_weight > 0
-        return dependent_computations(self._shape, penalised=penalised)
+        lanes = min(self._wanted_lanes, len(self._trials))
+        return dependent_computations(self._shape, penalised=self._penalised, lanes=lanes)
+
+    @property
+    def threads(self) -> int:
+        """The most CPU threads that torch was left with by a block: 1, unless user-supplied code sets more."""
+        return self._threads
+
+    def verdict(self, trial_id: str) -> Verdict:
+        """Say what holds for the bits of a trial: the weakest of what held whenever it was trained."""
+        if self.dependent_computations or self._threads != THREADS:
+            return NOT_REPRODUCIBLE
+        # A user-supplied network may use operations whose bits are not certified.
+        now = HERE if is_own(self._shape) else reproducible_here()
+        return weakest(now, self._earlier.get(trial_id, now))
 
     # --- training ------------------------------------------------------------------------------------------------
 
+    @settled_torch()
     def advance(self, blocks: int) -> list[Measurement]:
         """Train all lanes for `blocks` blocks; return the measurements in the order in which they were taken.
 
@@ -140,6 +163,7 @@ class LaneRun:
                 self._train(steps)
                 measurements += self._evaluate()
                 steps_left -= steps
+        self._threads = max(self._threads, torch.get_num_threads())
         return measurements
 
     def _refill(self) -> None:
@@ -187,12 +211,19 @@ class LaneRun:
                 name: torch.cat([rows, *(state[name][None] for state in waiting)])
                 for name, rows in self._lanes.states().items()
             },
+            verdicts={lane.trial.trial_id: self.verdict(lane.trial.trial_id) for lane in self._begun()},
+            kernels=kernels_digest(),
         )
 
+    @settled_torch()
     def go_back(self, record: checkpoint.RunRecord, lanes: int) -> None:
         """Restore the recorded state with `lanes` lanes; trials without a lane wait for one."""
         self._wanted_lanes = lanes
         self._queue.go_back(record)
+        same_kernels = record.kernels in (None, kernels_digest())
+        self._earlier = {
+            trial_id: verdict if same_kernels else NOT_REPRODUCIBLE for trial_id, verdict in record.verdicts.items()
+        }
         # Let go of everything first: there may be no room for the old tensors beside the new ones.
         self._stepper.release()
         self._lanes.release()

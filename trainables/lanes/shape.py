@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -65,7 +65,7 @@ def effective_batch_size(trial: TrialConfig) -> int:
     return trial.batch_size or examples
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Shape:
     """The batched model that all trials of one shape share, and the device it is trained on."""
 
@@ -73,7 +73,7 @@ class Shape:
     """The table of phase 0."""
     model: ModelConfig
     architecture: Architecture
-    layout: Layout
+    layout: Layout = field(compare=False)
     batch_size: int
     noisy: bool
     """Whether noise is added to the weights in every step."""
@@ -82,7 +82,7 @@ class Shape:
     device: torch.device
     one_by_one: bool
     """Whether lanes are trained one after the other instead of batched: where the architecture has a gradient
-    written by hand that is faster so."""
+    written by hand that is faster so, or batched bits would depend on company (`trainables.lanes.company`)."""
 
     @classmethod
     def of(cls, trial: TrialConfig, device: torch.device) -> Shape:

@@ -18,6 +18,19 @@ bits on every x86-64 processor with AVX2."""
 HERE: Reproducible = "here"
 ACROSS_MACHINES: Reproducible = "across machines"
 
+NOT_REPRODUCIBLE: Literal["no"] = "no"
+"""What the table `trials` says where neither promise holds."""
+
+Verdict = Literal["no", "here", "across machines"]
+"""What held for the bits of a trial."""
+
+
+def weakest(*verdicts: Verdict) -> Verdict:
+    """Return what holds for bits of which parts were computed under each of these verdicts."""
+    order: tuple[Verdict, ...] = (NOT_REPRODUCIBLE, HERE, ACROSS_MACHINES)
+    return min(verdicts, key=order.index)
+
+
 SETTINGS_HERE = {"MKL_CBWR": "AUTO"}
 
 SETTINGS_ACROSS_MACHINES = {
@@ -32,4 +45,5 @@ SETTINGS_ACROSS_MACHINES = {
 def choose_kernels() -> None:
     """Set `SETTINGS_HERE` where the user has set nothing; effective until MKL is called for the first time."""
     for name, value in SETTINGS_HERE.items():
-        os.environ.setdefault(name, value)
+        if not os.environ.get(name):  # MKL takes an empty value for none
+            os.environ[name] = value

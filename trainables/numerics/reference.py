@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
 from trainables.errors import ConfigError
+from trainables.numerics.computing import settled_torch
 from trainables.numerics.environment import (
     ACROSS_MACHINES,
     HERE,
@@ -34,8 +36,7 @@ _certified = False
 def require_across_machines() -> None:
     """Make this process compute the same bits as every other x86-64 machine with AVX2, and check that it does.
 
-    Call it before torch computes anything: libraries choose their kernels once. Rows of one number of CPU threads
-    are comparable; a sweep trains with one.
+    Call it before torch computes anything: libraries choose their kernels once.
 
     Raises:
         ConfigError: other bits come out, because torch has computed before or the processor is of another kind; or
@@ -76,15 +77,22 @@ def reproducible_here() -> Reproducible:
 
 def reference_digest() -> str:
     """Return the digest of the reference computations on this machine, 16 hexadecimal digits; uses one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        digest = hashlib.sha256()
+    digest = hashlib.sha256()
+    with settled_torch():
         for values in _reference_values():
             digest.update(values.contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
-    finally:
-        torch.set_num_threads(threads)
+    return digest.hexdigest()[:16]
+
+
+def kernels_digest() -> str:
+    """Return `reference_digest` as it is while training: where it changes in mid-trial, so do the trial's bits."""
+    return _kernels_digest(_certified)
+
+
+@lru_cache
+def _kernels_digest(_certified: bool) -> str:
+    """Compute it once for each way of taking roots."""
+    return reference_digest()
 
 
 @torch.no_grad()

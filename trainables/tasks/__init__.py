@@ -9,6 +9,7 @@ from typing import Final
 from trainables.config import TaskConfig, registry
 from trainables.config.families import FAMILIES
 from trainables.errors import ConfigError, refuse
+from trainables.numerics.computing import settled_torch
 from trainables.tasks.modular import LARGEST_MODULUS
 from trainables.tasks.permutations import LARGEST_DEGREE
 from trainables.tasks.sparse_parity import LARGEST_BITS
@@ -38,6 +39,7 @@ def build_task(config: TaskConfig) -> Task:
 
 
 @lru_cache(maxsize=8)
+@settled_torch()  # what is remembered must be of use whatever the caller's settings were
 def _built(config: TaskConfig) -> Task:
     if config.family in FAMILIES:
         module, _, function = FAMILIES[config.family].partition(":")

@@ -11,6 +11,7 @@ from torch import Tensor
 from trainables.config import TaskConfig, TrialConfig
 from trainables.config.drift import Drift, TrainingSet
 from trainables.errors import ConfigError
+from trainables.numerics.computing import settled_torch
 from trainables.tasks import build_task
 from trainables.tasks.split import Split, split
 from trainables.tasks.task import Task
@@ -72,6 +73,7 @@ def _table(config: TaskConfig, training_set: TrainingSet) -> Task:
 
 
 @lru_cache(maxsize=16)
+@settled_torch()
 def _other_table(config: TaskConfig, training_set: TrainingSet) -> Task:
     task = build_task(config)
     if training_set.family is not None:

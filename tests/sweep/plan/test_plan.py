@@ -198,6 +198,15 @@ def test_bits_that_hold_across_machines_hold_here_but_not_the_other_way_round(st
     assert plan(everywhere, store).satisfied == plan(here, store).satisfied == list(anew.new[0].trial_ids)
 
 
+def test_what_held_counts_and_not_only_what_was_promised(store: Store) -> None:
+    everywhere = tiny(seeds=1, reproducible="across machines")
+    first = plan(everywhere, store)
+    record(first, everywhere, store)
+    end_trials(store, first.new[0], dict.fromkeys(first.new[0].trial_ids, "budget"), reproducible="no")
+    assert plan(tiny(seeds=1), store).satisfied == list(first.new[0].trial_ids)
+    assert plan(everywhere, store).satisfied == []
+
+
 def test_cohorts_recorded_before_promises_were_are_read(store: Store) -> None:
     [cohort] = plan(tiny(), store).new
     values = cohort.as_dict()

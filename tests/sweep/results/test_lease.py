@@ -39,7 +39,7 @@ def lease(place: object, **changes: object) -> Lease:
 
 def until(true: Callable[[], object]) -> None:
     """Wait until something holds."""
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 120
     while not true():
         assert time.monotonic() < give_up
         time.sleep(0.01)

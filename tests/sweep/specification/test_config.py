@@ -18,6 +18,7 @@ from sweep.specification.file import preset_names
 from sweep.specification.settings import ModelAxes, TaskAxes
 from sweep.specification.trials import trials
 from tests.trainables.digit_folder import ALL_DIGITS, write_folder
+from trainables import register_model
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 from trainables.schedule import MeasuringConfig
 
@@ -398,3 +399,13 @@ def test_the_schema_for_editors_is_current() -> None:
 def test_more_trials_than_anybody_means_are_refused_before_they_are_listed() -> None:
     with pytest.raises(SpecificationError, match="at most 100,000 trials, got 2,000,000; use fewer"):
         SweepConfig(weight_decay=[0, 1], seeds=1_000_000)
+
+
+def test_a_network_whose_operations_are_not_certified_cannot_promise_its_bits() -> None:
+    register_model("uncertified")(lambda _task, _model: None)
+    with pytest.raises(SpecificationError) as caught:
+        SweepConfig(reproducible="across machines", model={"kind": ["mlp", "uncertified"]})
+    assert str(caught.value) == (
+        "reproducible: across machines needs the network kinds transformer and mlp, whose operations "
+        "are certified, got uncertified; leave `reproducible` out"
+    )

@@ -20,6 +20,8 @@ from analysis.report import write_report
 from sweep.errors import SpecificationError, SweepError
 from sweep.on_ray.cluster import RaySession
 from sweep.on_ray.runner import run
+from sweep.plan.plan import plan, record
+from sweep.results.store import Store
 from sweep.training import cohort_training
 from sweep.training.progress import NoProgress, OneLine, Snapshot
 from tests.sweep.tables import assert_same_tables
@@ -120,6 +122,26 @@ def test_interrupted_it_has_saved_and_goes_on(tmp_path: Path, monkeypatch: pytes
     assert here(tmp_path).done == 4
     here(tmp_path / "whole")
     assert_same_tables(tmp_path, tmp_path / "whole")
+
+
+def test_a_promise_that_this_process_cannot_keep_fails_nothing_that_did_not_ask_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise ConfigError("other bits")
+
+    monkeypatch.setattr("sweep.training.here.require_across_machines", refused)
+    monkeypatch.setattr(cohort_training, "require_across_machines", refused)
+    same: dict[str, Any] = {"task": {"modulus": 5}, "model": {"kind": "mlp", "width": 4}, "steps": 1, "seeds": 1}
+    same |= {"stop": "none", "results": str(tmp_path)}
+    asked = sweep.SweepConfig(**same, reproducible="across machines")
+    with pytest.raises(ConfigError, match="other bits"):
+        sweep.run_here(asked, progress=NoProgress())
+    store = Store(tmp_path)
+    record(plan(asked, store), asked, store)
+    summary = sweep.run_here(sweep.SweepConfig(**same), progress=NoProgress())
+    assert (summary.failed, summary.done) == ({}, 1)
+    assert set(analysis.trials(tmp_path).reproducible) == {"here"}
 
 
 @pytest.mark.slow

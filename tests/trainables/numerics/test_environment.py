@@ -18,6 +18,10 @@ def test_what_the_user_has_set_stays() -> None:
     assert output_of(f"import trainables; {SETTING}", MKL_CBWR="COMPATIBLE") == "COMPATIBLE"
 
 
+def test_an_empty_setting_is_none() -> None:
+    assert output_of(f"import trainables; {SETTING}", MKL_CBWR="") == "AUTO"
+
+
 def test_choosing_imports_nothing_heavy() -> None:
     code = "import sys, trainables, sweep; print({'torch', 'numpy', 'ray', 'pandas'} & set(sys.modules))"
     assert output_of(code) == "set()"
