@@ -61,14 +61,14 @@ def write_report(
     if written_at is not None:
         page["notices"].append(f"Written {written_at}.")
     out.write("report.html", _render(page))
-    found = out.written
+    written = out.written
     return ReportFiles(
-        found["report.html"],
-        found["cells.csv"],
-        found.get("map.png"),
-        found.get("map.svg"),
-        found.get("trajectories.png"),
-        found.get("trajectories.svg"),
+        written["report.html"],
+        written["cells.csv"],
+        written.get("map.png"),
+        written.get("map.svg"),
+        written.get("trajectories.png"),
+        written.get("trajectories.svg"),
     )
 
 

@@ -31,8 +31,8 @@ def overview(planned: pd.DataFrame, events: pd.DataFrame, phases: pd.DataFrame) 
     parts = _training_phases(phases)
     for where, own in parts:
         both = stands.merge(own[["trial_id", "phase"]], on="trial_id", how="left")
-        found = [(words, both[both["status"].eq(ending)]) for ending, words in ENDINGS.items()]
-        rows += [[f"{words}{where}", *_by_phase(frame)] for words, frame in found if len(frame)]
+        by_ending = [(words, both[both["status"].eq(ending)]) for ending, words in ENDINGS.items()]
+        rows += [[f"{words}{where}", *_by_phase(frame)] for words, frame in by_ending if len(frame)]
         rows.append([f"all{where}", *_by_phase(both)])
     heads = ["ending", *REGIMES, "not determined", "trials"]
     return Table(

@@ -14,7 +14,7 @@ from trainables.complexity.losses import Loss, base_losses, training_objective
 from trainables.complexity.network import Network, check_epsilons, check_measurable, tensors
 from trainables.complexity.objective import Objective
 from trainables.complexity.result import ComplexityResult
-from trainables.complexity.search import BUDGETS, Budget, Candidate, Found, Search
+from trainables.complexity.search import BUDGETS, Budget, Candidate, Search, SearchResult
 from trainables.complexity.stream import decode, encode, encode_lossless
 from trainables.errors import MeasurementError
 
@@ -142,7 +142,7 @@ def measure_together(
 class _Lane:
     """One network's feasible candidates as streams, the shortest first and the lossless one last."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], search: Found, *, extended: bool) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], search: SearchResult, *, extended: bool) -> None:
         self._parameters = parameters
         self._extended = extended
         self._left = iter(sorted(search.feasible, key=lambda one: one.bits))
@@ -173,7 +173,7 @@ def _certified(
     objective: Objective,
     parameters: Mapping[str, Tensor],
     base: Tensor,
-    searched: Sequence[Found],
+    searched: Sequence[SearchResult],
     epsilon: float,
     *,
     extended: bool,

@@ -72,8 +72,8 @@ class Candidate:
 
 
 @dataclass(slots=True)
-class Found:
-    """The candidates found for one lane."""
+class SearchResult:
+    """The feasible candidates met by the search for one lane, and the number of evaluations."""
 
     feasible: list[Candidate] = field(default_factory=list)
     evaluations: int = 0
@@ -107,9 +107,9 @@ class Search:
         self._plans: list[dict[int, Plan]] = [{} for _ in range(len(base))]
         self._known: list[dict[int, Candidate]] = [{} for _ in range(len(base))]
 
-    def best(self, epsilon: float) -> list[Found]:
+    def best(self, epsilon: float) -> list[SearchResult]:
         """Return, for each lane, the feasible candidates met on the way to its highest feasible price."""
-        met = [Found() for _ in self._known]
+        met = [SearchResult() for _ in self._known]
         searches = [prices(epsilon, reachable, self._weights) for reachable in self._reachable]
         wanted = {lane: next(search) for lane, search in enumerate(searches)}
         while wanted:

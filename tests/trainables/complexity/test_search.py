@@ -10,7 +10,7 @@ from trainables import ModelConfig, TaskConfig, TrialConfig, train
 from trainables.complexity.losses import base_losses
 from trainables.complexity.objective import FunctionObjective, Parameters
 from trainables.complexity.prices import MOST_PRICES
-from trainables.complexity.search import BUDGETS, Budget, Found, Search
+from trainables.complexity.search import BUDGETS, Budget, Search, SearchResult
 
 FAST = BUDGETS["fast"]
 
@@ -28,7 +28,7 @@ def test_all_that_is_found_keeps_the_bound() -> None:
             assert len(found.feasible) <= found.evaluations <= MOST_PRICES
 
 
-def prices(found: Found) -> list[tuple[float, float]]:
+def prices(found: SearchResult) -> list[tuple[float, float]]:
     return [(one.increase, one.bits) for one in found.feasible]
 
 
