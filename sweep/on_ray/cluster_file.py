@@ -18,8 +18,8 @@ def check_no_placeholders(text: str, name: str) -> None:
     """Refuse a text that still contains a placeholder such as `<YOUR-BUCKET>`; comments do not count.
 
     Args:
-        text: Contents of a cluster file or a specification, or a results path.
-        name: Its name in the message: the file's name, or the option it came from.
+        text: contents of a cluster file or a specification, or a results path.
+        name: its name in the message: the file's name, or the option it came from.
 
     Raises:
         PlaceholderLeft: there are placeholders; the message lists each with its line.

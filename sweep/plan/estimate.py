@@ -51,9 +51,9 @@ def estimate(plan: Plan, store: Store, *, price_per_hour: float | None) -> Estim
     """Estimate the time and the cost of a plan.
 
     Args:
-        plan: What is to be run.
-        store: The results folder; recorded seconds of its trials are used if there are any.
-        price_per_hour: Price of an hour of what one cohort occupies.
+        plan: what is to be run.
+        store: the results folder; recorded seconds of its trials are used if there are any.
+        price_per_hour: price of an hour of what one cohort occupies.
     """
     outcomes = store.outcomes()
 

@@ -27,10 +27,10 @@ def other_specification(
     """Say that the folder has trials that are not requested: how many, what they were planned with, what differs.
 
     Args:
-        config: The specification.
-        requested: Its trials.
-        recorded: The cohorts that are in the folder.
-        results: The address of the results folder.
+        config: the specification.
+        requested: its trials.
+        recorded: the cohorts that are in the folder.
+        results: the address of the results folder.
 
     Returns:
         One sentence, or none if every trial that is there is requested.

@@ -93,11 +93,11 @@ def plan(
     way of measuring and device, and promises the same bits. All others run anew.
 
     Args:
-        config: The request.
-        store: The existing results.
-        retry_failed: Whether to plan only trials that have failed.
-        parallel: Cohorts that run at once; by default taken from the specification, see `sweep.plan.sharing`.
-        progress: Called with what is being done, in words, now and then.
+        config: the request.
+        store: the existing results.
+        retry_failed: whether to plan only trials that have failed.
+        parallel: cohorts that run at once; by default taken from the specification, see `sweep.plan.sharing`.
+        progress: called with what is being done, in words, now and then.
 
     Raises:
         SpecificationError: the specification cannot be run.
@@ -202,10 +202,10 @@ def group(
     the settings that take long.
 
     Args:
-        trials: The trials to train, each once.
-        config: The number of lanes, the way of measuring and the stopping rule.
-        sharing: The number of cohorts at once, and the memory of each.
-        first_index: Index of the first cohort.
+        trials: the trials to train, each once.
+        config: the number of lanes, the way of measuring and the stopping rule.
+        sharing: the number of cohorts at once, and the memory of each.
+        first_index: index of the first cohort.
 
     Returns:
         The cohorts, the one with the most work first.
@@ -263,9 +263,9 @@ def satisfies(outcome: Outcome, steps: int, rule: str) -> bool:
     """Check whether the outcome of a trial satisfies the request, see `plan`.
 
     Args:
-        outcome: The trial's outcome.
-        steps: The requested budget.
-        rule: The requested stopping rule, see `stop_rule_of`.
+        outcome: the trial's outcome.
+        steps: the requested budget.
+        rule: the requested stopping rule, see `stop_rule_of`.
     """
     if outcome.ended_because in ("grokked", "diverged"):
         return True

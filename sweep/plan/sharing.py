@@ -99,11 +99,11 @@ def share(
     cohort; with `auto` it has several if measuring, for which the GPU waits, takes longer than training.
 
     Args:
-        trials: One trial of each shape.
-        measuring: How the trials are measured.
+        trials: one trial of each shape.
+        measuring: how the trials are measured.
         device: `cpu` or `cuda`.
-        processes: Number of cohorts at once, on all nodes together, or `auto`.
-        node: A description of each node.
+        processes: number of cohorts at once, on all nodes together, or `auto`.
+        node: a description of each node.
     """
     from trainables.lanes import PROCESS_BYTES, run_bytes
 

@@ -131,10 +131,10 @@ def lanes_for(trial: TrialConfig, wanted: int | Literal["auto"], device: str, me
     """Choose the lanes for cohorts of this trial's shape; Ray does not manage this memory.
 
     Args:
-        trial: A trial of the shape.
-        wanted: The number of lanes, or `auto`: as many as fill the device and fit.
+        trial: a trial of the shape.
+        wanted: the number of lanes, or `auto`: as many as fill the device and fit.
         device: `cpu` or `cuda`.
-        memory_bytes: The memory of a cohort.
+        memory_bytes: the memory of a cohort.
 
     Raises:
         SpecificationError: the lanes do not fit.

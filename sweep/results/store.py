@@ -9,10 +9,8 @@ import contextlib
 import datetime
 import json
 import platform
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +31,8 @@ from analysis.results_folder import ResultsFolder
 from analysis.schema import SCHEMA_VERSION, TABLES
 from sweep import __version__
 from sweep.errors import ResultsGone, StoreError
+from sweep.results import attempts
+from sweep.results.attempts import Attempt
 from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict
 from sweep.results.lease import Lease
 from sweep.results.outcomes import Outcome, grokked_in, outcomes_of, seconds_taken_in
@@ -57,24 +57,11 @@ CHECKPOINTS_KEPT = 2
 """The newest checkpoint and one more: the newest may be of a process thought dead, whose reports do not count."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One process's turn at a cohort."""
-
-    number: int
-    next_report: int
-    """Number of the first report that it will write."""
-    checkpoint: bytes | None
-    """The state to resume from; None: from the beginning."""
-    checkpoint_name: str | None = field(default=None, compare=False)
-    """The file of that state, for `Store.set_aside`."""
-
-
 class Store:
     """A results folder.
 
     Args:
-        path: Local path, or a URI such as `s3://bucket/results/my-sweep`.
+        path: local path, or a URI such as `s3://bucket/results/my-sweep`.
         makes_root: whether writing may make the folder itself. Only the process that begins a sweep may: a worker
             would otherwise make a folder that was moved in the meantime once more, and write half a sweep into it.
 
@@ -105,8 +92,8 @@ class Store:
         """Refuse a place that could not hold the results, before any work is done; delete abandoned files there.
 
         Args:
-            nodes: Number of machines that will write.
-            needed_bytes: Required free disk, for a local path.
+            nodes: number of machines that will write.
+            needed_bytes: required free disk, for a local path.
 
         Raises:
             StoreError: the place cannot be written, is nearly full, is local to one of several machines, or holds
@@ -240,16 +227,20 @@ class Store:
             StoreError: the id is none that a cohort can have.
         """
         _require_id(cohort_id)
-        reports = {table: self._reports(table, cohort_id) for table in TABLES}
+        reports = {table: attempts.reports_of(self._files, table, cohort_id) for table in TABLES}
         newest = max((report.attempt for numbered in reports.values() for report in numbered), default=0)
-        number = self._begin_attempt(cohort_id, newest + 1)
+        number = attempts.begin(self._files, cohort_id, newest + 1)
         # After a gap, reports count but nothing resumes from them: the missing one is trained again.
         counted = before_gap(counted_reports(reports["rows"]))
-        usable = [place for place in self._checkpoints(cohort_id) if Report(cohort_id, *place) in counted]
+        usable = [
+            place
+            for place in attempts.checkpoints_of(self._files, cohort_id)
+            if Report(cohort_id, *place) in counted
+        ]
         if not usable:
             return Attempt(number, 0, None)
         attempt, report = max(usable, key=lambda place: place[1])
-        name = _checkpoint_name(cohort_id, attempt, report)
+        name = attempts.checkpoint_name(cohort_id, attempt, report)
         return Attempt(number, report + 1, self._files.read(name), name)
 
     def set_aside(self, checkpoint_name: str) -> str:
@@ -260,29 +251,6 @@ class Store:
         aside = f"{FOLDER}/{checkpoint_name.rpartition('/')[2]}"
         self._files.move(checkpoint_name, aside)
         return aside
-
-    def _begin_attempt(self, cohort_id: str, at_least: int) -> int:
-        """Return the number of an attempt that no other process has, and mark it as taken.
-
-        Otherwise two processes that have not reported yet would share a number and overwrite each other's reports.
-        In a bucket this may still happen if they begin at the same instant.
-        """
-        pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)\.begun")
-        begun = (pattern.fullmatch(name) for name in self._files.names("checkpoints"))
-        number = max([at_least, *(int(match[1]) + 1 for match in begun if match is not None)])
-        while True:
-            name = f"checkpoints/{cohort_id}-{number:03d}.begun"
-            if not self.is_local:
-                self._files.write(name, b"")
-                return number
-            mark = self._files.own_place(name)
-            self._files.make_folder(mark.parent)
-            try:
-                mark.touch(exist_ok=False)
-            except FileExistsError:
-                number += 1
-                continue
-            return number
 
     def add_report(
         self,
@@ -295,11 +263,11 @@ class Store:
         """Write one report: a file in each table that has rows, and always one in `rows`, written last.
 
         Args:
-            cohort_id: The cohort of the report.
-            attempt: The number from `claim_attempt`.
-            report: The report's number, counted from `Attempt.next_report`.
-            measurements: All measurements since the last report.
-            context: Columns of ended trials' rows that do not come from measurements.
+            cohort_id: the cohort of the report.
+            attempt: the number from `claim_attempt`.
+            report: the report's number, counted from `Attempt.next_report`.
+            measurements: all measurements since the last report.
+            context: columns of ended trials' rows that do not come from measurements.
         """
         of = Report(cohort_id, attempt, report)
         rows = table_rows(measurements, context)
@@ -315,10 +283,10 @@ class Store:
 
         Checkpoints of a newer attempt are left alone, because this process may be one thought dead.
         """
-        self._files.write(_checkpoint_name(cohort_id, attempt, report), data)
-        older = [place for place in self._checkpoints(cohort_id) if place < (attempt, report)]
+        self._files.write(attempts.checkpoint_name(cohort_id, attempt, report), data)
+        older = [place for place in attempts.checkpoints_of(self._files, cohort_id) if place < (attempt, report)]
         for place in older[: len(older) - (CHECKPOINTS_KEPT - 1)]:
-            self._files.delete(_checkpoint_name(cohort_id, *place))
+            self._files.delete(attempts.checkpoint_name(cohort_id, *place))
 
     # --- outcomes ------------------------------------------------------------------------------------------------
 
@@ -399,16 +367,6 @@ class Store:
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self._files.write(name, (json.dumps(values, indent=1) + "\n").encode())
 
-    def _reports(self, table: str, cohort_id: str) -> list[Report]:
-        reports = (parse_report(name) for name in self._files.names(f"tables/{table}"))
-        return [report for report in reports if report is not None and report.cohort_id == cohort_id]
-
-    def _checkpoints(self, cohort_id: str) -> list[tuple[int, int]]:
-        """Return the attempts and reports after which there is a checkpoint, ascending."""
-        pattern = re.compile(rf"{re.escape(cohort_id)}-(\d+)-(\d+)\.safetensors")
-        matches = (pattern.fullmatch(name) for name in self._files.names("checkpoints"))
-        return sorted((int(match[1]), int(match[2])) for match in matches if match is not None)
-
 
 @contextlib.contextmanager
 def _as_store_errors() -> Iterator[None]:
@@ -432,10 +390,6 @@ def _unreadable(path: str, cohort_id: str, why: str) -> str:
         f"cohorts/{cohort_id}.json in {path} must be readable by version {__version__}: {why}; put a good copy in "
         "its place, or let `sweep check --repair` set it aside, and its trials are trained again"
     )
-
-
-def _checkpoint_name(cohort_id: str, attempt: int, report: int) -> str:
-    return f"checkpoints/{Report(cohort_id, attempt, report).name}.safetensors"
 
 
 def _mebibytes(size: int) -> str:

@@ -52,7 +52,7 @@ def oversized(values: Mapping[str, Any]) -> Problem | None:
     Lengths are compared before elements are visited, so that the answer takes no longer for larger values.
 
     Args:
-        values: A specification's values as they were written or passed: mappings, lists, arrays, ranges, numbers.
+        values: a specification's values as they were written or passed: mappings, lists, arrays, ranges, numbers.
     """
     cases = values.get("cases")
     if isinstance(cases, Mapping):

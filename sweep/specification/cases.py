@@ -80,9 +80,9 @@ class Product:
         """Describe a problem with a setting, at the place where the setting was written.
 
         Args:
-            path: Path of the setting as it would be without cases.
-            message: The problem; often begins with the setting's dotted name.
-            values: The combination with the problem, to find which value of an axis is meant.
+            path: path of the setting as it would be without cases.
+            message: the problem; often begins with the setting's dotted name.
+            values: the combination with the problem, to find which value of an axis is meant.
         """
         axis: Any = self.axes
         for name in path:

@@ -158,9 +158,9 @@ def load_specification(
     """Read a preset or a file, put the overrides on top, and check everything before anything is run.
 
     Args:
-        name_or_path: Name of a preset, or path of a YAML 1.2 file.
+        name_or_path: name of a preset, or path of a YAML 1.2 file.
         overrides: `KEY=VALUE` with a dotted key and a value in YAML, as in `--set`.
-        results: A place for the results that replaces the specification's.
+        results: a place for the results that replaces the specification's.
 
     Raises:
         SpecificationError: there are problems; the message lists all, each with file:line and the nearest valid

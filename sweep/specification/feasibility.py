@@ -111,8 +111,8 @@ def infeasible_values(config: Experiment, unknown: Collection[Path] = ()) -> lis
     """List what the tasks' data refuse, and trials that cases share; imports torch.
 
     Args:
-        config: The specification.
-        unknown: Settings that already have a problem, so that nothing depending on them can be judged.
+        config: the specification.
+        unknown: settings that already have a problem, so that nothing depending on them can be judged.
     """
     problems: dict[Problem, None] = {}
     for product in products(config):

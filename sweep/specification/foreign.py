@@ -47,8 +47,8 @@ def foreign_text(suffix: str, text: str) -> str | None:
     """Return what a file that is not YAML is, such as `a Slurm script`; None if it may be a specification.
 
     Args:
-        suffix: The end of the file's name, with the dot.
-        text: Its text.
+        suffix: the end of the file's name, with the dot.
+        text: its text.
     """
     lines = text.splitlines()[:100]
     if any(line.startswith("#SBATCH") for line in lines):

@@ -70,9 +70,9 @@ def problems_of(error: ValidationError, model: type[BaseModel], case: type[BaseM
     After `MOST_PROBLEMS` of them, the rest is counted.
 
     Args:
-        error: The errors.
-        model: The model that was validated.
-        case: The model of a mapping in its `cases`.
+        error: the errors.
+        model: the model that was validated.
+        case: the model of a mapping in its `cases`.
     """
     problems = [_problem(details, model, case) for details in error.errors(include_url=False)[:MOST_PROBLEMS]]
     if (rest := error.error_count() - len(problems)) > 0:

@@ -20,8 +20,8 @@ def trials(config: SweepConfig, progress: Callable[[str], None] = lambda _: None
     mappings of the cases; then the axes in the order of `TrialConfig`, the last one fastest.
 
     Args:
-        config: The specification.
-        progress: Called with what is being done, in words, now and then.
+        config: the specification.
+        progress: called with what is being done, in words, now and then.
 
     Raises:
         SpecificationError: a combination cannot be trained.

@@ -17,9 +17,10 @@ import torch
 
 from analysis.errors import AnalysisError
 from sweep.errors import ResultsGone, StorageFault, SweepError
+from sweep.results.attempts import Attempt
 from sweep.results.cohort import Cohort
 from sweep.results.rows import RunContext, is_kept
-from sweep.results.store import Attempt, Store
+from sweep.results.store import Store
 from sweep.training.storage import Patience, given_up_text, storage_faults
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
 from trainables.errors import CheckpointError, CheckpointTooNew, ConfigError, TrainablesError

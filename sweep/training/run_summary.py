@@ -129,9 +129,9 @@ def ended_of(outcomes: Mapping[str, Outcome], trials: Sequence[TrialConfig], rul
     """Return trial id -> ending, for trials that have ended as requested; a shorter earlier attempt does not count.
 
     Args:
-        outcomes: Outcomes of trials.
-        trials: The requested trials.
-        rule: Name of the requested stopping rule.
+        outcomes: outcomes of trials.
+        trials: the requested trials.
+        rule: name of the requested stopping rule.
     """
     there = ((trial, outcomes[trial.trial_id]) for trial in trials if trial.trial_id in outcomes)
     return {o.trial_id: o.ended_because for trial, o in there if satisfies(o, trial.steps, rule)}

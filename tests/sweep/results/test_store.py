@@ -22,9 +22,10 @@ from analysis.checks.findings import Finding
 from analysis.schema import TABLES, arrow_schema
 from sweep.errors import StoreError
 from sweep.plan.plan import plan, record
+from sweep.results.attempts import Attempt
 from sweep.results.cohort import Cohort
 from sweep.results.rows import RunContext
-from sweep.results.store import Attempt, Store
+from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
 from tests.sweep.made_up import end_trials, measurement
 from trainables.lanes import LaneRun
