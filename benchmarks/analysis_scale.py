@@ -23,10 +23,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from analysis.results_folder import settings_of
+from analysis.checks.records import settings_of
+from analysis.checks.reports import Report
+from analysis.checks.tables import sealed
 from analysis.schema import TABLES, arrow_schema
+from sweep import __version__
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 
 SETTINGS = 100
@@ -112,7 +114,7 @@ def write(folder: Path, trials: int, rows: int, reports: int) -> None:
     cohorts = max(1, reports // 50)
     (folder / "cohorts").mkdir(parents=True)
     (folder / "sweep.json").write_text(
-        json.dumps({"name": "made-up", "trials": [trial.trial_id for trial in configs], "schema_version": 1})
+        json.dumps({"name": "made-up", "trials": [trial.trial_id for trial in configs]})
     )
     for index in range(cohorts):
         own = configs[index::cohorts]
@@ -237,9 +239,10 @@ def _write(folder: Path, table: str, cohort_id: str, report: int, columns: dict[
             array = pa.array(values, from_pandas=True)
             array = array.cast(plain, safe=False)
         arrays.append(array.dictionary_encode().cast(field.type) if pa.types.is_dictionary(field.type) else array)
-    file = folder / "tables" / table / f"{cohort_id}-000-{report:05d}.parquet"
+    of = Report(cohort_id, 0, report)
+    file = folder / "tables" / table / f"{of.name}.parquet"
     file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), file, compression="zstd")
+    file.write_bytes(sealed(pa.Table.from_arrays(arrays, schema=schema), of, __version__, {}))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def test_a_report_with_zero_rows_marks_the_attempt(folder: Folder) -> None:
 
 def test_a_trial_in_two_cohorts_counts_in_the_newest_that_has_rows_for_it(folder: Folder) -> None:
     first, second, third = TRIALS[:3]
-    longer = [TrialConfig(**{**vars_of(trial), "steps": 200}) for trial in (first, second)]
+    longer = [replace(trial, steps=200) for trial in (first, second)]
     old = folder.cohort(0, [first, second, third])
     new = folder.cohort(1, longer)
     folder.report(
@@ -176,10 +177,6 @@ def test_a_trial_in_two_cohorts_counts_in_the_newest_that_has_rows_for_it(folder
     assert set(analysis.complexity(folder.path)["trial_id"]) == {second.trial_id, third.trial_id}
     standing = analysis.status(folder.path).set_index("trial_id")["status"].to_dict()
     assert standing == {first.trial_id: "unfinished", second.trial_id: "budget", third.trial_id: "budget"}
-
-
-def vars_of(trial: TrialConfig) -> dict[str, object]:
-    return {name: getattr(trial, name) for name in trial.__slots__}
 
 
 def test_mixed_complexity_methods_are_refused_unless_asked_for(folder: Folder) -> None:
