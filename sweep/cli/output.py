@@ -85,7 +85,7 @@ def _plain(value: Any) -> Any:
 def results_notes() -> Iterator[None]:
     """Print warnings about a results folder as notes on standard error, each once; other warnings as always."""
     shown = warnings.showwarning
-    texts: set[str] = set()
+    texts: set[tuple[str, str]] = set()
 
     def show(
         message: Warning | str,
@@ -98,8 +98,12 @@ def results_notes() -> Iterator[None]:
         errors = sys.modules.get("analysis.errors")  # looked up, not imported, to keep the command light
         if errors is None or not issubclass(category, errors.ResultsWarning):
             shown(message, category, filename, lineno, file, line)
-        elif str(message) not in texts:
-            texts.add(str(message))
+            return
+        # A command may open the folder twice, by the path as given and by the absolute one.
+        place, _, text = str(message).partition(": ")
+        said = (place if "://" in place else str(Path(place).expanduser().absolute()), text)
+        if said not in texts:
+            texts.add(said)
             click.echo(f"note: {message}", err=True)
 
     with warnings.catch_warnings():
