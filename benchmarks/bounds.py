@@ -106,10 +106,10 @@ def rows(network: LoadedNetwork, epsilons: Sequence[float], steps: int, output: 
     yield Row("look-up table", None, math.ceil(bits / 8), bits, 0, bound, bounds["chance_error"], 0.0)
 
 
-def table(found: Sequence[Row]) -> str:
+def table(outcome: Sequence[Row]) -> str:
     header = ("code", "epsilon", "bytes", "code bits", "training errors", "**bound**", "error as it is", "CPU s")
     lines = ["| " + " | ".join(header) + " |", "|---|" + "---:|" * (len(header) - 1)]
-    for one in found:
+    for one in outcome:
         epsilon = "" if one.epsilon is None else f"{one.epsilon:g}"
         cells = (
             one.code,
@@ -158,14 +158,14 @@ def main() -> None:
         "delta": DELTA,
         "training_cpu_s": training_s,
     }
-    found = list(rows(network, arguments.epsilon or [0.4, 0.1], arguments.steps, arguments.output))
+    streams = list(rows(network, arguments.epsilon or [0.4, 0.1], arguments.steps, arguments.output))
     if arguments.json:
-        print(json.dumps({**about, "codes": [asdict(one) for one in found]}, indent=1))
+        print(json.dumps({**about, "codes": [asdict(one) for one in streams]}, indent=1))
         return
     print(
         f"{about['classes']} classes, {about['training_examples']:,} examples trained on in {training_s:.0f} CPU s"
         f", {about['unseen_examples']:,} unseen; chance {about['chance_error']:.4f}; the network's accuracy "
-        f"{own.train_accuracy:.4f} in training, {own.val_accuracy:.4f} on unseen examples\n\n{table(found)}"
+        f"{own.train_accuracy:.4f} in training, {own.val_accuracy:.4f} on unseen examples\n\n{table(streams)}"
     )
 
 

@@ -440,33 +440,33 @@ def main() -> None:
     # The first measurement imports and warms up, and counts for no section.
     measure_network(networks(arguments.steps)[GROKKED], [1.0], budgets[0])
 
-    found: dict[str, Sequence[Any]] = {}
+    sections: dict[str, Sequence[Any]] = {}
     texts: list[str] = []
     if "networks" in sections:
         rows = list(network_rows(budgets, arguments.steps))
         others = list(rival_rows(rows, arguments.steps))
-        found |= {"networks": rows, "rivals": others}
+        sections |= {"networks": rows, "rivals": others}
         texts += [network_table(rows), "\n".join(headlines(rows)), rival_table(others)]
     if "sizes" in sections:
         sizes = list(size_rows(budgets, arguments.largest))
-        found["sizes"] = sizes
+        sections["sizes"] = sizes
         texts.append(size_table(sizes))
     if "trajectory" in sections:
         path = list(trajectory_rows(budgets[0], arguments.steps))
-        found["trajectory"] = path
+        sections["trajectory"] = path
         texts.append(trajectory_table(path))
     if "epsilons" in sections:
         several = list(several_rows(budgets, arguments.steps))
-        found["epsilons"] = several
+        sections["epsilons"] = several
         texts.append(several_table(several))
     if "descriptions" in sections:
         described = list(described_rows(arguments.steps))
-        found["descriptions"] = described
+        sections["descriptions"] = described
         texts.append(described_table(described))
     if arguments.json:
         machine = {"python": platform.python_version(), "machine": platform.machine(), "threads": 1}
-        sections_found = {name: [asdict(row) for row in rows] for name, rows in found.items()}
-        print(json.dumps({"method": METHOD, "machine": machine, **sections_found}, indent=2))
+        as_json = {name: [asdict(row) for row in rows] for name, rows in sections.items()}
+        print(json.dumps({"method": METHOD, "machine": machine, **as_json}, indent=2))
     else:
         print("\n\n".join(texts))
 

@@ -100,8 +100,8 @@ def with_and_without(rows: pd.DataFrame) -> str:
 
 def told_by(rows: pd.DataFrame) -> str:
     """Write how well each number tells validation accuracy."""
-    found = analysis.predictors(rows, columns=tuple(WORDS)).set_index(["predictor", "question"])
-    counts = found["trials"].xs("complexity_bytes")
+    table = analysis.predictors(rows, columns=tuple(WORDS)).set_index(["predictor", "question"])
+    counts = table["trials"].xs("complexity_bytes")
     lines = [
         "| | " + " | ".join(f"{question} ({counts[question]} trials)" for question in QUESTIONS) + " |",
         "|---|---:|---:|---:|",
@@ -109,7 +109,7 @@ def told_by(rows: pd.DataFrame) -> str:
     for name, words in WORDS.items():
         cells = []
         for question in QUESTIONS:
-            row = found.loc[(name, question)]
+            row = table.loc[(name, question)]
             known = name != "val_accuracy" or question == "early"
             text = f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})" if row["trials"] > 1 else "–"
             cells.append(text if known else "")
@@ -120,10 +120,10 @@ def told_by(rows: pd.DataFrame) -> str:
 def tables() -> dict[str, str]:
     """Return title -> table, as they are in docs/paper.md."""
     operations, penalty = analysis.load(DATA / "operations"), analysis.load(DATA / "penalty")
-    found = {"rise and fall": rise_and_fall(operations), "penalty": with_and_without(penalty)}
-    found["predictors: small networks"] = told_by(penalty)
-    found["predictors: addition"] = told_by(operations[operations["task_family"] == "addition"])
-    return found
+    kinds = {"rise and fall": rise_and_fall(operations), "penalty": with_and_without(penalty)}
+    kinds["predictors: small networks"] = told_by(penalty)
+    kinds["predictors: addition"] = told_by(operations[operations["task_family"] == "addition"])
+    return kinds
 
 
 def draw() -> None:

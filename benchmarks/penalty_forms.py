@@ -91,13 +91,13 @@ def outcomes(settings: dict[str, Any], arm: dict[str, Any], seeds: int) -> list[
     rows: dict[int, list[Measurement]] = defaultdict(list)
     for measurement in train(trials, measuring=MEASURING):
         rows[measurement.seed].append(measurement)
-    found = []
+    collected = []
     for seed in range(seeds):
         events = trajectory_events(Trajectory.from_measurements(rows[seed]))
         last = rows[seed][-1]
         assert last.step == settings["steps"], f"seed {seed} ended at step {last.step}"
         assert last.complexity_bytes is not None
-        found.append(
+        collected.append(
             Outcome(
                 seed,
                 events.memorisation_step,
@@ -108,7 +108,7 @@ def outcomes(settings: dict[str, Any], arm: dict[str, Any], seeds: int) -> list[
                 last.spectral_entropy,
             )
         )
-    return found
+    return collected
 
 
 def paired_ratio(pairs: Sequence[tuple[float | None, float | None]]) -> Ratio:
@@ -128,15 +128,15 @@ def compared(arm: list[Outcome], reference: list[Outcome]) -> dict[str, Ratio]:
     return {name: paired_ratio([(getattr(a, name), getattr(b, name)) for a, b in both]) for name in names}
 
 
-def groks(found: list[Outcome]) -> str:
-    grokked = sum(outcome.grok_step is not None for outcome in found)
-    low, high = wilson(grokked, len(found))
-    return f"{grokked}/{len(found)} ({low:.0%} to {high:.0%})"
+def groks(outcomes: list[Outcome]) -> str:
+    grokked = sum(outcome.grok_step is not None for outcome in outcomes)
+    low, high = wilson(grokked, len(outcomes))
+    return f"{grokked}/{len(outcomes)} ({low:.0%} to {high:.0%})"
 
 
-def grok_median(found: list[Outcome]) -> str:
+def grok_median(outcomes: list[Outcome]) -> str:
     """Return the median as an interval of steps; networks that did not grok count as later than all others."""
-    ordered = sorted(found, key=lambda outcome: outcome.grok_step or math.inf)
+    ordered = sorted(outcomes, key=lambda outcome: outcome.grok_step or math.inf)
     median = ordered[(len(ordered) - 1) // 2]
     if median.grok_step is None:
         return "later than the budget"
@@ -150,10 +150,10 @@ def table(setting: str, results: dict[str, list[Outcome]]) -> str:
         "| form | grokked (95 %) | median grok step | median final bytes | median final effective rank |",
         "|---|---:|---:|---:|---:|",
     ]
-    for name, found in results.items():
-        size = statistics.median(outcome.complexity_bytes for outcome in found)
-        rank = statistics.median(outcome.effective_rank for outcome in found)
-        lines.append(f"| {name} | {groks(found)} | {grok_median(found)} | {size:,.0f} | {rank:.2f} |")
+    for name, outcomes in results.items():
+        size = statistics.median(outcome.complexity_bytes for outcome in outcomes)
+        rank = statistics.median(outcome.effective_rank for outcome in outcomes)
+        lines.append(f"| {name} | {groks(outcomes)} | {grok_median(outcomes)} | {size:,.0f} | {rank:.2f} |")
     return "\n".join(lines)
 
 
@@ -162,9 +162,9 @@ def ratio_table(results: dict[str, list[Outcome]]) -> str:
         "| ratio to the paper's form, paired (95 %) | grok step | pairs grokked | final bytes | effective rank |",
         "|---|---:|---:|---:|---:|",
     ]
-    for name, found in results.items():
+    for name, outcomes in results.items():
         if name != REFERENCE:
-            ratio = compared(found, results[REFERENCE])
+            ratio = compared(outcomes, results[REFERENCE])
             step, size, rank = (ratio[key] for key in ("grok_step", "complexity_bytes", "effective_rank"))
             lines.append(f"| {name} | {step.text} | {step.pairs} | {size.text} | {rank.text} |")
     return "\n".join(lines)
@@ -187,10 +187,10 @@ def main() -> None:
             print(f"{setting}: {name}, {time.process_time() - started:.0f} CPU s", file=sys.stderr)
         data[setting] = {
             name: {
-                "outcomes": [asdict(outcome) for outcome in found],
-                "ratios": {key: asdict(ratio) for key, ratio in compared(found, results[REFERENCE]).items()},
+                "outcomes": [asdict(outcome) for outcome in outcomes],
+                "ratios": {key: asdict(ratio) for key, ratio in compared(outcomes, results[REFERENCE]).items()},
             }
-            for name, found in results.items()
+            for name, outcomes in results.items()
         }
         if not arguments.json:
             print(table(setting, results), ratio_table(results), sep="\n\n", end="\n\n", flush=True)

@@ -95,8 +95,8 @@ def compared(rows: pd.DataFrame, thresholds: Thresholds | None = None) -> Iterat
     """Yield a name for each condition and comparison, and the result of the pairs."""
     for condition, here in conditions(rows):
         for first, second in COMPARISONS:
-            found = analysis.paired_arms(here, ARMS[first], ARMS[second], thresholds=thresholds)
-            yield f"{condition} | {second} against {first}", found.set_index(["quantity", "at"])
+            paired = analysis.paired_arms(here, ARMS[first], ARMS[second], thresholds=thresholds)
+            yield f"{condition} | {second} against {first}", paired.set_index(["quantity", "at"])
 
 
 def grokking(rows: pd.DataFrame, thresholds: Thresholds | None = None) -> str:
@@ -106,8 +106,8 @@ def grokking(rows: pd.DataFrame, thresholds: Thresholds | None = None) -> str:
         "| p | grok step, ratio (95 %) where both grokked | sooner, later | p |",
         "|---:|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, found in compared(rows, thresholds):
-        share, step = found.loc[("grokked", "end")], found.loc[("grok_step", "end")]
+    for name, paired in compared(rows, thresholds):
+        share, step = paired.loc[("grokked", "end")], paired.loc[("grok_step", "end")]
         cells = [
             f"{share['change']:+.2f} ({share['low']:+.2f} to {share['high']:+.2f})",
             f"{share['first_lower']:.0f}, {share['second_lower']:.0f}",  # lower: it has not grokked
@@ -127,16 +127,16 @@ def ends(rows: pd.DataFrame) -> str:
         "| bytes at the end where both grokked | bytes at the same step | effective rank | L2 norm |",
         "|---:|---:|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, found in compared(rows):
-        end, both = found.loc[("complexity_bytes", "end")], found.loc[("complexity_bytes", "both_grokked")]
+    for name, paired in compared(rows):
+        end, both = paired.loc[("complexity_bytes", "end")], paired.loc[("complexity_bytes", "both_grokked")]
         cells = [
             ratio(end),
             f"{end['second_lower']:.0f}, {end['first_lower']:.0f}",
             probability(end["p"]),
             f"{ratio(both)} of {both['pairs']:.0f}",
-            ratio(found.loc[("complexity_bytes", "same_step")]),
-            ratio(found.loc[("effective_rank", "end")]),
-            ratio(found.loc[("l2_norm", "end")]),
+            ratio(paired.loc[("complexity_bytes", "same_step")]),
+            ratio(paired.loc[("effective_rank", "end")]),
+            ratio(paired.loc[("l2_norm", "end")]),
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

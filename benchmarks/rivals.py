@@ -43,7 +43,7 @@ class RivalRow:
 
 def rivals(parameters: Mapping[str, Tensor], fits: Fits) -> list[RivalRow]:
     """List all rivals that are installed."""
-    found = []
+    collected = []
     for names, compress in (
         (("rounding + zstd-19", "rounding + bzip2", "rounding + LZMA"), _rounding),
         (("paper's scheme",), _papers_scheme),
@@ -53,8 +53,8 @@ def rivals(parameters: Mapping[str, Tensor], fits: Fits) -> list[RivalRow]:
         sizes = compress({name: weight.double().numpy() for name, weight in parameters.items()}, fits)
         if sizes is not None:
             spent = time.process_time() - started
-            found += [RivalRow(name, size, spent) for name, size in zip(names, sizes, strict=True)]
-    return found
+            collected += [RivalRow(name, size, spent) for name, size in zip(names, sizes, strict=True)]
+    return collected
 
 
 def coarsest(feasible: Callable[[int], bool], low: int, high: int) -> int | None:

@@ -106,12 +106,12 @@ def groups(rows: pd.DataFrame, measured: pd.DataFrame) -> str:
     """
     columns = ("val_accuracy", "group_val_accuracy")
     ends = rows.groupby("trial_id", observed=True).tail(1)[["trial_id", "step", "task_family", *columns]]
-    found = measured.merge(ends, on=["trial_id", "step"], suffixes=("", "_before"))
+    joined = measured.merge(ends, on=["trial_id", "step"], suffixes=("", "_before"))
     lines = [
         "| family | epsilon | bytes | all: network | compressed | change | group: network | compressed | change |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for (family, epsilon), of in found.groupby(["task_family", "epsilon"], observed=True):
+    for (family, epsilon), of in joined.groupby(["task_family", "epsilon"], observed=True):
         cells = [f"{family}", f"{epsilon:g}", f"{of['complexity_bytes'].mean():,.0f}"]
         for column in columns:
             before, after = of[f"{column}_before"].mean(), of[column].mean()
@@ -123,9 +123,9 @@ def groups(rows: pd.DataFrame, measured: pd.DataFrame) -> str:
 def tables() -> dict[str, str]:
     """Return title -> table, as they are in docs/tasks.md."""
     studies = {study: analysis.load(DATA / study) for study in PICTURED}
-    found = {"summary": summary(studies), **{study: rise_and_fall(rows) for study, rows in studies.items()}}
-    found["groups"] = groups(studies["sensitive-groups"], analysis.complexity(DATA / "sensitive-groups"))
-    return found
+    kinds = {"summary": summary(studies), **{study: rise_and_fall(rows) for study, rows in studies.items()}}
+    kinds["groups"] = groups(studies["sensitive-groups"], analysis.complexity(DATA / "sensitive-groups"))
+    return kinds
 
 
 def draw() -> None:

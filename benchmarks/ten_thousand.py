@@ -97,8 +97,8 @@ class Watch:
         """Take the number of trials done from what the command prints."""
         for line in lines:
             print(line, end="", file=sys.stderr)
-            if found := re.match(r"([\d,]+)/[\d,]+ trials", line):
-                self.done = int(found[1].replace(",", ""))
+            if match := re.match(r"([\d,]+)/[\d,]+ trials", line):
+                self.done = int(match[1].replace(",", ""))
 
     def look(self, driver: psutil.Process) -> None:
         """Note processor time and memory of every process."""
@@ -113,8 +113,8 @@ class Watch:
             self.cpu_s[key] = times.user + times.system
             self.rss[key] = max(self.rss.get(key, 0), memory.rss)
             if self.kind.get(key) != COHORT:  # between two cohorts it has another title
-                found = next((kind for mark, kind in KINDS.items() if mark in words), "other")
-                self.kind[key] = DRIVER if process.pid == driver.pid else found
+                outcome = next((kind for mark, kind in KINDS.items() if mark in words), "other")
+                self.kind[key] = DRIVER if process.pid == driver.pid else outcome
             training = training or self.kind[key] == COHORT
             if process.pid == driver.pid:
                 at_s = time.monotonic() - self._began
@@ -171,8 +171,8 @@ def run_table(watch: Watch) -> list[Row]:
     asked = looks[-1].done
 
     def rss_at(share: float) -> float:
-        found = (look for look in training if look.done >= share * asked)
-        return (last if share == 1 else next(found)).rss / 2**20
+        chosen = (look for look in training if look.done >= share * asked)
+        return (last if share == 1 else next(chosen)).rss / 2**20
 
     rows = [
         Row("wall time", looks[-1].at_s, "s"),

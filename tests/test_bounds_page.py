@@ -44,8 +44,8 @@ def test_its_commands_answer_as_it_says(tmp_path: Path, monkeypatch: pytest.Monk
     commands = re.findall(r"^\$ sweep (.*)$", console[1], re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["measure", "bound"]
     for command in commands:
-        found = CliRunner().invoke(main, shlex.split(command), prog_name="sweep")
-        assert found.exit_code == 0, found.stderr
+        answer = CliRunner().invoke(main, shlex.split(command), prog_name="sweep")
+        assert answer.exit_code == 0, answer.stderr
     shown = " ".join(console[1].split(commands[-1])[1].split())
     digits = re.compile(r"[\d,.]+")
-    assert digits.sub("0", found.stdout.strip()) == digits.sub("0", shown)
+    assert digits.sub("0", answer.stdout.strip()) == digits.sub("0", shown)

@@ -30,8 +30,10 @@ def test_the_python_runs_as_the_page_says(
     exec(blocks("complexity.md")[0], namespace)
     monkeypatch.setattr("trainables.describe_task", few_steps)
     exec(blocks("description.md")[0], namespace)
-    found = re.findall(r"^([\d.]+) nats: ([\d,]+) bytes, [01]\.\d+ right$", capsys.readouterr().out, re.MULTILINE)
-    assert [epsilon for epsilon, _ in found] == ["1", "0.125"]
+    printed_rows = re.findall(
+        r"^([\d.]+) nats: ([\d,]+) bytes, [01]\.\d+ right$", capsys.readouterr().out, re.MULTILINE
+    )
+    assert [epsilon for epsilon, _ in printed_rows] == ["1", "0.125"]
 
 
 def test_the_example_prints_and_draws(

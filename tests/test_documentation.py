@@ -26,11 +26,11 @@ def test_the_digits_are_measured_as_the_page_says(capsys: pytest.CaptureFixture[
     exec(training, namespace)
     exec(measuring, namespace)
     printed = capsys.readouterr().out
-    found = re.findall(r"^([\d.]+) nats: ([\d,]+) bytes, (0\.\d+) right$", printed, re.MULTILINE)
-    assert [epsilon for epsilon, _, _ in found] == ["1", "0.125"]
-    loose, tight = (int(size.replace(",", "")) for _, size, _ in found)
+    printed_rows = re.findall(r"^([\d.]+) nats: ([\d,]+) bytes, (0\.\d+) right$", printed, re.MULTILINE)
+    assert [epsilon for epsilon, _, _ in printed_rows] == ["1", "0.125"]
+    loose, tight = (int(size.replace(",", "")) for _, size, _ in printed_rows)
     assert 100 < loose < tight < 39_720 / 20
-    assert float(found[1][2]) > 0.8
+    assert float(printed_rows[1][2]) > 0.8
     exec(other_loss, namespace)
     assert namespace["result"].loss_increase <= 0.05
 
@@ -48,10 +48,10 @@ def test_the_commands_run_as_the_page_says(tmp_path: Path, monkeypatch: pytest.M
         "decompress",
     ]
     for line, first_line in commands:
-        found = CliRunner().invoke(main, shlex.split(line), prog_name="sweep")
-        assert found.exit_code == 0, found.stderr
+        answer = CliRunner().invoke(main, shlex.split(line), prog_name="sweep")
+        assert answer.exit_code == 0, answer.stderr
         digits = re.compile(r"[\d,.]+")
-        assert digits.sub("0", found.stdout.splitlines()[0]) == digits.sub("0", first_line)
+        assert digits.sub("0", answer.stdout.splitlines()[0]) == digits.sub("0", first_line)
     again, decoded = (Path(name).with_suffix(".safetensors").read_bytes() for name in ("again", "decoded"))
     assert len(again) > len(decoded)  # it describes the network, too
 

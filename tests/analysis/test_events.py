@@ -53,16 +53,16 @@ def test_a_trial_that_memorises_and_groks_later() -> None:
 
 
 def test_the_first_evaluated_step_has_none_before() -> None:
-    found = trajectory_events(Trajectory.of([0, 1, 2], [1, 1, 1], [1, 1, 1], [None] * 3))
-    assert (found.memorisation_step, found.memorisation_after_step) == (0, None)
-    assert (found.grok_step, found.grok_after_step) == (0, None)
-    assert found.complexity_peak_step is None
+    seen = trajectory_events(Trajectory.of([0, 1, 2], [1, 1, 1], [1, 1, 1], [None] * 3))
+    assert (seen.memorisation_step, seen.memorisation_after_step) == (0, None)
+    assert (seen.grok_step, seen.grok_after_step) == (0, None)
+    assert seen.complexity_peak_step is None
 
 
 def test_two_at_the_threshold_are_not_yet_an_event() -> None:
     trajectory = Trajectory.of([0, 1, 2, 3], [0, 1, 1, 0], [0, 0, 1, 1], [9, 9, 9, 9])
-    found = trajectory_events(trajectory)
-    assert found == Events(final_complexity_bytes=9)
+    seen = trajectory_events(trajectory)
+    assert seen == Events(final_complexity_bytes=9)
     assert trajectory_events(trajectory, Thresholds(sustained=2)).grok_step == 2
 
 
@@ -122,9 +122,9 @@ def naive(trajectory: Trajectory, thresholds: Thresholds) -> dict[str, float | N
 
 @given(trajectories(), st.sampled_from([Thresholds(), Thresholds(memorised_at=0.5, sustained=1, decline_at=0.05)]))
 def test_events_are_the_definitions(trajectory: Trajectory, thresholds: Thresholds) -> None:
-    found = trajectory_events(trajectory, thresholds)
+    seen = trajectory_events(trajectory, thresholds)
     expected = naive(trajectory, thresholds)
-    assert {name: getattr(found, name) for name in expected} == pytest.approx(expected)
+    assert {name: getattr(seen, name) for name in expected} == pytest.approx(expected)
 
 
 DETERMINED = (
@@ -144,24 +144,24 @@ def test_what_a_prefix_determines_stays(trajectory: Trajectory) -> None:
     seen: dict[str, int] = {}
     peak, complete = 0.0, False
     for n in range(len(trajectory) + 1):
-        found = trajectory_events(trajectory.prefix(n), thresholds)
+        outcome = trajectory_events(trajectory.prefix(n), thresholds)
         for name in DETERMINED:
-            value = getattr(found, name)
+            value = getattr(outcome, name)
             if name in seen:
                 assert value == seen[name]
             elif value is not None:
                 seen[name] = value
-        assert (found.complexity_peak_bytes or 0) >= peak
-        assert found.tail_complete >= complete
-        peak, complete = found.complexity_peak_bytes or 0, found.tail_complete
+        assert (outcome.complexity_peak_bytes or 0) >= peak
+        assert outcome.tail_complete >= complete
+        peak, complete = outcome.complexity_peak_bytes or 0, outcome.tail_complete
 
 
 @given(st.lists(st.booleans(), max_size=12), st.integers(1, 4))
 def test_first_sustained(reached: list[bool], sustained: int) -> None:
-    found = first_sustained(np.array(reached, dtype=bool), sustained)
+    outcome = first_sustained(np.array(reached, dtype=bool), sustained)
     text = "".join("x" if value else "." for value in reached)
     index = text.find("x" * sustained)
-    assert found == (None if index < 0 else index)
+    assert outcome == (None if index < 0 else index)
 
 
 def test_a_trajectory_must_be_in_order_and_of_one_length() -> None:
@@ -200,15 +200,15 @@ def frame(trajectory: Trajectory, trial_id: str, **own: object) -> pd.DataFrame:
 
 @settings(max_examples=30)
 @given(st.lists(trajectories().filter(len), min_size=1, max_size=4), st.randoms(use_true_random=False))
-def test_the_frame_says_of_each_trial_what_its_trajectory_says_in_any_order(found, random) -> None:
-    df = pd.concat([frame(one, f"t{i}", weight_decay=float(i), l2_norm=0.0) for i, one in enumerate(found)])
+def test_the_frame_says_of_each_trial_what_its_trajectory_says_in_any_order(outcome, random) -> None:
+    df = pd.concat([frame(one, f"t{i}", weight_decay=float(i), l2_norm=0.0) for i, one in enumerate(outcome)])
     order = list(range(len(df)))
     random.shuffle(order)
     table = analysis.events(df.iloc[order])
-    assert table["trial_id"].to_list() == [f"t{i}" for i in range(len(found))]
-    assert table["weight_decay"].to_list() == list(range(len(found)))
+    assert table["trial_id"].to_list() == [f"t{i}" for i in range(len(outcome))]
+    assert table["weight_decay"].to_list() == list(range(len(outcome)))
     assert "l2_norm" not in table
-    for record, trajectory in zip(table.to_dict("records"), found, strict=True):
+    for record, trajectory in zip(table.to_dict("records"), outcome, strict=True):
         expected = trajectory_events(trajectory)
         for name in Events.__slots__:
             value = getattr(expected, name)

@@ -178,21 +178,21 @@ def test_settings_that_vary_become_facets_and_are_never_pooled() -> None:
             for decay, fraction, width, seed in grid
         ]
     )
-    found = analysis.grok_map(trials, x="weight_decay", y="data_fraction")
-    assert list(found.columns[:3]) == ["width", "data_fraction", "weight_decay"]
-    assert len(found) == 8
-    assert (found["n"] == 2).all()
-    assert found.equals(analysis.grok_map(trials, x="weight_decay", y="data_fraction", facets=["width"]))
+    cells = analysis.grok_map(trials, x="weight_decay", y="data_fraction")
+    assert list(cells.columns[:3]) == ["width", "data_fraction", "weight_decay"]
+    assert len(cells) == 8
+    assert (cells["n"] == 2).all()
+    assert cells.equals(analysis.grok_map(trials, x="weight_decay", y="data_fraction", facets=["width"]))
     by_hidden = analysis.grok_map(trials, x="weight_decay", y="data_fraction", facets=["hidden_width"])
-    assert by_hidden["n"].tolist() == found["n"].tolist()
+    assert by_hidden["n"].tolist() == cells["n"].tolist()
     with pytest.raises(AnalysisError, match="width would be pooled"):
         analysis.grok_map(trials, x="weight_decay", y="data_fraction", facets=[])
 
 
 def test_an_empty_setting_is_a_value_like_any_other() -> None:
     trials = pd.concat([cell(GROKKED, batch_size=size) for size in (NAN, 0.0)])
-    found = analysis.grok_map(trials, x="weight_decay", y="data_fraction")
-    assert found["batch_size"].isna().tolist() == [False, True]
+    cells = analysis.grok_map(trials, x="weight_decay", y="data_fraction")
+    assert cells["batch_size"].isna().tolist() == [False, True]
 
 
 def test_axes_must_be_there_and_differ() -> None:

@@ -23,8 +23,8 @@ def trial(
 
 
 def phase_of(*trials: pd.DataFrame, **thresholds: float) -> dict[str, str]:
-    found = analysis.regimes(pd.concat(trials), RegimeThresholds(**thresholds))
-    return found.dropna(subset="phase").set_index("trial_id")["phase"].to_dict()
+    regime_rows = analysis.regimes(pd.concat(trials), RegimeThresholds(**thresholds))
+    return regime_rows.dropna(subset="phase").set_index("trial_id")["phase"].to_dict()
 
 
 def test_the_four_phases() -> None:
@@ -62,9 +62,9 @@ def test_the_crossings_are_told() -> None:
 
 def test_no_crossing_among_many_trials() -> None:
     rows = pd.concat(trial(f"{n:03d}", 100, None) for n in range(200)).astype({"trial_id": "category"})
-    found = analysis.regimes(rows)
-    assert found["phase"].eq("memorisation").sum() == 200
-    assert (found["train_step"].eq(100).sum(), found["val_step"].isna().sum()) == (200, 200)
+    regime_rows = analysis.regimes(rows)
+    assert regime_rows["phase"].eq("memorisation").sum() == 200
+    assert (regime_rows["train_step"].eq(100).sum(), regime_rows["val_step"].isna().sum()) == (200, 200)
 
 
 def test_missing_columns_are_named() -> None:

@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["trainables.complexity"]):
 
 def seeds() -> list[bytes]:
     """Real streams of random networks at several distortions, behind the doors that let them in."""
-    found = [bytes([4 * len(LIKES)]) + b'{"tensors":[["w",[3,4],"float32"]],"about":{}}\0' + bytes(9)]
+    collected = [bytes([4 * len(LIKES)]) + b'{"tensors":[["w",[3,4],"float32"]],"about":{}}\0' + bytes(9)]
     for index, like in enumerate(LIKES):
         generator = torch.Generator().manual_seed(index)
         network = {
@@ -36,10 +36,10 @@ def seeds() -> list[bytes]:
             return torch.stack([(tensors[name] - network[name]).double().square().mean() for name in network])
 
         for result in measure(network, loss, [0.5, 0.1, 0.01, 1e-4, 1e-9]):  # type: ignore[arg-type]
-            found.append(bytes([index]) + result.bitstream)
-            found += [bytes([index + len(LIKES) * door]) + result.bitstream[:-4] for door in (1, 3)]
-    found += [bytes([len(LIKES) - 1 + len(LIKES) * door]) + rotated_stream()[:-4] for door in (1, 3)]
-    return found
+            collected.append(bytes([index]) + result.bitstream)
+            collected += [bytes([index + len(LIKES) * door]) + result.bitstream[:-4] for door in (1, 3)]
+    collected += [bytes([len(LIKES) - 1 + len(LIKES) * door]) + rotated_stream()[:-4] for door in (1, 3)]
+    return collected
 
 
 def main() -> None:

@@ -27,9 +27,9 @@ def sweep(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments, prog_name="sweep")
 
 
-def only_line(found: Result) -> str:
-    assert found.exit_code == 2
-    [line] = found.stderr.splitlines()
+def only_line(table: Result) -> str:
+    assert table.exit_code == 2
+    [line] = table.stderr.splitlines()
     return line
 
 
@@ -113,9 +113,9 @@ import analysis
 from sweep.cli import main
 results, module, specification = sys.argv[1:]
 def sweep(*arguments):
-    found = CliRunner().invoke(main, arguments)
-    assert not isinstance(found.exception, Exception), found.exception
-    print(found.exit_code, *found.stderr.splitlines(), sep="|")
+    answer = CliRunner().invoke(main, arguments)
+    assert not isinstance(answer.exception, Exception), answer.exception
+    print(answer.exit_code, *answer.stderr.splitlines(), sep="|")
 sweep("status", results)
 sweep("report", results)
 assert len(analysis.load(results)["trial_id"].unique()) == 2
@@ -130,8 +130,8 @@ sweep("measure", results, "--trial", trial, "--import", module)
 def test_workers_import_it_and_results_can_be_read_without(lab: Lab, ray_session: RaySession) -> None:
     """The session was started before the folder was there, so workers know of it from us alone."""
     results = str(lab.folder / "results")
-    found = sweep("run", lab.specification(), "--import", lab.module, "--results", results)
-    assert found.exit_code == 0, found.output
+    answer = sweep("run", lab.specification(), "--import", lab.module, "--results", results)
+    assert answer.exit_code == 0, answer.output
     assert recorded_imports(results) == (lab.module,)
     rows = analysis.load(results)
     assert set(rows["task_source"]) == {trials(SweepConfig(**lab.settings))[0].task.source}

@@ -54,8 +54,8 @@ def test_the_module_is_planned_and_run_as_the_page_says(lab: Path, ray_session: 
     few = ("--set", "steps=32", "--set", "weight_decay=1", "--set", "model.width=4")
     stated = json.loads(command("plan", "digits.yaml", "--import", "my_lab.tasks", "--json").stdout)
     assert stated["trials"] == 8
-    found = command("run", "digits.yaml", "--import", "my_lab.tasks", *few)
-    assert found.exit_code == 0, found.output
+    answer = command("run", "digits.yaml", "--import", "my_lab.tasks", *few)
+    assert answer.exit_code == 0, answer.output
     rows = analysis.load("results/digits")
     assert set(rows["spectral_entropy_weight"]) == {0.0, 0.1}
     assert set(rows["grokked_at"]) == {0.95}
@@ -75,9 +75,9 @@ def test_what_is_refused_is_refused_as_the_page_says(lab: Path) -> None:
     specification = specification.replace("small-conv", "normalised").replace("my-digits", "my-other-digits")
     (lab / "digits.yaml").write_text(specification, encoding="utf-8")
     shown, *lines = blocks("console")[1].splitlines()
-    found = command(*shown.split()[2:])
-    assert found.exit_code == 2
-    assert found.stderr.splitlines() == lines
+    answer = command(*shown.split()[2:])
+    assert answer.exit_code == 2
+    assert answer.stderr.splitlines() == lines
 
 
 def test_the_notebook_runs_as_the_page_says(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:

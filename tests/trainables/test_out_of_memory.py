@@ -67,12 +67,12 @@ def test_no_measurement_is_lost_doubled_or_another(
     else:
         monkeypatch.setattr(scoring, "table_outcomes", Room(scoring.table_outcomes, 1, 3, fail, 40))
     with pytest.warns(RuntimeWarning, match="memory ran out with [63] lanes") as said:
-        found = [comparable(m) for m in train(TRIALS, measuring=RARELY, lanes=6)]
+        listed = [comparable(m) for m in train(TRIALS, measuring=RARELY, lanes=6)]
     expected = [(6, 3), (3, 1)] if where == "training" else [(6, 3)]
     assert [str(warning.message) for warning in said] == [
         f"memory ran out with {before} lanes; continuing with {after}" for before, after in expected
     ]
-    assert sorted(found) == undisturbed
+    assert sorted(listed) == undisturbed
 
 
 def test_with_one_lane_it_ends_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,17 +24,17 @@ def autograd(matrix: Tensor, floor: float) -> Tensor:
     return torch.autograd.grad(entropy(leaf, floor), leaf)[0]
 
 
-def error(found: Tensor, right: Tensor) -> float:
+def error(table: Tensor, right: Tensor) -> float:
     """Relative Frobenius norm of the difference."""
-    return float((found.double() - right).norm() / right.norm())
+    return float((table.double() - right).norm() / right.norm())
 
 
 @pytest.mark.parametrize("floor", [0.0, 1e-2, 0.3])
 @pytest.mark.parametrize("shape", [(7, 7), (5, 12), (12, 5), (1, 6), (48, 192)])
 def test_gradient_is_that_of_the_definition(shape: tuple[int, int], floor: float) -> None:
     matrices = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1))
-    found = entropy_gradient(matrices, floor)
-    for matrix, gradient in zip(matrices, found, strict=True):
+    outcome = entropy_gradient(matrices, floor)
+    for matrix, gradient in zip(matrices, outcome, strict=True):
         right = autograd(matrix, floor)
         if shape[0] == 1:  # one singular value: entropy is 0 everywhere
             assert float(gradient.abs().max()) < 1e-6
@@ -54,10 +54,10 @@ def test_matrices_do_not_notice_a_neighbour_that_is_not_finite() -> None:
     broken = matrices.clone()
     broken[1, 2, 3], broken[2, 0, 0] = math.nan, math.inf
     for floor in (0.0, 1e-2):
-        found, right = entropy_gradient(broken, floor), entropy_gradient(matrices, floor)
-        assert torch.equal(found[[0, 3]], right[[0, 3]])
-        assert found[1].isnan().all()
-        assert found[2].isnan().all()
+        pair, right = entropy_gradient(broken, floor), entropy_gradient(matrices, floor)
+        assert torch.equal(pair[[0, 3]], right[[0, 3]])
+        assert pair[1].isnan().all()
+        assert pair[2].isnan().all()
 
 
 def test_zero_matrices_have_a_finite_gradient() -> None:

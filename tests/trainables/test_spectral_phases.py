@@ -51,7 +51,7 @@ def snapshots(trials: list[TrialConfig]) -> list[tuple[str, Network]]:
     """Networks of the trials, one each two blocks, with their phases."""
     first = trials[0]
     task, layout = build_task(first.task), Layout(parameter_shapes(build_task(first.task), first.model))
-    run, found = LaneRun(trials, measuring=UNWATCHED), []
+    run, pair = LaneRun(trials, measuring=UNWATCHED), []
     run.advance(2)
     while not run.finished:
         record = run.record()
@@ -61,9 +61,9 @@ def snapshots(trials: list[TrialConfig]) -> list[tuple[str, Network]]:
             alone = {name: weight[None] for name, weight in network.items()}
             outcomes = table_outcomes(architecture_of(task, first.model), alone, task.inputs, parts.targets[None])
             accuracy = scores(outcomes[0][0], outcomes[1][0], parts)
-            found.append((phase_of(config, accuracy, network), network))
+            pair.append((phase_of(config, accuracy, network), network))
         run.advance(2)
-    return [(phase, network) for phase, network in found if phase is not None]
+    return [(phase, network) for phase, network in pair if phase is not None]
 
 
 def matrices(network: Network) -> list[Tensor]:

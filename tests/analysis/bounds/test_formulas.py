@@ -128,9 +128,9 @@ def test_the_figures_known_for_modulus_113() -> None:
 @given(tables(), st.integers(0, 60), DELTAS)
 def test_it_is_the_exact_number(table: tuple[int, int, int], bits: int, delta: Fraction) -> None:
     k, n, examples = table
-    found = float(unseen_error_bound(bits, k, n, examples, float(delta))) * (examples - n)
+    computed = float(unseen_error_bound(bits, k, n, examples, float(delta))) * (examples - n)
     exact, tie = exact_unseen_errors(bits, k, n, examples, delta)
-    assert round(found) == exact or (tie and round(found) == exact + 1)
+    assert round(computed) == exact or (tie and round(computed) == exact + 1)
 
 
 @pytest.mark.parametrize(("bits", "k"), [(0, 400), (0, 3), (40, 0), (900, 55), (2_500, 10), (9_000, 0)])
@@ -190,20 +190,20 @@ def test_monotone_and_ordered(
 def test_more_training_errors_never_mean_a_smaller_bound_on_unseen_examples() -> None:
     errors = np.arange(301)
     for bits in (0, 20, 300):
-        found = unseen_error_bound(bits, errors, 300, 1_000)
-        assert (np.diff(found) >= 0).all()
-        assert found[0] < found[50]
+        bound = unseen_error_bound(bits, errors, 300, 1_000)
+        assert (np.diff(bound) >= 0).all()
+        assert bound[0] < bound[50]
 
 
 def test_arguments_broadcast() -> None:
     bits = np.array([[10.0], [200.0]])
     errors = np.array([0, 3, 40])
-    found = unseen_error_bound(bits, errors, 100, [400, 500, 600])
-    assert found.shape == (2, 3)
+    bound = unseen_error_bound(bits, errors, 100, [400, 500, 600])
+    assert bound.shape == (2, 3)
     for row in range(2):
         for column in range(3):
             alone = unseen_error_bound(bits[row, 0], errors[column], 100, [400, 500, 600][column])
-            assert alone == found[row, column]
+            assert alone == bound[row, column]
     assert unseen_error_bound(bits, errors, 100, np.zeros((0, 1, 1)) + 500).shape == (0, 2, 3)
 
 

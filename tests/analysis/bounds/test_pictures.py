@@ -31,11 +31,11 @@ def shorter(path: Path, by: int = 25) -> pd.DataFrame:
 
 def test_bounds_hold_for_all_training_sets_together(path: Path) -> None:
     ended = analysis.trials(path)
-    found, draws = joint_bounds(shorter(path), ended)
+    bounds, draws = joint_bounds(shorter(path), ended)
     assert draws == 2 * 3  # data fractions, seeds; weight decay draws nothing
-    assert set(found["trial_id"]) == set(ended["trial_id"])  # not the one that runs
+    assert set(bounds["trial_id"]) == set(ended["trial_id"])  # not the one that runs
     alone = analysis.generalisation_bounds(shorter(path), ended, DELTA / draws)
-    pd.testing.assert_frame_equal(found, alone[alone["unseen_error_bound"].notna()])
+    pd.testing.assert_frame_equal(bounds, alone[alone["unseen_error_bound"].notna()])
 
 
 def test_tasks_that_differ_in_any_setting_of_theirs_are_draws_of_their_own(path: Path) -> None:
@@ -45,11 +45,11 @@ def test_tasks_that_differ_in_any_setting_of_theirs_are_draws_of_their_own(path:
 
 
 def test_the_sentence_names_the_lowest_bound_beside_its_rivals(path: Path) -> None:
-    found, draws = joint_bounds(shorter(path), analysis.trials(path))
-    best = best_bound(found)
+    bounds, draws = joint_bounds(shorter(path), analysis.trials(path))
+    best = best_bound(bounds)
     assert best is not None
-    assert best["unseen_error_bound"] == found["unseen_error_bound"].min() < best["chance_error"]
-    sentence = bounds_sentence(found, draws)
+    assert best["unseen_error_bound"] == bounds["unseen_error_bound"].min() < best["chance_error"]
+    sentence = bounds_sentence(bounds, draws)
     for part in (
         "With probability 0.95 over the draw of 6 training sets",
         f"trial {best['trial_id']} at step {best['step']:,}",
@@ -62,10 +62,10 @@ def test_the_sentence_names_the_lowest_bound_beside_its_rivals(path: Path) -> No
 
 
 def test_a_sweep_that_proves_nothing_says_so(path: Path) -> None:
-    found, draws = joint_bounds(analysis.complexity(path), analysis.trials(path))
-    assert best_bound(found) is None
-    assert "is below chance, 0.983; the lowest is 1.000" in bounds_sentence(found, draws)
-    assert "has ended yet" in bounds_sentence(found.iloc[:0], 0)
+    bounds, draws = joint_bounds(analysis.complexity(path), analysis.trials(path))
+    assert best_bound(bounds) is None
+    assert "is below chance, 0.983; the lowest is 1.000" in bounds_sentence(bounds, draws)
+    assert "has ended yet" in bounds_sentence(bounds.iloc[:0], 0)
 
 
 def test_the_picture_draws_the_lowest_bound_of_all_epsilons(path: Path) -> None:
@@ -74,20 +74,20 @@ def test_the_picture_draws_the_lowest_bound_of_all_epsilons(path: Path) -> None:
         [measured.assign(epsilon=0.5, complexity_bytes=2 * measured["complexity_bytes"]), measured],
         ignore_index=True,
     )
-    found, _ = joint_bounds(both, analysis.trials(path))
+    bounds, _ = joint_bounds(both, analysis.trials(path))
     events = analysis.events(analysis.load(path))
-    chosen = shown_trials(found, events)
-    best = best_bound(found)
+    chosen = shown_trials(bounds, events)
+    best = best_bound(bounds)
     assert best is not None
     assert chosen[0] == best["trial_id"]
     assert 1 < len(chosen) == len(set(chosen)) <= 4
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = bounds_figure(found, events)
+        figure = bounds_figure(bounds, events)
         drawing = svg(figure)
     assert len(figure.axes) == len(chosen)
     bound, errors, chance, table = (line.get_ydata() for line in figure.axes[0].lines)
-    of_best = found[(found["trial_id"] == chosen[0]) & (found["epsilon"] == 1)].sort_values("step")
+    of_best = bounds[(bounds["trial_id"] == chosen[0]) & (bounds["epsilon"] == 1)].sort_values("step")
     np.testing.assert_allclose(bound, 100 * of_best["unseen_error_bound"])
     np.testing.assert_allclose(errors, 100 * of_best["unseen_error"])
     assert set(np.asarray(chance)) == {100 * of_best["chance_error"].iloc[0]}
@@ -97,8 +97,8 @@ def test_the_picture_draws_the_lowest_bound_of_all_epsilons(path: Path) -> None:
 
 
 def test_a_trial_without_bounds_is_named(path: Path) -> None:
-    found, _ = joint_bounds(shorter(path), analysis.trials(path))
+    bounds, _ = joint_bounds(shorter(path), analysis.trials(path))
     events = analysis.events(analysis.load(path))
     running = trial(9, weight_decay=0.1).trial_id
     with pytest.raises(KeyError, match=f"no bounds of trial {running}"):
-        bounds_figure(found, events, [running])
+        bounds_figure(bounds, events, [running])

@@ -35,34 +35,34 @@ def of_paper(trial: TrialConfig = TRIAL, **values: object) -> pd.DataFrame:
 
 def test_a_row_by_the_formulas() -> None:
     row = measured(TRIAL, 100, complexity_bytes=652, train_accuracy=1 - 283 / 3_831, val_accuracy=0.92)
-    (found,) = analysis.generalisation_bounds(table(row), of_paper()).to_dict("records")
-    assert {name: found[name] for name in row} == row
+    (records,) = analysis.generalisation_bounds(table(row), of_paper()).to_dict("records")
+    assert {name: records[name] for name in row} == row
     bits = 8 * 652 + 16 + 38
-    assert found["code_bits"] == bits
-    assert found["training_errors"] == 283
-    assert found["unseen_error_bound"] == bounds.unseen_error_bound(bits, 283, 3_831, 113**2)
-    assert found["unseen_error_bound"] < found["chance_error"] == 112 / 113
-    assert found["unseen_error"] == pytest.approx(0.08)
-    assert found["lookup_table_bits"] == bounds.lookup_table_bits(3_831, 113)
-    assert found["lookup_table_error_bound"] == 1
-    assert found["all_error_bound"] == bounds.all_error_bound(bits, 283, 3_831, 113**2)
-    assert found["binary_kl_bound"] == bounds.binary_kl_bound(bits, 283, 3_831)
-    assert found["paper_bound"] == bounds.paper_bound(8 * 652 + 38, 283, 3_831)
-    assert found["lookup_table_all_error"] == pytest.approx((1 - 3_831 / 113**2) * 112 / 113)
-    assert found["all_error_bound"] < found["binary_kl_bound"] < found["paper_bound"]
+    assert records["code_bits"] == bits
+    assert records["training_errors"] == 283
+    assert records["unseen_error_bound"] == bounds.unseen_error_bound(bits, 283, 3_831, 113**2)
+    assert records["unseen_error_bound"] < records["chance_error"] == 112 / 113
+    assert records["unseen_error"] == pytest.approx(0.08)
+    assert records["lookup_table_bits"] == bounds.lookup_table_bits(3_831, 113)
+    assert records["lookup_table_error_bound"] == 1
+    assert records["all_error_bound"] == bounds.all_error_bound(bits, 283, 3_831, 113**2)
+    assert records["binary_kl_bound"] == bounds.binary_kl_bound(bits, 283, 3_831)
+    assert records["paper_bound"] == bounds.paper_bound(8 * 652 + 38, 283, 3_831)
+    assert records["lookup_table_all_error"] == pytest.approx((1 - 3_831 / 113**2) * 112 / 113)
+    assert records["all_error_bound"] < records["binary_kl_bound"] < records["paper_bound"]
     surer = analysis.generalisation_bounds(table(row), of_paper(), delta=1e-6)
-    assert surer["unseen_error_bound"][0] > found["unseen_error_bound"]
+    assert surer["unseen_error_bound"][0] > records["unseen_error_bound"]
 
 
 def test_every_measured_step_of_a_sweep(tmp_path: Path) -> None:
     path = write_sweep(tmp_path / "sweep", [(config, usual_fate(config)) for config in grid()])
     sizes, trials = analysis.complexity(path), analysis.trials(path)
-    found = analysis.generalisation_bounds(sizes, trials)
-    assert list(found.columns) == [column.name for column in (*COMPLEXITY, *BOUNDS)]
-    pd.testing.assert_frame_equal(found[sizes.columns], sizes)
-    assert found.drop(columns="group_val_accuracy").notna().all(axis=None)
+    outcome = analysis.generalisation_bounds(sizes, trials)
+    assert list(outcome.columns) == [column.name for column in (*COMPLEXITY, *BOUNDS)]
+    pd.testing.assert_frame_equal(outcome[sizes.columns], sizes)
+    assert outcome.drop(columns="group_val_accuracy").notna().all(axis=None)
     by_trial = trials.set_index(trials["trial_id"].astype(str))
-    for row in found.iloc[:: len(found) // 20].to_dict("records"):
+    for row in outcome.iloc[:: len(outcome) // 20].to_dict("records"):
         n, unseen = by_trial.loc[row["trial_id"], ["training_examples", "validation_examples"]]
         alone = bounds.unseen_error_bound(row["code_bits"], row["training_errors"], n, n + unseen)
         assert alone == row["unseen_error_bound"]
@@ -71,11 +71,11 @@ def test_every_measured_step_of_a_sweep(tmp_path: Path) -> None:
 
 def test_trials_that_have_not_ended_have_no_bounds() -> None:
     other = TrialConfig(task=TRIAL.task, model=TRIAL.model, seed=1)
-    found = analysis.generalisation_bounds(table(measured(other, 5), measured(TRIAL, 5)), of_paper())
-    of_bounds = found[[column.name for column in BOUNDS]]
+    bounds = analysis.generalisation_bounds(table(measured(other, 5), measured(TRIAL, 5)), of_paper())
+    of_bounds = bounds[[column.name for column in BOUNDS]]
     assert of_bounds.isna().all(axis=1).tolist() == [True, False]
     assert of_bounds.dtypes.eq(np.float64).all()
-    assert analysis.generalisation_bounds(found.iloc[:0], of_paper().iloc[:0]).empty
+    assert analysis.generalisation_bounds(bounds.iloc[:0], of_paper().iloc[:0]).empty
 
 
 def test_the_heads_of_an_mlp_cost_nothing() -> None:
@@ -107,8 +107,8 @@ def test_learning_wrong_labels_is_no_way_to_a_better_bound() -> None:
 
     row = measured(trial, last.step, train_accuracy=last.train_accuracy, val_accuracy=last.val_accuracy)
     facts = of_paper(trial, training_examples=29, validation_examples=20, classes=7)
-    (found,) = analysis.generalisation_bounds(table(row), facts).to_dict("records")
-    assert found["training_errors"] == truly_wrong == round(0.25 * 29)
+    (records,) = analysis.generalisation_bounds(table(row), facts).to_dict("records")
+    assert records["training_errors"] == truly_wrong == round(0.25 * 29)
     # At most all of them are wrong.
     hopeless = analysis.generalisation_bounds(table(row | {"train_accuracy": 0.0}), facts)
     assert hopeless["training_errors"][0] == 29

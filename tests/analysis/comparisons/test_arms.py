@@ -63,8 +63,8 @@ def pairs(*groks: tuple[int | None, int | None], last: tuple[int, int] = (BUDGET
 
 
 def test_the_share_grokked_and_its_difference() -> None:
-    found = compared(pairs((400, 400), (400, 400), (300, None), (300, None), (200, None), (None, None)))
-    row = found.loc[("grokked", "end")]
+    comparison = compared(pairs((400, 400), (400, 400), (300, None), (300, None), (200, None), (None, None)))
+    row = comparison.loc[("grokked", "end")]
     assert (row["pairs"], row["first_lower"], row["second_lower"]) == (6, 0, 3)
     assert row["first"] == pytest.approx(5 / 6)
     assert row["change"] == pytest.approx(-1 / 2)
@@ -85,12 +85,12 @@ def test_the_time_to_grok_of_pairs_that_did_and_who_was_first_of_all() -> None:
 
 def test_who_was_not_followed_so_far_may_have_been_sooner() -> None:
     rows = pairs((400, None), (300, None), last=(BUDGET, 350))
-    found = compared(rows)
-    assert list(found.loc[("grok_step", "end"), ["first_lower", "second_lower"]]) == [1, 0]
-    assert found.loc[("grokked", "end"), "pairs"] == 0
-    assert list(found.loc[("grokked", "end"), ["low", "high"]]) == [-1, 1]
-    assert found.loc[("complexity_bytes", "end"), "pairs"] == 0
-    assert found.loc[("complexity_bytes", "same_step"), "pairs"] == 2  # both were measured at step 0
+    comparison = compared(rows)
+    assert list(comparison.loc[("grok_step", "end"), ["first_lower", "second_lower"]]) == [1, 0]
+    assert comparison.loc[("grokked", "end"), "pairs"] == 0
+    assert list(comparison.loc[("grokked", "end"), ["low", "high"]]) == [-1, 1]
+    assert comparison.loc[("complexity_bytes", "end"), "pairs"] == 0
+    assert comparison.loc[("complexity_bytes", "same_step"), "pairs"] == 2  # both were measured at step 0
 
 
 def test_complexity_at_the_end_and_at_the_same_step() -> None:
@@ -105,43 +105,43 @@ def test_complexity_at_the_end_and_at_the_same_step() -> None:
         trial(NEVER, 2, 200, {0: 50, 100: 400}, last=300),
         trial(LATE, 2, None, {0: 50, 100: 600, BUDGET: 7}),
     )
-    found = compared(rows)
-    end, same = found.loc[("complexity_bytes", "end")], found.loc[("complexity_bytes", "same_step")]
+    comparison = compared(rows)
+    end, same = comparison.loc[("complexity_bytes", "end")], comparison.loc[("complexity_bytes", "same_step")]
     assert (end["pairs"], end["first"], end["second"]) == (2, 300, 100)
     assert end["change"] == pytest.approx((1 / 2 + 1 / 4) / 2)
     assert (end["first_lower"], end["second_lower"], end["p"]) == (0, 2, 0.5)
-    assert found.loc[("complexity_bytes", "both_grokked"), "pairs"] == 0
+    assert comparison.loc[("complexity_bytes", "both_grokked"), "pairs"] == 0
     assert same["pairs"] == 3
     assert same["change"] == pytest.approx(1.5)  # of 500 / 250, 100 / 400 and 600 / 400
     assert (same["first_lower"], same["second_lower"]) == (2, 1)
 
 
 def test_complexity_of_pairs_in_which_both_grokked() -> None:
-    found = compared(pairs((400, 500), (400, None), (None, 500), (300, 200)))
-    row = found.loc[("complexity_bytes", "both_grokked")]
+    comparison = compared(pairs((400, 500), (400, None), (None, 500), (300, 200)))
+    row = comparison.loc[("complexity_bytes", "both_grokked")]
     assert (row["pairs"], row["first"], row["second"]) == (2, 90, 90)
-    assert found.loc[("complexity_bytes", "end"), "pairs"] == 4
+    assert comparison.loc[("complexity_bytes", "end"), "pairs"] == 4
 
 
 def test_what_counts_as_grokked_may_be_said() -> None:
     rows = pairs((400, None))
     rows.loc[(rows["spectral_entropy_weight"] > 0) & (rows["step"] >= 600), "val_accuracy"] = 0.96
-    found = analysis.paired_arms(
+    table = analysis.paired_arms(
         rows, NEVER, LATE, final=["complexity_bytes"], thresholds=Thresholds(grokked_at=0.95)
     ).set_index("quantity")
-    assert found.loc["grokked", "second"] == 1
-    assert found.loc["grok_step", "change"] == pytest.approx(1.5)
+    assert table.loc["grokked", "second"] == 1
+    assert table.loc["grok_step", "change"] == pytest.approx(1.5)
     assert compared(rows).loc[("grokked", "end"), "second"] == 0
 
 
 def test_the_order_of_rows_is_of_no_account_and_the_other_way_round_is_its_inverse() -> None:
     rows = pairs((200, 400), (200, 500), (100, 300), (600, 300), (400, 400), (500, None), (100, 800))
-    found = compared(rows)
-    pd.testing.assert_frame_equal(found, compared(rows.sample(frac=1, random_state=0)))
+    comparison = compared(rows)
+    pd.testing.assert_frame_equal(comparison, compared(rows.sample(frac=1, random_state=0)))
     back = compared(rows, LATE, NEVER)
-    assert list(back["first_lower"]) == list(found["second_lower"])
-    assert back.loc[("grokked", "end"), "change"] == -found.loc[("grokked", "end"), "change"]
-    assert list(back["p"]) == list(found["p"])
+    assert list(back["first_lower"]) == list(comparison["second_lower"])
+    assert back.loc[("grokked", "end"), "change"] == -comparison.loc[("grokked", "end"), "change"]
+    assert list(back["p"]) == list(comparison["p"])
 
 
 def test_pairs_agree_in_what_no_arm_names() -> None:

@@ -30,16 +30,16 @@ def rows(tmp_path: Path) -> pd.DataFrame:
 
 
 def test_pairs_of_a_seed_at_equal_steps(rows: pd.DataFrame) -> None:
-    found = analysis.paired_accuracy(rows, "spectral_entropy_weight", (0.0, 0.1), [500, 4000]).set_index("step")
-    assert list(found["pairs"]) == [5, 3]  # stopped trials say nothing of later steps, grokked ones do
-    assert found.loc[4000, "difference"] > 0.8
-    assert (found.loc[4000, "first_better"], found.loc[4000, "second_better"]) == (0, 3)
-    assert found.loc[4000, "low"] <= found.loc[4000, "difference"] <= found.loc[4000, "high"]
+    table = analysis.paired_accuracy(rows, "spectral_entropy_weight", (0.0, 0.1), [500, 4000]).set_index("step")
+    assert list(table["pairs"]) == [5, 3]  # stopped trials say nothing of later steps, grokked ones do
+    assert table.loc[4000, "difference"] > 0.8
+    assert (table.loc[4000, "first_better"], table.loc[4000, "second_better"]) == (0, 3)
+    assert table.loc[4000, "low"] <= table.loc[4000, "difference"] <= table.loc[4000, "high"]
 
     by_hand = rows[rows["step"] <= 500].groupby("trial_id", observed=True).tail(1)
     means = by_hand.groupby("spectral_entropy_weight")["val_accuracy"].mean()
-    assert found.loc[500, "first"] == pytest.approx(means[0.0])
-    assert found.loc[500, "second"] == pytest.approx(means[0.1])
+    assert table.loc[500, "first"] == pytest.approx(means[0.0])
+    assert table.loc[500, "second"] == pytest.approx(means[0.1])
 
 
 def test_the_other_way_round_the_sign_changes(rows: pd.DataFrame) -> None:

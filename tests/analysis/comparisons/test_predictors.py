@@ -40,8 +40,8 @@ def table(trials: dict[str, tuple[int | None, str, list[tuple[int, float, float 
     return pd.DataFrame(rows)
 
 
-def value_of(found: pd.DataFrame, question: str, predictor: str = "complexity_bytes") -> tuple[float, int]:
-    row = found[(found["question"] == question) & (found["predictor"] == predictor)].iloc[0]
+def value_of(table: pd.DataFrame, question: str, predictor: str = "complexity_bytes") -> tuple[float, int]:
+    row = table[(table["question"] == question) & (table["predictor"] == predictor)].iloc[0]
     return float(row["value"]), int(row["trials"])
 
 
@@ -142,14 +142,14 @@ def test_intervals_hold_the_value_and_depend_on_the_seed_alone(tmp_path: Path) -
         for one in grid(weight_decay=(0.0, 1.0), data_fraction=(0.3,), seeds=5)
     ]
     rows = analysis.load(write_sweep(tmp_path / "sweep", fates))
-    found = analysis.predictors(rows)
-    known = found.dropna()
+    table = analysis.predictors(rows)
+    known = table.dropna()
     assert set(known["question"]) == {"within", "across", "early"}
     assert (known["low"] <= known["value"] + 1e-12).all()
     assert (known["value"] <= known["high"] + 1e-12).all()
-    pd.testing.assert_frame_equal(found, analysis.predictors(rows))
-    assert value_of(found, "across", "complexity_bytes")[0] < -0.5
-    assert value_of(found, "across", "zstd_bytes") == (0, 10)
+    pd.testing.assert_frame_equal(table, analysis.predictors(rows))
+    assert value_of(table, "across", "complexity_bytes")[0] < -0.5
+    assert value_of(table, "across", "zstd_bytes") == (0, 10)
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:

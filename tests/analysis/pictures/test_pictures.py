@@ -44,11 +44,11 @@ def words(document: str) -> str:
 
 
 def test_one_trial_of_each_fate_is_shown(rows: pd.DataFrame) -> None:
-    found = events(rows)
-    chosen = found.set_index(found["trial_id"].astype(str)).loc[representative_trials(found)]
+    per_trial = events(rows)
+    chosen = per_trial.set_index(per_trial["trial_id"].astype(str)).loc[representative_trials(per_trial)]
     assert list(chosen["ended_because"]) == ["grokked", "budget", "budget", "stopped"]
     assert list(chosen["memorisation_step"].notna()) == [True, True, False, True]
-    grokked = found[found["grok_step"].notna()]
+    grokked = per_trial[per_trial["grok_step"].notna()]
     assert sorted(grokked["delay"])[(len(grokked) - 1) // 2] == chosen["delay"].iloc[0]
 
 
@@ -154,13 +154,13 @@ def test_words_stay_inside_their_cells_and_the_picture(rows: pd.DataFrame) -> No
 def test_every_kind_of_sweep_can_be_drawn(tmp_path: Path, fates: list[tuple[object, Fate]]) -> None:
     path = write_sweep(tmp_path / "sweep", fates)  # type: ignore[arg-type]
     rows = load(path)
-    found = events(rows)
+    per_trial = events(rows)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        map_frame = sweep_map(found, status(path))
+        map_frame = sweep_map(per_trial, status(path))
         drawn = svg(map_figure(map_frame), titles=cell_titles(map_frame))
-        svg(trajectory_figure(rows, events=found))
-        svg(curves_figure(rows, events=found))
+        svg(trajectory_figure(rows, events=per_trial))
+        svg(curves_figure(rows, events=per_trial))
     ElementTree.fromstring(drawn)
     assert drawn.count("<title>") == 2 * len(map_frame)
 

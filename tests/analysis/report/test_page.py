@@ -99,9 +99,9 @@ def test_the_same_results_give_the_same_page(usual: Path, files: ReportFiles, tm
 
 def test_a_sweep_that_has_not_reported_gives_a_page_that_says_why(tmp_path: Path) -> None:
     path = write_sweep(tmp_path / "begun", [(one, Fate(outcome="planned")) for one in grid()])
-    found = write_report(path)
-    page = Path(found.report).read_text()
-    assert found.map_png is None
+    files = write_report(path)
+    page = Path(files.report).read_text()
+    assert files.map_png is None
     assert page.count("No trial has reported yet") >= 4
     assert "18 of 18 trials have not ended" in page
 

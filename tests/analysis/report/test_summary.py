@@ -59,9 +59,9 @@ def test_what_a_cell_says(
     grok_steps: list[float], because: list[str], last: list[float], kind: Kind, text: str
 ) -> None:
     row = grok_map(ended(grok_steps, because, last), "weight_decay", "data_fraction").iloc[0]
-    found = cell(row.to_dict())
-    assert found.kind is kind
-    assert found.text == text
+    described = cell(row.to_dict())
+    assert described.kind is kind
+    assert described.text == text
 
 
 @given(
@@ -75,14 +75,14 @@ def test_a_cell_never_claims_more_than_is_known(fates: list[tuple[str, int]]) ->
     grok_steps = [float(step) if because == "grokked" else NAN for because, step in fates]
     because = [None if name == "unfinished" else name for name, _ in fates]
     last = [4_000.0 if name == "budget" else float(step) for name, step in fates]
-    found = cell(grok_map(ended(grok_steps, because, last), "weight_decay", "data_fraction").iloc[0].to_dict())  # type: ignore[arg-type]
+    described = cell(grok_map(ended(grok_steps, because, last), "weight_decay", "data_fraction").iloc[0].to_dict())  # type: ignore[arg-type]
     names = [name for name, _ in fates]
-    assert found.count == f"{names.count('grokked')}/{len(fates)}"
-    if found.kind is Kind.NEVER:
+    assert described.count == f"{names.count('grokked')}/{len(fates)}"
+    if described.kind is Kind.NEVER:
         assert not {"grokked", "stopped", "failed", "unfinished"} & set(names)
-    if found.kind is Kind.MEDIAN:
-        assert found.step in grok_steps
-    assert ("…" in found.text) == ("unfinished" in names)
+    if described.kind is Kind.MEDIAN:
+        assert described.step in grok_steps
+    assert ("…" in described.text) == ("unfinished" in names)
 
 
 def test_values_read_as_people_write_them() -> None:
@@ -102,15 +102,15 @@ def test_the_map_as_text_has_all_cells_and_a_legend(tmp_path: Path) -> None:
         tmp_path / "sweep",
         [(one, usual_fate(one)) for one in grid(data_fraction=(0.2, 0.5), spectral_entropy_weight=(0.0, 0.1))],
     )
-    found = events(load(path))
-    text = text_map(grok_map(found, "weight_decay", "data_fraction"))
+    per_trial = events(load(path))
+    text = text_map(grok_map(per_trial, "weight_decay", "data_fraction"))
     assert text.count("spectral entropy weight") == 2
     cells, legend = text.rsplit("\n\n", 1)
     assert cells.count("/3)") == 12
     assert set(LEGEND.values()) >= set(legend.splitlines())
     assert "never (0/3): none grokked" in text
     assert max(len(line) for line in text.splitlines()) <= 100
-    assert text == text_map(grok_map(found.sample(frac=1, random_state=0), "weight_decay", "data_fraction"))
+    assert text == text_map(grok_map(per_trial.sample(frac=1, random_state=0), "weight_decay", "data_fraction"))
 
 
 def test_a_wide_map_continues_below() -> None:

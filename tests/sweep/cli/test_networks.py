@@ -58,10 +58,10 @@ def file(tmp_path: Path) -> Path:
 
 def test_measure_answers_with_one_json_object(npz: Path, tmp_path: Path) -> None:
     arguments = ("--attention", "sum", "--epsilon", "0.5", "--epsilon", "0.125", "--output", tmp_path / "streams")
-    found = sweep("measure", npz, *arguments, "--json")
-    assert found.exit_code == 0, found.stderr
-    assert found.stderr == ""
-    answer = json.loads(found.stdout)
+    outcome = sweep("measure", npz, *arguments, "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stderr == ""
+    answer = json.loads(outcome.stdout)
     network = trained("sum")
     assert answer["parameters"] == sum(weight.numel() for weight in network.parameters.values())
     assert answer["naive_bzip2_bytes"] == bzip2_bytes(network.parameters)
@@ -94,9 +94,9 @@ def test_measure_answers_with_one_json_object(npz: Path, tmp_path: Path) -> None
 
 
 def test_measure_for_people(file: Path, tmp_path: Path) -> None:
-    found = sweep("measure", file, "--epsilon", "0.25", "--output", tmp_path)
-    assert found.exit_code == 0, found.stderr
-    lines = found.stdout.splitlines()
+    answer = sweep("measure", file, "--epsilon", "0.25", "--output", tmp_path)
+    assert answer.exit_code == 0, answer.stderr
+    lines = answer.stdout.splitlines()
     assert lines[0].startswith(f"{file}: 3,")
     assert lines[5].split()[0] == "0.25"
     assert lines[-1] == str(tmp_path / "epsilon-0.25.bitstream")
@@ -117,16 +117,16 @@ def test_attention_that_is_not_stated_is_found(attention: str, tmp_path: Path) -
     other = {"sum": "softmax", "softmax": "sum"}[attention]
     stated = json.loads(sweep("measure", path, "--attention", other, "--json").stdout)
     assert stated["attention"] == other
-    found = json.loads(sweep("measure", path, "--json").stdout)
-    assert found["attention"] == attention
-    assert found["train_loss"] < 0.1 < stated["train_loss"]
+    values = json.loads(sweep("measure", path, "--json").stdout)
+    assert values["attention"] == attention
+    assert values["train_loss"] < 0.1 < stated["train_loss"]
 
 
 def test_a_loss_like_guessing_is_remarked_on() -> None:
-    found = sweep("measure", DATA / "addition_memorised.npz", "--attention", "softmax", "--json")
-    assert found.exit_code == 0
-    assert "another attention than 'softmax'" in found.stderr
-    assert len(found.stderr.splitlines()) == 1
+    answer = sweep("measure", DATA / "addition_memorised.npz", "--attention", "softmax", "--json")
+    assert answer.exit_code == 0
+    assert "another attention than 'softmax'" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
 
 
 def names_in(path: Path) -> list[str]:
@@ -142,9 +142,9 @@ def test_decompress_gives_the_names_of_the_network(npz: Path, tmp_path: Path) ->
     answer = json.loads(sweep("measure", npz, "--epsilon", "0.5", "--output", tmp_path, "--json").stdout)
     (entry,) = answer["measurements"]
     output = tmp_path / "decoded.safetensors"
-    found = sweep("decompress", entry["bitstream"], "--like", npz, "--output", output, "--json")
-    assert found.exit_code == 0, found.stderr
-    assert json.loads(found.stdout)["parameters"] == answer["parameters"]
+    outcome = sweep("decompress", entry["bitstream"], "--like", npz, "--output", output, "--json")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert json.loads(outcome.stdout)["parameters"] == answer["parameters"]
     decoded = load_file(output)
     assert sorted(decoded) == sorted(names_in(npz))
     network = load_network(npz)
@@ -157,15 +157,15 @@ def test_the_bound_of_a_stream_is_the_one_it_was_measured_with(file: Path, npz: 
         output = tmp_path / network.stem / network.suffix
         answer = json.loads(sweep("measure", network, "--epsilon", "0.5", "--output", output, "--json").stdout)
         (entry,) = answer["measurements"]
-        found = json.loads(sweep("bound", entry["bitstream"], "--like", like, "--json").stdout)
-        assert found.pop("bitstream") == entry["bitstream"]
-        assert found.pop("stream_bytes") == entry["complexity_bytes"]
-        assert found.pop("delta") == answer["delta"] == DELTA
-        assert found == {column.name: entry[column.name] for column in BOUNDS}
+        values = json.loads(sweep("bound", entry["bitstream"], "--like", like, "--json").stdout)
+        assert values.pop("bitstream") == entry["bitstream"]
+        assert values.pop("stream_bytes") == entry["complexity_bytes"]
+        assert values.pop("delta") == answer["delta"] == DELTA
+        assert values == {column.name: entry[column.name] for column in BOUNDS}
     small = tmp_path / "network.grok"
     sweep("compress", npz, "--epsilon", "0.5", "--output", small)
     of_small = json.loads(sweep("bound", small, "--like", npz, "--delta", "0.5", "--json").stdout)
-    assert of_small["code_bits"] == found["code_bits"]
+    assert of_small["code_bits"] == values["code_bits"]
     assert of_small["delta"] == 0.5
     sentence = sweep("bound", small, "--like", npz).stdout
     assert sentence.startswith(f"{small}: {of_small['stream_bytes']:,} bytes. With probability 0.95 ")
@@ -176,8 +176,8 @@ def test_the_bound_of_a_stream_is_the_one_it_was_measured_with(file: Path, npz: 
 def test_decompress_like_a_safetensors_file(file: Path, tmp_path: Path) -> None:
     sweep("measure", file, "--epsilon", "0.5", "--output", tmp_path)
     output = tmp_path / "decoded.safetensors"
-    found = sweep("decompress", tmp_path / "epsilon-0.5.bitstream", "--like", file, "--output", output)
-    assert found.exit_code == 0, found.stderr
+    answer = sweep("decompress", tmp_path / "epsilon-0.5.bitstream", "--like", file, "--output", output)
+    assert answer.exit_code == 0, answer.stderr
     assert load_file(output).keys() == trained("softmax").parameters.keys()
 
 
@@ -242,9 +242,9 @@ def test_what_cannot_be_used_is_one_line(npz: Path, file: Path, tmp_path: Path) 
         (("bound", damaged(npz), "--like", npz), "the checksum does not match"),
         (("bound", undamaged(npz), "--like", npz, "--delta", "1"), "delta is a probability"),
     ):
-        found = sweep(*arguments)
-        assert found.exit_code == 2, (arguments, found)
-        assert found.stderr.startswith("error: ")
-        assert message in found.stderr
-        assert len(found.stderr.splitlines()) == 1
-        assert found.stdout == ""
+        answer = sweep(*arguments)
+        assert answer.exit_code == 2, (arguments, answer)
+        assert answer.stderr.startswith("error: ")
+        assert message in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+        assert answer.stdout == ""

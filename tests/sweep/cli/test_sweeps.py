@@ -62,9 +62,11 @@ def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
 
 
 def test_a_typing_error_is_one_message_and_ray_is_never_started() -> None:
-    found = sweep("run", "quickstart", "--set", "weight_decy=1")
-    assert found.exit_code == 2
-    assert found.stderr == ("error: --set weight_decy=1: unknown key 'weight_decy'; did you mean 'weight_decay'?\n")
+    answer = sweep("run", "quickstart", "--set", "weight_decy=1")
+    assert answer.exit_code == 2
+    assert answer.stderr == (
+        "error: --set weight_decy=1: unknown key 'weight_decy'; did you mean 'weight_decay'?\n"
+    )
     code, modules = modules_after("run", "quickstart", "--set", "weight_decy=1")
     assert code == 2
     assert "ray" not in modules
@@ -111,26 +113,26 @@ def test_the_forms_of_the_commands(command: str, form: str) -> None:
 
 
 def test_a_misspelt_command_names_the_nearest() -> None:
-    found = sweep("pln")
-    assert found.exit_code == 2
-    assert "Did you mean 'plan'?" in found.stderr
+    answer = sweep("pln")
+    assert answer.exit_code == 2
+    assert "Did you mean 'plan'?" in answer.stderr
 
 
 def test_plan(tmp_path: Path) -> None:
     place = str(tmp_path / "results")
-    found = sweep("plan", "tiny", "--results", place, "--set", "price_per_hour=3", "--set", "seeds=3")
-    assert found.exit_code == 0, found.stderr
+    answer = sweep("plan", "tiny", "--results", place, "--set", "price_per_hour=3", "--set", "seeds=3")
+    assert answer.exit_code == 0, answer.stderr
     for part in ("6 asked for, 0 there already, 6 to run", "cohorts", "time      at most", "cost"):
-        assert part in found.stdout
+        assert part in answer.stdout
     stated = json.loads(sweep("plan", "tiny", "--results", place, "--json").stdout)
     assert (stated["trials"], stated["to_run"], stated["results"]) == (4, 4, place)
     assert not Path(place).exists()
 
 
 def test_status(results: str) -> None:
-    found = sweep("status", results)
-    assert found.exit_code == 0, found.stderr
-    assert found.stdout.splitlines() == [
+    answer = sweep("status", results)
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.splitlines() == [
         f"{results}: 4 trials",
         "       1  grokked, and followed through the tail",
         "       2  budget ended",
@@ -146,14 +148,14 @@ def test_status(results: str) -> None:
 
 
 def test_report(results: str) -> None:
-    found = sweep("report", results)
-    assert found.exit_code == 0, found.stderr
-    assert "Median grok step" in found.stdout
-    assert found.stdout.splitlines()[-1] == f"report    {results}/report/report.html"
+    answer = sweep("report", results)
+    assert answer.exit_code == 0, answer.stderr
+    assert "Median grok step" in answer.stdout
+    assert answer.stdout.splitlines()[-1] == f"report    {results}/report/report.html"
     assert Path(results, "report", "report.html").exists()
     stated = json.loads(sweep("report", results, "--json").stdout)
     assert Path(stated["files"]["map_png"]).exists()
-    assert stated["sentence"] in found.stdout
+    assert stated["sentence"] in answer.stdout
 
 
 def test_results_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,10 +166,10 @@ def test_results_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (("report", "results/quikstart"), "did you mean results/quickstart?\n"),
         (("status", "results/quickstart"), "error: no results of a sweep in results/quickstart"),
     ):
-        found = sweep(*arguments)
-        assert found.exit_code == 1
-        assert message in found.stderr
-        assert "Traceback" not in found.stderr
+        answer = sweep(*arguments)
+        assert answer.exit_code == 1
+        assert message in answer.stderr
+        assert "Traceback" not in answer.stderr
 
 
 @pytest.mark.parametrize(
@@ -175,16 +177,16 @@ def test_results_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 )
 def test_addresses_that_are_none(place: str, code: int) -> None:
     for arguments in (("status", place), ("plan", "tiny", "--results", place)):
-        found = sweep(*arguments)
-        assert found.exit_code == code
-        assert found.stderr.startswith("error: ")
-        assert place in found.stderr
+        answer = sweep(*arguments)
+        assert answer.exit_code == code
+        assert answer.stderr.startswith("error: ")
+        assert place in answer.stderr
 
 
 def test_an_empty_place_is_refused() -> None:
-    found = sweep("plan", "tiny", "--results", "")
-    assert found.exit_code == 2
-    assert found.stderr == "error: --results '': results must be a folder or an s3:// address, got an empty text\n"
+    answer = sweep("plan", "tiny", "--results", "")
+    assert answer.exit_code == 2
+    assert answer.stderr == "error: --results '': results must be a folder or an s3:// address, got an empty text\n"
 
 
 def test_a_place_relative_to_the_home_folder(results: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +218,7 @@ def test_completion_offers_presets_and_files() -> None:
 
 @pytest.mark.parametrize("command", ["logs", "stop"])
 def test_no_job_server_is_one_message(command: str) -> None:
-    found = sweep(command, "results/tiny", "--address", "http://127.0.0.1:1")
-    assert found.exit_code == 1
-    assert found.stderr.startswith("error: no job server answers at http://127.0.0.1:1")
-    assert len(found.stderr.splitlines()) == 1
+    answer = sweep(command, "results/tiny", "--address", "http://127.0.0.1:1")
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("error: no job server answers at http://127.0.0.1:1")
+    assert len(answer.stderr.splitlines()) == 1

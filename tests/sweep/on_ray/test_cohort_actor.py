@@ -101,12 +101,12 @@ def test_rows_are_those_of_the_trials_trained_by_themselves(undisturbed: Path) -
     expected = [m for trial in cohort.trials for m in train([trial], watch, measuring=cohort.measuring)]
     expected.sort(key=lambda m: (m.trial_id, m.step))
 
-    found = tables(undisturbed)
-    assert len(found["rows"]) == len(expected)
+    read_back = tables(undisturbed)
+    assert len(read_back["rows"]) == len(expected)
     for name in ("trial_id", "step", "train_loss", "val_accuracy", "l2_norm", "zstd_bytes"):
-        assert found["rows"][name].tolist() == [getattr(m, name) for m in expected]
+        assert read_back["rows"][name].tolist() == [getattr(m, name) for m in expected]
     ends = {m.trial_id: m.end.ending.because for m in expected if m.end is not None}
-    assert dict(zip(found["trials"]["trial_id"], found["trials"]["ended_because"], strict=True)) == ends
+    assert dict(zip(read_back["trials"]["trial_id"], read_back["trials"]["ended_because"], strict=True)) == ends
     assert "stopped" in ends.values()
 
 

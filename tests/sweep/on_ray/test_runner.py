@@ -473,7 +473,7 @@ def test_a_sweep_across_machines_has_the_published_rows_and_says_so(tmp_path: Pa
     columns = ["step", "train_loss", "val_loss", "l2_norm", "spectral_entropy", "complexity_bytes"]
     for trial_id, digest in PUBLISHED.items():
         values = rows[rows.trial_id == trial_id][columns].sort_values("step").itertuples(index=False)
-        found = [(int(v[0]), *v[1:5], None if math.isnan(v[5]) else int(v[5])) for v in values]
-        assert hashlib.sha256(repr(found).encode()).hexdigest()[:16] == digest
+        listed = [(int(v[0]), *v[1:5], None if math.isnan(v[5]) else int(v[5])) for v in values]
+        assert hashlib.sha256(repr(listed).encode()).hexdigest()[:16] == digest
     assert run(specification(tmp_path / "other"), progress=NoProgress()).exit_code == 0
     assert set(analysis.trials(tmp_path / "other").reproducible) == {"here"}

@@ -58,8 +58,8 @@ def test_a_shorter_attempt_before_saves_nothing(tmp_path: Path) -> None:
 
 def test_a_gpu_is_not_passed_off_as_estimated(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    found = estimate(plan(SweepConfig(device="cuda", **TINY), store), store, price_per_hour=None)
-    assert any("processor core" in note for note in found.notes)
+    need = estimate(plan(SweepConfig(device="cuda", **TINY), store), store, price_per_hour=None)
+    assert any("processor core" in note for note in need.notes)
 
 
 def test_the_rate_of_this_machine_is_plausible() -> None:

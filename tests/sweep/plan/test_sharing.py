@@ -28,17 +28,17 @@ def sharing(device: str, node: Node, trial: TrialConfig = SMALL, **more: Any) ->
 
 
 def test_on_cores_each_has_a_cohort_with_one_thread() -> None:
-    found = sharing("cpu", LAPTOP)
-    assert (found.at_once, found.on_a_gpu) == (8, 0)
-    assert str(found) == "8 at a time, one thread each"
-    assert 8 * (found.memory_bytes + PROCESS_BYTES) == pytest.approx(MEMORY_SHARE * 16 * GIB)
+    share = sharing("cpu", LAPTOP)
+    assert (share.at_once, share.on_a_gpu) == (8, 0)
+    assert str(share) == "8 at a time, one thread each"
+    assert 8 * (share.memory_bytes + PROCESS_BYTES) == pytest.approx(MEMORY_SHARE * 16 * GIB)
 
 
 def test_there_are_fewer_where_memory_would_not_do() -> None:
     large = TrialConfig(model=ModelConfig(width=512, layers=2))
-    found = sharing("cpu", LAPTOP, large)
-    assert 1 <= found.at_once < 8
-    assert run_bytes(large, 1) <= found.memory_bytes
+    share = sharing("cpu", LAPTOP, large)
+    assert 1 <= share.at_once < 8
+    assert run_bytes(large, 1) <= share.memory_bytes
 
 
 def test_processes_of_a_whole_cluster_do_not_share_one_nodes_memory() -> None:

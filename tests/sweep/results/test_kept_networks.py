@@ -44,9 +44,9 @@ def test_the_network_of_a_trial_has_the_losses_of_its_row(trained: tuple[str, Me
 def test_it_is_measured_by_the_name_of_its_trial(trained: tuple[str, Measurement]) -> None:
     results, last = trained
     arguments = ["measure", results, "--trial", last.trial_id, "--json"]
-    found = CliRunner().invoke(main, arguments, prog_name="sweep")
-    assert found.exit_code == 0, found.stderr
-    (entry,) = json.loads(found.stdout)["measurements"]
+    answer = CliRunner().invoke(main, arguments, prog_name="sweep")
+    assert answer.exit_code == 0, answer.stderr
+    (entry,) = json.loads(answer.stdout)["measurements"]
     assert entry["complexity_bytes"] == pytest.approx(last.complexity_bytes, rel=0.05)
 
 

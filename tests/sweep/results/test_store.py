@@ -94,10 +94,10 @@ def test_files_have_the_schema_and_are_compressed(tmp_path: Path) -> None:
     for table in TABLES:
         (file,) = Path(store.path, "tables", table).iterdir()
         assert file.name == f"{cohort.cohort_id}-001-00000.parquet"
-        found = pq.ParquetFile(file)
-        assert found.schema_arrow.equals(arrow_schema(table), check_metadata=True)
-        assert found.metadata.row_group(0).column(0).compression == "ZSTD"
-        ids = found.read(["trial_id"])["trial_id"].to_pylist()
+        parquet = pq.ParquetFile(file)
+        assert parquet.schema_arrow.equals(arrow_schema(table), check_metadata=True)
+        assert parquet.metadata.row_group(0).column(0).compression == "ZSTD"
+        ids = parquet.read(["trial_id"])["trial_id"].to_pylist()
         assert ids == sorted(ids)
 
 

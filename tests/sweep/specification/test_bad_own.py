@@ -25,9 +25,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 
 def planned(lab: Lab, **settings: Any) -> list[str]:
     """What `sweep plan` says to the lab's specification, on lines."""
-    found = CliRunner().invoke(main, ["plan", lab.specification(**settings), "--import", lab.module])
-    assert found.exit_code == (2 if found.stderr else 0)
-    return found.stderr.splitlines()
+    answer = CliRunner().invoke(main, ["plan", lab.specification(**settings), "--import", lab.module])
+    assert answer.exit_code == (2 if answer.stderr else 0)
+    return answer.stderr.splitlines()
 
 
 def replaced(lab: Lab, old: str, new: str) -> None:

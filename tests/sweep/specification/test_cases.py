@@ -32,14 +32,14 @@ def problems(text: str, tmp_path: Path, *overrides: str) -> list[str]:
 
 
 def test_trials_are_the_union_over_the_mappings_the_seed_slowest() -> None:
-    found = trials(SweepConfig(**REST, cases=TWO))
+    planned = trials(SweepConfig(**REST, cases=TWO))
     same = {"task": TaskConfig(modulus=7), "model": ModelConfig(width=8)}
     hard = {
         "task": TaskConfig(family="division", modulus=7),
         "model": ModelConfig(width=8, layers=2),
         "data_fraction": 0.4,
     }
-    assert found == [
+    assert planned == [
         TrialConfig(**{"seed": seed, "learning_rate": rate, **settings})
         for seed in (0, 1)
         for settings, rates in (
@@ -102,8 +102,8 @@ cases:
   three: {steps: 3}
 case: [one, tow]
 """
-    found = [line.partition("; try ")[0] for line in problems(text, tmp_path)]
-    assert found == [
+    listed = [line.partition("; try ")[0] for line in problems(text, tmp_path)]
+    assert listed == [
         "s.yaml:2: weight_decay is in cases.one[4], too; set it in cases or outside, not both",
         "s.yaml:5: unknown key 'cases.one[0].weight_decy'; did you mean 'weight_decay'?",
         "s.yaml:5: unknown key 'cases.one[0].seeds'; seeds is the same for all cases, set it outside of them",
@@ -203,7 +203,7 @@ def test_other_cases_need_not_fit_the_options() -> None:
 
 
 def test_the_paper_has_six_operations_in_three_regimes() -> None:
-    found = trials(load_specification("paper"))
+    planned = trials(load_specification("paper"))
     settings = {
         (
             trial.task.family,
@@ -213,7 +213,7 @@ def test_the_paper_has_six_operations_in_three_regimes() -> None:
             trial.spectral_entropy_weight,
             trial.weight_noise,
         )
-        for trial in found
+        for trial in planned
     }
     operations = {
         "addition": (1, 0.2, 1e-2),
@@ -228,8 +228,8 @@ def test_the_paper_has_six_operations_in_three_regimes() -> None:
         for family, (layers, fraction, noise) in operations.items()
         for regime in ((0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 0.1, noise))
     }
-    assert len(found) == 54
-    assert {(trial.task.modulus, trial.model.width, trial.learning_rate, trial.batch_size) for trial in found} == {
-        (113, 128, 1e-3, None)
-    }
+    assert len(planned) == 54
+    assert {
+        (trial.task.modulus, trial.model.width, trial.learning_rate, trial.batch_size) for trial in planned
+    } == {(113, 128, 1e-3, None)}
     assert len(trials(load_specification("paper", ["case=addition"]))) == 9

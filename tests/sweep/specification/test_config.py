@@ -103,8 +103,8 @@ name: a/b
 weight_noise: -1
 weight_noise: 0
 """
-    found = [line.partition("; try ")[0] for line in problems(text, tmp_path, "bacth_size=4", "nonsense")]
-    assert found == [
+    listed = [line.partition("; try ")[0] for line in problems(text, tmp_path, "bacth_size=4", "nonsense")]
+    assert listed == [
         "--set nonsense: must be KEY=VALUE with a dotted key, e.g. --set model.width=64",
         "s.yaml:3: task.family must be a known family, got 'additions'",
         "s.yaml:4: unknown key 'task.modulos'; did you mean 'modulus'?",
@@ -324,8 +324,8 @@ def test_one_mistake_is_one_message(values: dict[str, object], message: str) -> 
 
 def test_starts_of_a_penalty_are_an_axis_and_a_trial_without_one_stands_once() -> None:
     starts = [0, 1e3, "at_decline"]
-    found = trials(SweepConfig(spectral_entropy_weight=[0, 0.1], spectral_start=starts))
-    assert [(trial.spectral_entropy_weight, trial.spectral_start) for trial in found] == [
+    planned = trials(SweepConfig(spectral_entropy_weight=[0, 0.1], spectral_start=starts))
+    assert [(trial.spectral_entropy_weight, trial.spectral_start) for trial in planned] == [
         (0, 0),
         (0.1, 0),
         (0.1, 1000),

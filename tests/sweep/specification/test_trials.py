@@ -14,8 +14,8 @@ from trainables.lanes import shape_key
 
 def test_the_grid_in_order_the_seed_slowest() -> None:
     config = SweepConfig(weight_decay=[0, 1], data_fraction=[0.3, 0.5], model={"width": [32, 64]}, seeds=[4, 2])
-    found = [(t.seed, t.model.width, t.data_fraction, t.weight_decay) for t in trials(config)]
-    assert found == [(s, w, f, d) for s in (4, 2) for w in (32, 64) for f in (0.3, 0.5) for d in (0.0, 1.0)]
+    listed = [(t.seed, t.model.width, t.data_fraction, t.weight_decay) for t in trials(config)]
+    assert listed == [(s, w, f, d) for s in (4, 2) for w in (32, 64) for f in (0.3, 0.5) for d in (0.0, 1.0)]
 
 
 def test_two_ways_to_say_one_network_are_one_trial() -> None:
@@ -29,9 +29,9 @@ def test_a_longer_budget_is_the_same_trial() -> None:
 
 def test_the_benchmark_of_ten_thousand_trials_has_so_many_of_one_shape() -> None:
     config = load_specification(str(Path(__file__).parents[3] / "benchmarks" / "ten_thousand.yaml"))
-    found = trials(config)
-    assert len(found) == 10_000
-    assert len({shape_key(trial) for trial in found}) == 1
+    planned = trials(config)
+    assert len(planned) == 10_000
+    assert len({shape_key(trial) for trial in planned}) == 1
 
 
 @settings(max_examples=30)

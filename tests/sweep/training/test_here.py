@@ -65,10 +65,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("results")
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
-    found = here(results)
+    summary = here(results)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(threads)
-    assert (found.results, found.trials, found.done, found.exit_code) == (str(results), 4, 4, 0)
+    assert (summary.results, summary.trials, summary.done, summary.exit_code) == (str(results), 4, 4, 0)
     return results
 
 
@@ -147,9 +147,9 @@ def test_a_promise_that_this_process_cannot_keep_fails_nothing_that_did_not_ask_
 @pytest.mark.slow
 def test_the_tables_are_those_of_a_run_on_ray(tmp_path: Path, ray_session: RaySession) -> None:
     config = {"task": {"modulus": 7}, "model": {"kind": "mlp", "width": 8}, "data_fraction": 0.5, "steps": 64}
-    found = sweep.run_here(sweep.SweepConfig(**config, results=str(tmp_path / "here")), progress=NoProgress())
+    summary = sweep.run_here(sweep.SweepConfig(**config, results=str(tmp_path / "here")), progress=NoProgress())
     run(sweep.SweepConfig(**config, results=str(tmp_path / "ray")), progress=NoProgress())
-    assert_same_tables(Path(found.results), tmp_path / "ray")
+    assert_same_tables(Path(summary.results), tmp_path / "ray")
 
 
 def test_a_whole_specification_stands_alone(tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(
 
 def test_ray_is_not_imported() -> None:
     script = "import sys, sweep; sweep.run_here; print('ray' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert found.stdout == "False\n"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert process.stdout == "False\n"
 
 
 def test_progress_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

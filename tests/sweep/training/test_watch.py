@@ -59,27 +59,27 @@ NEVER = 10**9
 
 def test_grokked_and_past_its_tail() -> None:
     watch = TrialWatch(DeclineParameters(), 0.0, Thresholds())
-    found = ending(watch, run(8, 128, fall=0.5))
+    verdict = ending(watch, run(8, 128, fall=0.5))
     assert len(watch.grokked) == 1
-    assert found is not None
-    assert found[0] == 1024  # twice the grok step is 256; the third measurement after it is at 1024
-    assert (found[1].because, found[1].probability) == ("grokked", None)
-    assert found[1].reason == "Grokked at step 128 and followed to step 1,024."
+    assert verdict is not None
+    assert verdict[0] == 1024  # twice the grok step is 256; the third measurement after it is at 1024
+    assert (verdict[1].because, verdict[1].probability) == ("grokked", None)
+    assert verdict[1].reason == "Grokked at step 128 and followed to step 1,024."
 
 
 def test_stopped_by_the_rule_with_its_reason_and_probability() -> None:
-    found = ending(TrialWatch(HASTY, 0.0, Thresholds()), run(8, NEVER))
-    assert found is not None
-    assert (found[0], found[1].because) == (32, "stopped")
-    assert "Memorised at step 8" in found[1].reason
-    assert found[1].probability is not None
-    assert 0 <= found[1].probability < 1
+    verdict = ending(TrialWatch(HASTY, 0.0, Thresholds()), run(8, NEVER))
+    assert verdict is not None
+    assert (verdict[0], verdict[1].because) == (32, "stopped")
+    assert "Memorised at step 8" in verdict[1].reason
+    assert verdict[1].probability is not None
+    assert 0 <= verdict[1].probability < 1
 
 
 def test_one_that_never_memorises_is_stopped() -> None:
-    found = ending(TrialWatch(HASTY, 0.0, Thresholds()), run(NEVER, NEVER))
-    assert found is not None
-    assert (found[0], found[1].because) == (512, "stopped")
+    verdict = ending(TrialWatch(HASTY, 0.0, Thresholds()), run(NEVER, NEVER))
+    assert verdict is not None
+    assert (verdict[0], verdict[1].because) == (512, "stopped")
 
 
 @pytest.mark.parametrize(("decline", "share"), [(None, 0.0), (HASTY, 1.0)], ids=["no rule", "audited"])
@@ -97,9 +97,9 @@ def test_thresholds_of_the_task_count() -> None:
         measurement(row.step, row.train_accuracy, row.val_accuracy / 2, row.complexity_bytes) for row in run(8, 128)
     ]
     assert ending(TrialWatch(None, 0.0, Thresholds()), half) is None
-    found = ending(TrialWatch(None, 0.0, Thresholds(grokked_at=0.5)), half)
-    assert found is not None
-    assert found[1].because == "grokked"
+    verdict = ending(TrialWatch(None, 0.0, Thresholds(grokked_at=0.5)), half)
+    assert verdict is not None
+    assert verdict[1].because == "grokked"
 
 
 @given(
@@ -120,12 +120,12 @@ def test_online_is_offline(values: list[tuple[float, float, int | None]], share:
     tails = (trajectory_events(trajectory.prefix(n)).tail_complete for n in range(1, len(STEPS) + 1))
     tail = next((step for step, complete in zip(STEPS, tails, strict=True) if complete), None)
 
-    found = ending(TrialWatch(HASTY, share, Thresholds()), measurements)
+    verdict = ending(TrialWatch(HASTY, share, Thresholds()), measurements)
 
     expected = min((step for step in (stop, tail) if step is not None), default=None)
-    assert (found and found[0]) == expected
-    if found is not None:
-        assert found[1].because == ("grokked" if expected == tail else "stopped")
+    assert (verdict and verdict[0]) == expected
+    if verdict is not None:
+        assert verdict[1].because == ("grokked" if expected == tail else "stopped")
 
 
 def declines_at(measurements: Sequence[Measurement], thresholds: Thresholds) -> int | None:

@@ -43,11 +43,11 @@ def test_every_gradient_is_that_of_automatic_differentiation(
     leaf = weights.clone().requires_grad_()
     loss = functional.cross_entropy(forward(config, layout.parameters(leaf), inputs)[0], targets)
     (right,) = torch.autograd.grad(loss, leaf)
-    found = torch.full_like(weights, math.nan)
+    empty = torch.full_like(weights, math.nan)
     write_gradient(
-        Network(config, layout.parameters(weights[0]), layout.parameters(found[0])), inputs, targets, fixed
+        Network(config, layout.parameters(weights[0]), layout.parameters(empty[0])), inputs, targets, fixed
     )
-    torch.testing.assert_close(layout.parameters(found), layout.parameters(right))
+    torch.testing.assert_close(layout.parameters(empty), layout.parameters(right))
 
 
 @pytest.mark.parametrize("layers", [1, 3])
@@ -64,9 +64,9 @@ def test_the_gradient_of_features_is_that_of_automatic_differentiation(layers: i
     (right,) = torch.autograd.grad(loss, leaf)
     write = architecture.by_hand(10_000, torch.device("cpu"))
     assert write is not None
-    found = torch.full_like(weights, math.nan)
-    write(layout.parameters(weights[0]), layout.parameters(found[0]), inputs, task.targets)
-    torch.testing.assert_close(layout.parameters(found), layout.parameters(right))
+    empty = torch.full_like(weights, math.nan)
+    write(layout.parameters(weights[0]), layout.parameters(empty[0]), inputs, task.targets)
+    torch.testing.assert_close(layout.parameters(empty), layout.parameters(right))
 
 
 def test_features_are_shared_by_lanes_or_each_lanes_own() -> None:

@@ -87,11 +87,11 @@ def test_logits_and_gradients_are_those_of_the_plain_network(config: ModelConfig
         )
         torch.testing.assert_close(logits, plain)
         direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-        found, right = (
+        chosen, right = (
             torch.autograd.grad((values * direction).sum(), list(parameters.values()), allow_unused=True)
             for values in (logits, plain)
         )
-        for name, gradient, expected in zip(parameters, found, right, strict=True):
+        for name, gradient, expected in zip(parameters, chosen, right, strict=True):
             if expected is None:  # queries and keys, where attention is a plain sum
                 assert gradient is None or not gradient.any(), name
             else:
@@ -112,8 +112,8 @@ def test_bits_do_not_depend_on_company_or_place(config: ModelConfig, examples: i
 
     together = outcome([0, 1, 2, 3, 4])
     for lanes in ([3, 1], [4, 3, 2, 1, 0], [2, 4, 0]):
-        for found, right in zip(outcome(lanes), together, strict=True):
-            assert torch.equal(found, right[lanes])
+        for one, right in zip(outcome(lanes), together, strict=True):
+            assert torch.equal(one, right[lanes])
 
 
 def test_initial_weights_have_the_papers_moments_and_streams_of_their_own() -> None:

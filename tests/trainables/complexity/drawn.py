@@ -83,12 +83,12 @@ def rotated(draw: st.DrawFn, piece: Piece, code: Code, sources: Sources) -> Code
     """A code with axes in any bases that there are."""
     if isinstance(code, Zeros):
         return code
-    found = []
+    collected = []
     for axis in (1, 2):
         choices = sources.of_axis(piece, axis)
         if choices and (code.transform is None or code.transform.axis != axis):
-            found += draw(st.just([]) | st.sampled_from(choices).map(lambda rotation: [rotation]))
-    return replace(code, rotations=tuple(found))
+            collected += draw(st.just([]) | st.sampled_from(choices).map(lambda rotation: [rotation]))
+    return replace(code, rotations=tuple(collected))
 
 
 @st.composite
@@ -102,15 +102,15 @@ def coded_networks(draw: st.DrawFn, *, extended: bool = False) -> tuple[dict[str
         name = draw(st.sampled_from(["a", "z/kernel", "é"])) + str(index)
         like[name] = torch.full(shape, float("nan"), dtype=draw(DTYPES))
     cut = pieces({name: tuple(tensor.shape) for name, tensor in like.items()})
-    found: dict[Piece, Code] = {}
+    current: dict[Piece, Code] = {}
     sources = Sources()
     for number, piece in enumerate(cut):
         code = draw(codes(piece.rows, piece.columns))
         if extended:
             code = draw(rotated(piece, code, sources))
             sources.add(number, piece, code if _is_something(code) else Zeros())
-        found[piece] = code
-    return like, found
+        current[piece] = code
+    return like, current
 
 
 def _is_something(code: Code) -> bool:

@@ -14,8 +14,8 @@ from trainables.complexity.objective import ClassificationObjective
 def logits(parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
     """[L, n, classes] of the network in `small`."""
     hidden = torch.relu(inputs @ parameters["first/kernel"] + parameters["first/bias"][:, None])
-    found = hidden @ parameters["second/kernel"] + parameters["second/bias"][:, None]
-    return parameters["gain"][:, None, None] * found
+    computed = hidden @ parameters["second/kernel"] + parameters["second/bias"][:, None]
+    return parameters["gain"][:, None, None] * computed
 
 
 def objective(lanes: int = 1) -> ClassificationObjective:
@@ -27,9 +27,9 @@ def objective(lanes: int = 1) -> ClassificationObjective:
 def lanes(count: int) -> dict[str, Tensor]:
     """The network that has learned the table, then others near it."""
     generator = torch.Generator().manual_seed(7)
-    found = {name: [tensor] for name, tensor in memorised().items()}
+    stacked = {name: [tensor] for name, tensor in memorised().items()}
     for _ in range(count - 1):
-        for tensors in found.values():
+        for tensors in stacked.values():
             noise = torch.randn(tensors[0].shape, generator=generator)
             tensors.append(tensors[0] + 0.05 * noise * tensors[0].abs().mean())
-    return {name: torch.stack(tensors) for name, tensors in found.items()}
+    return {name: torch.stack(tensors) for name, tensors in stacked.items()}

@@ -35,20 +35,20 @@ def test_pieces_are_rebuilt_in_the_bases_of_those_before_them() -> None:
     largest = first[np.argmax(np.linalg.norm(first, axis=1))]
     assert abs(float(basis[:, 0] @ largest)) == pytest.approx(float(np.linalg.norm(largest)), rel=1e-4)
     plain = reconstruct(replace(codes[1], rotations=()), 30, 30)
-    found = reconstruct(codes[1], 30, 30, bases.of_axes(codes[1]))
-    np.testing.assert_allclose(found, basis @ plain @ basis.T, atol=1e-4 * float(np.abs(plain).max()))
+    rebuilt = reconstruct(codes[1], 30, 30, bases.of_axes(codes[1]))
+    np.testing.assert_allclose(rebuilt, basis @ plain @ basis.T, atol=1e-4 * float(np.abs(plain).max()))
     plain = reconstruct(replace(codes[2], rotations=()), 20, 20)
-    found = reconstruct(codes[2], 20, 20, bases.of_axes(codes[2]))
+    rebuilt = reconstruct(codes[2], 20, 20, bases.of_axes(codes[2]))
     other = bases.of(Rotation(2, 0, 1)) / scale
-    np.testing.assert_allclose(found, plain @ other.T, atol=1e-4 * float(np.abs(plain).max()))
+    np.testing.assert_allclose(rebuilt, plain @ other.T, atol=1e-4 * float(np.abs(plain).max()))
 
 
 def test_a_basis_is_that_of_the_rotated_piece() -> None:
     codes = network()
-    found = Bases(codes).of(Rotation(1, 1, 1)) / 2.0**ROTATION_BITS
+    computed = Bases(codes).of(Rotation(1, 1, 1)) / 2.0**ROTATION_BITS
     rebuilt = reconstruct(codes[1], 30, 30, Bases(codes).of_axes(codes[1]))
     largest = rebuilt[:, np.argmax(np.linalg.norm(rebuilt, axis=0))]
-    assert abs(float(found[:, 0] @ largest)) == pytest.approx(float(np.linalg.norm(largest)), rel=1e-4)
+    assert abs(float(computed[:, 0] @ largest)) == pytest.approx(float(np.linalg.norm(largest)), rel=1e-4)
 
 
 def test_scales_and_means_make_no_difference() -> None:

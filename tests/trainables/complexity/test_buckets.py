@@ -49,15 +49,15 @@ def waves(length: int, others: int, rest: int = 0) -> Tensor:
 @pytest.mark.parametrize("transposed", [False, True])
 def test_pure_frequencies_are_found_along_either_side(rest: int, transposed: bool) -> None:
     matrix = waves(47, 60, rest)
-    found = bucket_of((matrix.T if transposed else matrix)[None])
-    assert found.axes.tolist() == [[1]]
-    assert found.lengths.tolist() == [[47]]
+    bucket = bucket_of((matrix.T if transposed else matrix)[None])
+    assert bucket.axes.tolist() == [[1]]
+    assert bucket.lengths.tolist() == [[47]]
     wide = waves(67, 40, rest)
-    found = bucket_of((wide.T if transposed else wide)[None])
-    assert found.axes.tolist() == [[2]]
-    assert found.lengths.tolist() == [[67]]
+    bucket = bucket_of((wide.T if transposed else wide)[None])
+    assert bucket.axes.tolist() == [[2]]
+    assert bucket.lengths.tolist() == [[67]]
     # Few rows are left, three cosines and three sines.
-    live = found.weights[0, 0].square().sum(0) > 1e-3 * found.weights.square().mean()
+    live = bucket.weights[0, 0].square().sum(0) > 1e-3 * bucket.weights.square().mean()
     assert int(live.sum()) == 6 + rest
 
 
@@ -68,13 +68,13 @@ def test_noise_is_not_transformed() -> None:
 
 def test_each_lane_has_its_own_transform() -> None:
     matrices = torch.stack([waves(48, 60), noise(48, 60), waves(60, 48).T, waves(46, 60, 2)])
-    found = bucket_of(matrices, felt(48, 60, 4))
-    assert found.axes.tolist() == [[1], [0], [2], [1]]
-    assert found.lengths.tolist() == [[48], [0], [60], [46]]
+    bucket = bucket_of(matrices, felt(48, 60, 4))
+    assert bucket.axes.tolist() == [[1], [0], [2], [1]]
+    assert bucket.lengths.tolist() == [[48], [0], [60], [46]]
     for lane in range(4):
         alone = bucket_of(matrices[lane : lane + 1], Curvature(*(part[lane : lane + 1] for part in parts(4))))
-        torch.testing.assert_close(found.weights[lane], alone.weights[0])
-        torch.testing.assert_close(found.rows.curvature[lane], alone.rows.curvature[0], rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(bucket.weights[lane], alone.weights[0])
+        torch.testing.assert_close(bucket.rows.curvature[lane], alone.rows.curvature[0], rtol=1e-3, atol=1e-5)
 
 
 def parts(lanes: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

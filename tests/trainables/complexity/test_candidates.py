@@ -28,7 +28,7 @@ def network() -> dict[str, Tensor]:
     """Two lanes of everything that a code can stand for."""
     angles = 2 * math.pi * torch.arange(47) * torch.tensor([[2], [5]]) / 47
     low_rank = noise(2, 40, 3, seed=1) @ noise(2, 3, 60, seed=2)
-    found = {
+    kinds = {
         "noise": noise(2, 40, 60),
         "low rank": low_rank.reshape(2, 40, 4, 15),
         "waves": noise(2, 50, 2) @ angles.cos() + 0.01 * noise(2, 50, 47),
@@ -43,7 +43,7 @@ def network() -> dict[str, Tensor]:
         "scalar": torch.tensor([2.5, -0.1]),
         "unfelt": noise(2, 5, 5),
     }
-    return {name: tensor.to(DTYPES.get(name, torch.float32)) for name, tensor in found.items()}
+    return {name: tensor.to(DTYPES.get(name, torch.float32)) for name, tensor in kinds.items()}
 
 
 PRICES = (1e-5, 1e-3, 1e-1)
@@ -85,10 +85,10 @@ def lane_of(tensors: Mapping[str, Tensor], lane: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize("lane", [0, 1])
 def test_weights_are_what_their_codes_stand_for(price: float, lane: int) -> None:
     at, cut = candidates_at(price)
-    found, like = lane_of(at.parameters(), lane), lane_of(at.like, lane)
+    pair, like = lane_of(at.parameters(), lane), lane_of(at.like, lane)
     expected = rebuilt(at.codes(lane, cut), like)
-    assert list(found) == list(like)
-    for name, tensor in found.items():
+    assert list(pair) == list(like)
+    for name, tensor in pair.items():
         assert tensor.dtype == like[name].dtype
         rough = 1e-3 if tensor.dtype == torch.float16 else 2e-6
         torch.testing.assert_close(tensor, expected[name], rtol=0, atol=rough * float(expected[name].abs().max()))
@@ -149,13 +149,13 @@ def test_means_are_of_vectors_that_need_one() -> None:
         "matrix": 5 + noise(2, 9, 9),
     }
     cut = pieces({name: tuple(tensor.shape[1:]) for name, tensor in parameters.items()})
-    found = first_corrections(parameters, cut)
-    means = {piece.name: mean for piece, mean in found.means.items()}
+    corrected = first_corrections(parameters, cut)
+    means = {piece.name: mean for piece, mean in corrected.means.items()}
     assert set(means) == {"far", "near", "short"}
     torch.testing.assert_close(means["far"], parameters["far"].mean(1), rtol=2e-3, atol=0)
     assert not means["near"].any()
     assert not means["short"].any()
-    assert all(bool((gain == 1).all()) for gain in found.gains.values())
+    assert all(bool((gain == 1).all()) for gain in corrected.gains.values())
 
 
 def test_snapped_means_can_be_sent() -> None:

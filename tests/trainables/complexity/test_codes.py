@@ -81,9 +81,9 @@ def test_the_encoders_row_scales_are_the_decoders() -> None:
 
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_means_are_sent_to_eleven_bits(mean: float) -> None:
-    found = mean_from_bits(mean_bits(mean))
-    assert mean_bits(found) == mean_bits(mean)
-    assert abs(found - mean) <= max(abs(mean) / 2**10, 2.0**-136)
+    mean_back = mean_from_bits(mean_bits(mean))
+    assert mean_bits(mean_back) == mean_bits(mean)
+    assert abs(mean_back - mean) <= max(abs(mean) / 2**10, 2.0**-136)
 
 
 def whole_numbers(code: Direct | Factors, rows: int, columns: int) -> tuple[list[list[Fraction]], int]:
@@ -131,10 +131,10 @@ def test_all_but_the_scale_and_the_mean_is_exact(data: st.DataObject) -> None:
     if not is_exact(code):
         return
     assert reach < EXACT
-    found = reconstruct(code, rows, columns)
+    rebuilt = reconstruct(code, rows, columns)
     size = scale_size(code.scale)
     mean = code.mean if isinstance(code, Direct) else 0.0
-    assert found.tolist() == [[float(value) * size + mean for value in row] for row in whole]
+    assert rebuilt.tolist() == [[float(value) * size + mean for value in row] for row in whole]
 
 
 def test_what_is_coded_in_practice_is_exact() -> None:

@@ -26,13 +26,13 @@ def together(parameters: Mapping[str, Tensor], chosen: list[int], budget: str = 
 
 def unlike() -> dict[str, Tensor]:
     """Networks that have learned, one on other scales, one that has learned nothing, one of nothing but zeros."""
-    found = lanes(5)
+    parameters = lanes(5)
     for name, factor in (("first/kernel", 3.0), ("first/bias", 3.0), ("second/kernel", 1 / 3)):
-        found[name][1] *= factor
-    for tensor in found.values():
+        parameters[name][1] *= factor
+    for tensor in parameters.values():
         tensor[2] = torch.randn(tensor.shape[1:], generator=torch.Generator().manual_seed(0)) / 4
         tensor[3] = 0
-    return found
+    return parameters
 
 
 @pytest.mark.parametrize("budget", ["fast", "thorough"])

@@ -41,10 +41,10 @@ def listing(*tensors: Any) -> dict[str, Any]:
 
 def test_a_file_decodes_by_itself() -> None:
     (result,) = measure(memorised(), per_example_loss, [0.5])
-    found = unpack(file())
-    assert found.bitstream == result.bitstream
-    assert found.about == {"model": "an MLP"}
-    assert same_bits(found.decode(), result.decoded)
+    content = unpack(file())
+    assert content.bitstream == result.bitstream
+    assert content.about == {"model": "an MLP"}
+    assert same_bits(content.decode(), result.decoded)
     assert is_self_contained(file())
     assert not is_self_contained(result.bitstream)
 

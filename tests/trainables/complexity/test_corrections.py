@@ -29,17 +29,17 @@ def candidates_of(parameters: Mapping[str, Tensor], price: float = 1e-6) -> Cand
 
 
 def scaled(parameters: Mapping[str, Tensor], factors: Mapping[str, list[float]]) -> dict[str, Tensor]:
-    found = dict(parameters)
+    copy = dict(parameters)
     for name, factor in factors.items():
-        found[name] = found[name] * torch.tensor(factor).reshape(-1, *[1] * (found[name].ndim - 1))
-    return found
+        copy[name] = copy[name] * torch.tensor(factor).reshape(-1, *[1] * (copy[name].ndim - 1))
+    return copy
 
 
 def mean_losses(at: Candidates) -> list[float]:
     parameters = at.parameters()
     with torch.no_grad():
-        found: list[float] = objective(len(parameters["gain"])).losses(parameters).mean(1).tolist()
-    return found
+        losses: list[float] = objective(len(parameters["gain"])).losses(parameters).mean(1).tolist()
+    return losses
 
 
 def test_a_tensor_on_a_wrong_scale_is_put_right() -> None:
@@ -55,19 +55,19 @@ def test_a_vector_about_a_wrong_mean_is_put_right() -> None:
     parameters["first/bias"] = parameters["first/bias"] + 2.0
     wrong = candidates_of(parameters)
     (before,) = mean_losses(wrong)
-    found = fitted(wrong, objective(), STEPS)
-    (after,) = mean_losses(wrong.corrected(found))
+    fit = fitted(wrong, objective(), STEPS)
+    (after,) = mean_losses(wrong.corrected(fit))
     assert after < 0.7 * before
     moved = {
-        piece.name for piece, mean in found.means.items() if not torch.equal(mean, wrong.corrections.means[piece])
+        piece.name for piece, mean in fit.means.items() if not torch.equal(mean, wrong.corrections.means[piece])
     }
     assert "first/bias" in moved
 
 
 def test_means_of_nothing_stay_nothing() -> None:
     at = candidates_of(lanes(2))
-    found = fitted(at, objective(2), STEPS)
-    assert all(bool((mean[at.corrections.means[piece] == 0] == 0).all()) for piece, mean in found.means.items())
+    fit = fitted(at, objective(2), STEPS)
+    assert all(bool((mean[at.corrections.means[piece] == 0] == 0).all()) for piece, mean in fit.means.items())
 
 
 @pytest.mark.parametrize("longest", [1024, 8])
@@ -88,15 +88,13 @@ def test_pieces_of_one_tensor_are_fitted_one_by_one(monkeypatch: pytest.MonkeyPa
     parameters = lanes(1)
     parameters["first/kernel"][:, :8, 8:16] *= 0.5
     wrong = candidates_of(parameters)
-    found = fitted(wrong, objective(), STEPS)
+    fit = fitted(wrong, objective(), STEPS)
     gains = {
-        (piece.row, piece.column): float(gain)
-        for piece, gain in found.gains.items()
-        if piece.name == "first/kernel"
+        (piece.row, piece.column): float(gain) for piece, gain in fit.gains.items() if piece.name == "first/kernel"
     }
     assert len(gains) == 6
     assert max(gains, key=lambda place: gains[place]) == (0, 8)
-    assert mean_losses(wrong.corrected(found))[0] < 0.5 * mean_losses(wrong)[0]
+    assert mean_losses(wrong.corrected(fit))[0] < 0.5 * mean_losses(wrong)[0]
 
 
 def test_a_loss_without_gradient_changes_nothing() -> None:
@@ -106,8 +104,8 @@ def test_a_loss_without_gradient_changes_nothing() -> None:
         return torch.from_numpy(parameters["gain"].numpy()).reshape(1)
 
     for loss in (through_numpy, lambda parameters: parameters["gain"].detach().reshape(1), lambda _: torch.ones(3)):
-        found = fitted(at, FunctionObjective(loss), STEPS)
-        assert all(torch.equal(gain, at.corrections.gains[piece]) for piece, gain in found.gains.items())
+        fit = fitted(at, FunctionObjective(loss), STEPS)
+        assert all(torch.equal(gain, at.corrections.gains[piece]) for piece, gain in fit.gains.items())
 
 
 def test_what_is_fitted_stays_finite_where_the_loss_does_not() -> None:
@@ -116,9 +114,9 @@ def test_what_is_fitted_stays_finite_where_the_loss_does_not() -> None:
     def cliff(parameters: Mapping[str, Tensor]) -> Tensor:
         return objective().losses({name: tensor[None] for name, tensor in parameters.items()})[0] * float("inf")
 
-    found = fitted(at, FunctionObjective(cliff), STEPS)
-    assert all(bool(gain.isfinite().all()) for gain in found.gains.values())
-    assert all(bool(mean.isfinite().all()) for mean in found.means.values())
+    fit = fitted(at, FunctionObjective(cliff), STEPS)
+    assert all(bool(gain.isfinite().all()) for gain in fit.gains.values())
+    assert all(bool(mean.isfinite().all()) for mean in fit.means.values())
 
 
 def test_a_matrix_of_which_a_strip_has_a_mean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,17 +132,17 @@ def test_a_matrix_of_which_a_strip_has_a_mean(monkeypatch: pytest.MonkeyPatch) -
     first = first_corrections(parameters, cut)
     felt = curvatures(FunctionObjective(loss), parameters, torch.tensor([648.0]), cut, 1)
     at = candidates(buckets(parameters, first.means, felt, 1e-4), torch.tensor([1e-3]), first, parameters)
-    found = fitted(at, FunctionObjective(loss), STEPS)
-    (strip,) = found.means
-    assert float(found.means[strip]) < float(first.means[strip]) - 3
-    after = at.corrected(found).parameters()["w"][0]
+    fit = fitted(at, FunctionObjective(loss), STEPS)
+    (strip,) = fit.means
+    assert float(fit.means[strip]) < float(first.means[strip]) - 3
+    after = at.corrected(fit).parameters()["w"][0]
     assert float(loss({"w": after})[8]) < 0.7 * float(loss({"w": goal})[8])
 
 
 def test_vectors_that_the_loss_does_not_look_at_keep_their_means() -> None:
     at = candidates_of(lanes(1))
-    found = fitted(at, FunctionObjective(lambda parameters: parameters["first/kernel"].square().sum(1)), 3)
-    assert all(torch.equal(mean, at.corrections.means[piece]) for piece, mean in found.means.items())
+    fit = fitted(at, FunctionObjective(lambda parameters: parameters["first/kernel"].square().sum(1)), 3)
+    assert all(torch.equal(mean, at.corrections.means[piece]) for piece, mean in fit.means.items())
 
 
 def test_what_is_right_already_is_left_as_it_is() -> None:
@@ -156,8 +154,8 @@ def test_what_is_right_already_is_left_as_it_is() -> None:
     }
     parameters = {name: tensor[None] for name, tensor in goal.items()}
 
-    def loss(found: Mapping[str, Tensor]) -> Tensor:
-        return 1e12 * torch.cat([(found[name] - goal[name]).flatten() for name in goal]).square()
+    def loss(table: Mapping[str, Tensor]) -> Tensor:
+        return 1e12 * torch.cat([(table[name] - goal[name]).flatten() for name in goal]).square()
 
     objective = FunctionObjective(loss)
     cut = pieces({"w": (20, 30), "b": (30,)})

@@ -43,8 +43,8 @@ def function() -> FunctionObjective:
 def felt(objective: Objective, parameters: Mapping[str, Tensor], times: int = 1) -> dict[str, Curvature]:
     """By name; these tensors have one piece each."""
     cut = pieces({name: tuple(tensor.shape[1:]) for name, tensor in parameters.items()})
-    found = curvatures(objective, parameters, base_losses(objective, parameters), cut, times)
-    return {piece.name: one for piece, one in found.items()}
+    measured = curvatures(objective, parameters, base_losses(objective, parameters), cut, times)
+    return {piece.name: one for piece, one in measured.items()}
 
 
 def exact(residuals: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,27 +64,27 @@ def at_the_network_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("at_the_network_itself")
 def test_curvature_of_a_classifier_is_its_fisher_information() -> None:
     """Labels drawn from its own predictions: the covariance of residuals is diag(p) - p p^T."""
-    found = felt(classification(), {"w": W[None]}, times=40)["w"]
+    curvature = felt(classification(), {"w": W[None]}, times=40)["w"]
     predictions = (X @ W).softmax(1)
     labels = torch.eye(CLASSES).expand(EXAMPLES, -1, -1)
     weighted = (predictions[:, None] - labels) * predictions[:, :, None].sqrt() * CLASSES**0.5
     by_input, by_class = exact(weighted)
-    check(found, by_input, by_class)
+    check(curvature, by_input, by_class)
 
 
 @pytest.mark.usefixtures("at_the_network_itself")
 def test_curvature_of_a_function_is_the_mean_squared_gradient_of_its_examples() -> None:
-    found = felt(function(), {"w": W[None]}, times=120)["w"]
+    curvature = felt(function(), {"w": W[None]}, times=120)["w"]
     residuals = (X @ W).softmax(1) - functional.one_hot(TARGETS, CLASSES)
-    check(found, *exact(residuals[:, None]))
+    check(curvature, *exact(residuals[:, None]))
 
 
-def check(found: Curvature, by_input: Tensor, by_class: Tensor) -> None:
+def check(table: Curvature, by_input: Tensor, by_class: Tensor) -> None:
     """Classes are the shorter side, so they are the rows; columns are over the trace."""
     trace = by_input.trace()
     assert float(by_class.trace()) == pytest.approx(float(trace), rel=1e-4)
-    assert float((found.rows[0] - by_class).norm() / by_class.norm()) < 0.1
-    assert float((found.columns[0] - by_input / trace).norm() / (by_input / trace).norm()) < 0.1
+    assert float((table.rows[0] - by_class).norm() / by_class.norm()) < 0.1
+    assert float((table.columns[0] - by_input / trace).norm() / (by_input / trace).norm()) < 0.1
 
 
 def test_every_lane_is_felt_by_itself() -> None:
@@ -108,10 +108,10 @@ def test_noise_is_so_strong_that_the_loss_rises(monkeypatch: pytest.MonkeyPatch)
     certain = 500 * W
     lost = functional.cross_entropy(X @ certain, TARGETS)
     assert float(lost) < 1e-3
-    found = felt(classification(), {"w": certain[None]})["w"]
+    curvature = felt(classification(), {"w": certain[None]})["w"]
     monkeypatch.setattr("trainables.complexity.curvature._STRONGEST", 1e-3)
     at_itself = felt(classification(), {"w": certain[None]})["w"]
-    assert float(found.rows[0].trace()) > 10 * float(at_itself.rows[0].trace())
+    assert float(curvature.rows[0].trace()) > 10 * float(at_itself.rows[0].trace())
 
 
 def test_rows_and_columns_that_the_loss_does_not_see() -> None:
@@ -125,12 +125,12 @@ def test_rows_and_columns_that_the_loss_does_not_see() -> None:
         return hidden @ parameters["layer"]
 
     objective = ClassificationObjective(logits, tokens, targets[None])
-    found = felt(objective, {"embedding": embedding, "layer": layer, "nothing": noise(1, 5, 5)})
-    assert set(found) == {"embedding", "layer"}
+    curvature = felt(objective, {"embedding": embedding, "layer": layer, "nothing": noise(1, 5, 5)})
+    assert set(curvature) == {"embedding", "layer"}
     # Their shorter sides are those of four and of three.
-    assert found["embedding"].seen_columns.tolist() == [[True] * 5 + [False] * 4]
-    assert found["embedding"].seen_rows.tolist() == [[True] * 4]
-    assert found["layer"].seen_columns.tolist() == [[True] * 4 + [False] * 4]
+    assert curvature["embedding"].seen_columns.tolist() == [[True] * 5 + [False] * 4]
+    assert curvature["embedding"].seen_rows.tolist() == [[True] * 4]
+    assert curvature["layer"].seen_columns.tolist() == [[True] * 4 + [False] * 4]
 
 
 def test_what_matters_without_a_gradient_is_seen() -> None:
@@ -141,9 +141,9 @@ def test_what_matters_without_a_gradient_is_seen() -> None:
         return functional.cross_entropy(hidden, TARGETS, reduction="none")
 
     network = {"w": W[None], "rounded": 2 * W[None]}
-    found = felt(FunctionObjective(loss), network)
-    assert set(found) == {"w", "rounded"}
-    for one in found.values():
+    curvature = felt(FunctionObjective(loss), network)
+    assert set(curvature) == {"w", "rounded"}
+    for one in curvature.values():
         assert one.seen_rows.all()
         assert one.seen_columns.all()
         assert float(one.rows[0].diagonal().min()) > 0
@@ -163,9 +163,9 @@ def test_without_a_gradient_everything_is_felt_by_its_size(form: str) -> None:
         w = parameters["w"].detach() if form == "detached" else torch.from_numpy(parameters["w"].numpy())
         return functional.cross_entropy(X @ w, TARGETS, reduction="none")
 
-    found = felt(FunctionObjective(loss), {"w": W[None], "zeros": torch.zeros(1, 3, 3), "other": noise(1, 9)})
-    assert set(found) == {"w", "other"}
-    by_size(W, found["w"])
+    curvature = felt(FunctionObjective(loss), {"w": W[None], "zeros": torch.zeros(1, 3, 3), "other": noise(1, 9)})
+    assert set(curvature) == {"w", "other"}
+    by_size(W, curvature["w"])
 
 
 def test_what_has_learnt_nothing_is_felt_by_its_size() -> None:
@@ -176,10 +176,10 @@ def test_what_has_learnt_nothing_is_felt_by_its_size() -> None:
 def test_increases_are_infinite_where_a_loss_is_no_number() -> None:
     lanes = torch.stack([W, W * float("nan"), 2 * W])
     base = torch.tensor([0.5, 0.5, 0.5], dtype=torch.float64)
-    found = increases(classification(), {"w": lanes}, base)
-    assert found.tolist()[1] == float("inf")
+    increase = increases(classification(), {"w": lanes}, base)
+    assert increase.tolist()[1] == float("inf")
     own = functional.cross_entropy(X @ W, TARGETS).item()
-    assert found.tolist()[0] == pytest.approx(own - 0.5, abs=1e-6)
+    assert increase.tolist()[0] == pytest.approx(own - 0.5, abs=1e-6)
 
 
 def test_pieces_are_felt_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,9 +188,9 @@ def test_pieces_are_felt_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     cut = pieces({"w": (6, 7)})
     inputs, targets = noise(30, 6), torch.arange(30) % 7
     objective = ClassificationObjective(linear, inputs, targets[None])
-    found = curvatures(objective, whole, base_losses(objective, whole), cut, 1)
-    assert list(found) == cut
-    for piece, one in found.items():
+    measured = curvatures(objective, whole, base_losses(objective, whole), cut, 1)
+    assert list(measured) == cut
+    for piece, one in measured.items():
         assert one.rows.shape == (1, piece.rows, piece.rows)
         assert one.columns.shape == (1, piece.columns, piece.columns)
         assert float(one.columns[0].trace()) == pytest.approx(1, rel=1e-4)
@@ -203,11 +203,11 @@ def test_what_cannot_be_missed_is_felt_more(monkeypatch: pytest.MonkeyPatch) -> 
     objective, network = classification(), {"w": torch.stack([W, 100 * W])}
     base = base_losses(objective, network)
     cost = increases(objective, {"w": torch.zeros_like(network["w"])}, base)
-    found = felt(objective, network)["w"]
+    curvature = felt(objective, network)["w"]
     monkeypatch.setattr("trainables.complexity.curvature._LARGEST_RAISE", 1.0)
     plain = felt(objective, network)["w"]
     (piece,) = pieces({"w": (INPUTS, CLASSES)})
     weights = take(network["w"], piece)
     expected = 0.5 * ((plain.rows @ weights) * (weights @ plain.columns)).sum((1, 2))
     raised = (cost / expected).clamp_min(1).sqrt()
-    torch.testing.assert_close((found.rows / plain.rows)[:, 0, 0].double(), raised, rtol=1e-3, atol=0)
+    torch.testing.assert_close((curvature.rows / plain.rows)[:, 0, 0].double(), raised, rtol=1e-3, atol=0)

@@ -404,6 +404,6 @@ def test_the_papers_networks() -> None:
         assert memorised_bytes[epsilon] > 5 * grokked_bytes[epsilon]
     assert naive_grokked > 175 * grokked_bytes[1]
     assert naive_memorised > 20 * memorised_bytes[1]
-    for found in (grokked_bytes, memorised_bytes):
-        assert [found[epsilon] for epsilon in EPSILONS] == sorted(found.values())
+    for one in (grokked_bytes, memorised_bytes):
+        assert [one[epsilon] for epsilon in EPSILONS] == sorted(one.values())
     assert all(result.evaluations <= MOST_PRICES for result in [*grokked_results, *memorised_results])

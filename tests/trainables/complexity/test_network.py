@@ -15,9 +15,9 @@ from trainables.errors import MeasurementError
 
 def test_a_module_is_its_parameters_in_their_order_detached() -> None:
     module = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    found = tensors(module)
-    assert list(found) == ["0.weight", "0.bias", "1.weight", "1.bias"]
-    assert not any(tensor.requires_grad for tensor in found.values())
+    named = tensors(module)
+    assert list(named) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+    assert not any(tensor.requires_grad for tensor in named.values())
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def coded(code: Code, shape: tuple[int, ...]) -> bytes:
 
 
 def there_and_back(code: Code, shape: tuple[int, ...]) -> Code:
-    (found,) = code_network(Decoder(coded(code, shape)), {"w": shape}, None).values()
-    return found
+    (decoded_codes,) = code_network(Decoder(coded(code, shape)), {"w": shape}, None).values()
+    return decoded_codes
 
 
 def ones(rank: int, side: int = 3) -> np.ndarray:
@@ -67,10 +67,10 @@ def test_codes_come_back(drawn: tuple[tuple[dict[str, Tensor], dict[Piece, Code]
         with pytest.raises(BitstreamError, match="must be exact"):
             code_network(decoder, shapes, None, extended=extended)
         return
-    found = code_network(decoder, shapes, None, extended=extended)
+    decoded_codes = code_network(decoder, shapes, None, extended=extended)
     decoder.finish()
-    assert list(found) == list(codes)
-    assert [plain(code) for code in found.values()] == [plain(code) for code in codes.values()]
+    assert list(decoded_codes) == list(codes)
+    assert [plain(code) for code in decoded_codes.values()] == [plain(code) for code in codes.values()]
 
 
 def test_what_stands_for_nothing_but_zeros_is_coded_as_zeros() -> None:
@@ -81,9 +81,9 @@ def test_what_stands_for_nothing_but_zeros_is_coded_as_zeros() -> None:
 
 @pytest.mark.parametrize("scale", [-LARGEST_SCALE, LARGEST_SCALE])
 def test_the_largest_scales(scale: int) -> None:
-    found = there_and_back(Direct(scale, ones(1)), (3,))
-    assert isinstance(found, Direct)
-    assert found.scale == scale
+    decoded = there_and_back(Direct(scale, ones(1)), (3,))
+    assert isinstance(decoded, Direct)
+    assert decoded.scale == scale
     with pytest.raises(BitstreamError, match="scale of 'w'"):
         there_and_back(Direct(scale + int(np.sign(scale)), ones(1)), (3,))
 
@@ -145,9 +145,9 @@ def test_the_extended_form_codes_by_columns_what_is_shorter_so() -> None:
             code_network(encoder, {"w": (64, 64)}, {piece: Direct(0, values)}, extended=extended)
             stream = encoder.finish()
             lengths[name, extended] = len(stream)
-            (found,) = code_network(Decoder(stream), {"w": (64, 64)}, None, extended=extended).values()
-            assert isinstance(found, Direct)
-            assert found.integers.tolist() == values.tolist()
+            (decoded_codes,) = code_network(Decoder(stream), {"w": (64, 64)}, None, extended=extended).values()
+            assert isinstance(decoded_codes, Direct)
+            assert decoded_codes.integers.tolist() == values.tolist()
     plain = lengths["rows differ", False], lengths["columns differ", False]
     assert max(plain) > 1.02 * min(plain)
     assert {lengths["rows differ", True], lengths["columns differ", True]} <= {min(plain), min(plain) + 1}
@@ -164,6 +164,6 @@ def test_the_form_without_rotations_cannot_say_them() -> None:
     for extended in (False, True):
         encoder = Encoder()
         code_network(encoder, shapes, codes, extended=extended)
-        found = code_network(Decoder(encoder.finish()), shapes, None, extended=extended)[second]
-        assert isinstance(found, Direct)
-        assert found.rotations == ((Rotation(1, 0, 2),) if extended else ())
+        decoded_codes = code_network(Decoder(encoder.finish()), shapes, None, extended=extended)[second]
+        assert isinstance(decoded_codes, Direct)
+        assert decoded_codes.rotations == ((Rotation(1, 0, 2),) if extended else ())

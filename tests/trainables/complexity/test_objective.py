@@ -40,9 +40,9 @@ def test_each_lane_has_its_own_targets() -> None:
     inputs, targets = torch.randn(20, 12), torch.randint(7, (2, 20))
     parameters = lanes(2)
     losses = ClassificationObjective(logits, inputs, targets).losses(parameters)
-    found = logits(parameters, inputs)
+    computed = logits(parameters, inputs)
     for place in range(2):
-        expected = functional.cross_entropy(found[place], targets[place], reduction="none")
+        expected = functional.cross_entropy(computed[place], targets[place], reduction="none")
         torch.testing.assert_close(losses[place], expected)
 
 
@@ -99,8 +99,8 @@ def test_labels_are_drawn_from_the_networks_own_predictions() -> None:
     def even(parameters: Parameters, some: Tensor) -> Tensor:
         return (some + torch.tensor([0.0, 1.0, 2.0, 3.0])) * parameters["w"]
 
-    found = ClassificationObjective(even, inputs, torch.zeros(1, 1, dtype=torch.int64))
-    surprises = torch.stack([found.look({"w": torch.ones(1, 1, 1)}, number) for number in range(600)])
+    objective = ClassificationObjective(even, inputs, torch.zeros(1, 1, dtype=torch.int64))
+    surprises = torch.stack([objective.look({"w": torch.ones(1, 1, 1)}, number) for number in range(600)])
     predictions = torch.arange(4.0).log_softmax(0)
     entropy = -(predictions.exp() * predictions).sum()
     assert float(surprises.mean()) == pytest.approx(float(entropy), rel=0.1)
@@ -108,23 +108,23 @@ def test_labels_are_drawn_from_the_networks_own_predictions() -> None:
 
 def test_a_function_is_looked_at_under_random_signs() -> None:
     weights = torch.tensor([[1.0, -2.0, 0.5]])
-    found = FunctionObjective(lambda parameters: parameters["w"] * torch.tensor([1.0, 2.0, 3.0]))
+    objective = FunctionObjective(lambda parameters: parameters["w"] * torch.tensor([1.0, 2.0, 3.0]))
     squares = torch.stack(
         [
-            torch.autograd.grad(found.look({"w": leaf}, number).sum(), leaf)[0].square()
+            torch.autograd.grad(objective.look({"w": leaf}, number).sum(), leaf)[0].square()
             for number in range(20)
             if (leaf := weights.clone().requires_grad_()) is not None
         ]
     )
     # Each gradient is that of one example alone, so its square does not depend on the sign.
     torch.testing.assert_close(squares, torch.tensor([1.0, 4.0, 9.0]).expand(20, 1, 3) / 3)
-    looks = {round(float(found.look({"w": weights}, number)), 4) for number in range(40)}
+    looks = {round(float(objective.look({"w": weights}, number)), 4) for number in range(40)}
     assert len(looks) == 8
 
 
 def test_a_function_gives_its_losses_and_their_mean() -> None:
-    found = FunctionObjective(per_example_loss)
+    objective = FunctionObjective(per_example_loss)
     parameters = lanes(1)
     expected = per_example_loss(memorised())
-    assert torch.equal(found.losses(parameters, 5), expected[None])
-    assert torch.equal(found.fitted(parameters, 3), expected.mean()[None])
+    assert torch.equal(objective.losses(parameters, 5), expected[None])
+    assert torch.equal(objective.fitted(parameters, 3), expected.mean()[None])

@@ -23,14 +23,14 @@ def shorter_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_weight_is_in_one_piece(drawn: list[tuple[int, ...]]) -> None:
     shapes = {f"w{index}": shape for index, shape in enumerate(drawn)}
     counts = {name: torch.zeros(2, *shape) for name, shape in shapes.items()}
-    found = pieces(shapes)
-    for piece in found:
+    parts = pieces(shapes)
+    for piece in parts:
         assert 1 <= piece.rows <= piece.columns <= LONGEST
         part = take(counts[piece.name], piece)
         assert part.shape == (2, piece.rows, piece.columns)
         put(part + 1, counts[piece.name], piece)
     assert all(bool((count == 1).all()) for count in counts.values())
-    assert len(set(found)) == len(found)
+    assert len(set(parts)) == len(parts)
 
 
 @given(SHAPES)

@@ -16,12 +16,12 @@ from trainables.complexity.prices import COARSE, DROPS_EVERYTHING, MOST_PRICES, 
 def asked(loss: Callable[[int], float], epsilon: float, reachable: float = 4.0) -> list[int]:
     """The prices that are asked for."""
     search = prices(epsilon, reachable, 240_000)
-    found = [next(search)]
+    collected = [next(search)]
     try:
         while True:
-            found.append(search.send(loss(found[-1])))
+            collected.append(search.send(loss(collected[-1])))
     except StopIteration:
-        return found
+        return collected
 
 
 def highest_feasible(loss: Callable[[int], float], epsilon: float) -> int:
@@ -43,8 +43,8 @@ def saturating(octave: float, exponent: float) -> Callable[[int], float]:
 @pytest.mark.parametrize("epsilon", [1.0, 0.125, 0.01])
 def test_a_smooth_loss_is_crossed_exactly(octave: int, exponent: float, epsilon: float) -> None:
     loss = saturating(octave, exponent)
-    found = highest_feasible(loss, epsilon)
-    assert loss(found) <= epsilon < loss(found + 1)
+    price = highest_feasible(loss, epsilon)
+    assert loss(price) <= epsilon < loss(price + 1)
     assert len(asked(loss, epsilon)) <= MOST_PRICES
 
 
@@ -62,8 +62,8 @@ def test_where_prices_are_usual_few_are_asked_for() -> None:
 @pytest.mark.parametrize("above", [0.51, 4.0, math.inf])
 def test_a_cliff_is_found(edge: int, above: float) -> None:
     """Just feasible up to some price and not beyond."""
-    found = highest_feasible(lambda price: 0.01 if price <= edge else above, 0.5)
-    assert found == edge or (above < 1 and edge - COARSE <= found <= edge)
+    outcome = highest_feasible(lambda price: 0.01 if price <= edge else above, 0.5)
+    assert outcome == edge or (above < 1 and edge - COARSE <= outcome <= edge)
 
 
 def test_what_is_never_feasible_ends() -> None:
@@ -92,8 +92,8 @@ def test_losses_below_the_networks_own_are_feasible() -> None:
 
 def test_no_price_is_asked_for_twice() -> None:
     for octave in range(-30, 0, 3):
-        found = asked(saturating(octave, 2.0), 0.3)
-        assert len(found) == len(set(found))
+        answered = asked(saturating(octave, 2.0), 0.3)
+        assert len(answered) == len(set(answered))
 
 
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.05, 0.2]))
@@ -107,6 +107,6 @@ def test_a_larger_bound_hardly_ever_ends_at_a_lower_price(seed: int, noise: floa
         return smooth(price) * factors[price]
 
     bounds = [2.0 ** (1 - k) for k in range(7)]
-    found = [highest_feasible(loss, epsilon) for epsilon in bounds]
-    highest = [max(found[place:]) for place in range(len(found))]
-    assert all(reached - price <= (COARSE if noise else 0) for reached, price in zip(highest, found, strict=True))
+    listed = [highest_feasible(loss, epsilon) for epsilon in bounds]
+    highest = [max(listed[place:]) for place in range(len(listed))]
+    assert all(reached - price <= (COARSE if noise else 0) for reached, price in zip(highest, listed, strict=True))

@@ -82,7 +82,7 @@ def by_hand(matrix: list[list[float]]) -> list[list[int]]:
     columns = [[x * 2.0**-24 for x in column] for column in columns]
     squares = [summed([x * x for x in column]) for column in columns]
     least = max(squares) * 2.0**-40
-    found = []
+    collected = []
     for k in range(min(n, len(columns))):
         pivot = squares.index(max(squares))
         vector = columns[pivot][k:]
@@ -95,9 +95,9 @@ def by_hand(matrix: list[list[float]]) -> list[list[int]]:
         reflect(columns, vector, factor, k)
         squares = [s - column[k] * column[k] for s, column in zip(squares, columns, strict=True)]
         squares[pivot] = 0.0
-        found.append((vector, factor, k))
+        collected.append((vector, factor, k))
     basis = [[float(i == j) for i in range(n)] for j in range(n)]
-    for vector, factor, k in reversed(found):
+    for vector, factor, k in reversed(collected):
         reflect(basis[k:], vector, factor, k)
     return [[round(basis[j][i] * ONE) for j in range(n)] for i in range(n)]
 
@@ -116,10 +116,10 @@ def test_every_operation_is_one_of_ieee_in_a_fixed_order(shape: tuple[int, int],
 def test_rotating_back_is_exact(reach: int, axis: int, seed: int) -> None:
     whole = integers(16, 20, seed, reach)
     basis = integer_basis(integers(16 if axis == 1 else 20, 9, seed))
-    found, bits = rotated_back(whole, axis, basis)
+    restored, bits = rotated_back(whole, axis, basis)
     a, b = whole.astype(np.int64).astype(object), basis.astype(object)
     expected = b @ a if axis == 1 else a @ b.T
-    assert [[Fraction(value) for value in row] for row in found.tolist()] == [
+    assert [[Fraction(value) for value in row] for row in restored.tolist()] == [
         [Fraction(int(value), ONE) * 2**bits for value in row] for row in expected
     ]
 
@@ -127,7 +127,7 @@ def test_rotating_back_is_exact(reach: int, axis: int, seed: int) -> None:
 def test_the_largest_integers_lose_their_last_bits_and_no_more() -> None:
     whole = integers(256, 256, reach=2**52)
     basis = integer_basis(integers(256, 256, 1))
-    found, bits = rotated_back(whole, 1, basis)
-    assert np.abs(found).max() < 2.0**53
+    restored, bits = rotated_back(whole, 1, basis)
+    assert np.abs(restored).max() < 2.0**53
     expected = as_floats(basis) @ whole
-    np.testing.assert_allclose(np.ldexp(found, -bits), expected, atol=1e-6 * float(np.abs(expected).max()))
+    np.testing.assert_allclose(np.ldexp(restored, -bits), expected, atol=1e-6 * float(np.abs(expected).max()))

@@ -14,8 +14,8 @@ SOMETHING = Direct(0, np.ones((1, 1), dtype=np.int32))
 
 
 def piece(height: int, width: int) -> Piece:
-    (found,) = pieces({"w": (height, width)})
-    return found
+    (parts,) = pieces({"w": (height, width)})
+    return parts
 
 
 def test_axes_of_the_same_length_before_it() -> None:
@@ -54,5 +54,5 @@ def test_of_many_pieces_the_first_ones() -> None:
     sources = Sources()
     for number in range(2 * MOST_SOURCES):
         sources.add(number, piece(20, 30), SOMETHING)
-    found = sources.of_axis(piece(20, 30), 2)
-    assert [rotation.source for rotation in found] == list(range(MOST_SOURCES))
+    sources_of_axis = sources.of_axis(piece(20, 30), 2)
+    assert [rotation.source for rotation in sources_of_axis] == list(range(MOST_SOURCES))

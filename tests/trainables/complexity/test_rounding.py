@@ -135,10 +135,10 @@ def test_pieces_of_like_shape_are_rounded_side_by_side() -> None:
         _, rows, columns = take(network[piece.name], piece).shape
         seen = torch.ones(1, columns, dtype=torch.bool)
         felt[piece] = Curvature(torch.eye(rows)[None], torch.eye(columns)[None], seen[:, :rows], seen)
-    found = buckets(network, {}, felt, PRICE)
-    assert [[piece.name for piece in bucket.pieces] for bucket in found] == [["a", "b"], ["c"], ["d"]]
-    assert [tuple(bucket.weights.shape) for bucket in found] == [(1, 2, 32, 48), (1, 1, 1, 16), (1, 1, 64, 64)]
-    assert len(total_bits([rounded_at(bucket, [PRICE]) for bucket in found], 1)) == 1
+    by_piece = buckets(network, {}, felt, PRICE)
+    assert [[piece.name for piece in bucket.pieces] for bucket in by_piece] == [["a", "b"], ["c"], ["d"]]
+    assert [tuple(bucket.weights.shape) for bucket in by_piece] == [(1, 2, 32, 48), (1, 1, 1, 16), (1, 1, 64, 64)]
+    assert len(total_bits([rounded_at(bucket, [PRICE]) for bucket in by_piece], 1)) == 1
 
 
 def test_exponents_are_the_decoders() -> None:

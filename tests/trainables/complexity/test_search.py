@@ -22,14 +22,14 @@ def search(parameters: Parameters, budget: Budget = FAST) -> Search:
 
 def test_all_that_is_found_keeps_the_bound() -> None:
     for epsilon in (1.0, 0.05):
-        for found in search(lanes(3)).best(epsilon):
-            assert found.feasible
-            assert all(one.increase <= epsilon for one in found.feasible)
-            assert len(found.feasible) <= found.evaluations <= MOST_PRICES
+        for outcome in search(lanes(3)).best(epsilon):
+            assert outcome.feasible
+            assert all(one.increase <= epsilon for one in outcome.feasible)
+            assert len(outcome.feasible) <= outcome.evaluations <= MOST_PRICES
 
 
-def prices(found: SearchResult) -> list[tuple[float, float]]:
-    return [(one.increase, one.bits) for one in found.feasible]
+def prices(table: SearchResult) -> list[tuple[float, float]]:
+    return [(one.increase, one.bits) for one in table.feasible]
 
 
 def test_the_order_of_bounds_makes_no_difference() -> None:
@@ -37,10 +37,10 @@ def test_the_order_of_bounds_makes_no_difference() -> None:
     one, other = search(lanes(2)), search(lanes(2))
     forwards = {epsilon: one.best(epsilon) for epsilon in (1.0, 0.5, 0.25)}
     backwards = {epsilon: other.best(epsilon) for epsilon in (0.25, 0.5, 1.0)}
-    for epsilon, found in forwards.items():
+    for epsilon, outcome in forwards.items():
         for lane in range(2):
-            assert prices(found[lane]) == prices(backwards[epsilon][lane])
-            assert found[lane].evaluations == backwards[epsilon][lane].evaluations
+            assert prices(outcome[lane]) == prices(backwards[epsilon][lane])
+            assert outcome[lane].evaluations == backwards[epsilon][lane].evaluations
 
 
 def test_a_network_that_no_rounding_leaves_in_bounds_has_no_candidate() -> None:
@@ -49,9 +49,9 @@ def test_a_network_that_no_rounding_leaves_in_bounds_has_no_candidate() -> None:
         return torch.full((3,), 9.0 if changed else 0.0)
 
     goal = FunctionObjective(brittle)
-    (found,) = Search(goal, lanes(1), base_losses(goal, lanes(1)), FAST).best(0.5)
-    assert found.feasible == []
-    assert found.evaluations <= MOST_PRICES
+    (searched,) = Search(goal, lanes(1), base_losses(goal, lanes(1)), FAST).best(0.5)
+    assert searched.feasible == []
+    assert searched.evaluations <= MOST_PRICES
 
 
 def test_a_network_that_has_learnt_little_is_not_coded_losslessly() -> None:

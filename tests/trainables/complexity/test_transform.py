@@ -28,8 +28,8 @@ def by_numpy(length: int) -> np.ndarray:
 
 @pytest.mark.parametrize("length", range(SHORTEST - LARGEST_REST, 131))
 def test_integers_are_the_cosines_rounded(length: int) -> None:
-    found = integer_matrix(length, length)
-    assert np.abs(found - by_numpy(length)).max() <= 0.5 + 1e-3
+    integers = integer_matrix(length, length)
+    assert np.abs(integers - by_numpy(length)).max() <= 0.5 + 1e-3
 
 
 @pytest.mark.parametrize("length", [*range(SHORTEST - LARGEST_REST, 131), 1021, 1024])
@@ -40,11 +40,11 @@ def test_the_matrix_is_orthogonal(length: int) -> None:
 
 
 def test_the_last_entries_stay() -> None:
-    found = integer_matrix(16, 19)
-    assert np.array_equal(found[:16, :16], integer_matrix(16, 16))
-    assert np.array_equal(found[16:, 16:], UNIT * np.eye(3, dtype=np.int32))
-    assert not found[:16, 16:].any()
-    assert not found[16:, :16].any()
+    integers = integer_matrix(16, 19)
+    assert np.array_equal(integers[:16, :16], integer_matrix(16, 16))
+    assert np.array_equal(integers[16:, 16:], UNIT * np.eye(3, dtype=np.int32))
+    assert not integers[:16, 16:].any()
+    assert not integers[16:, :16].any()
 
 
 def test_the_encoders_matrix_is_the_decoders() -> None:

@@ -48,11 +48,11 @@ def left_over(matrix: Tensor, order: list[int], known: int) -> float:
 def test_a_factored_matrix_is_the_reordered_one(n: int, seed: int) -> None:
     matrix = curvatures(2, n, seed=seed)
     order = torch.stack([torch.randperm(n, generator=torch.Generator().manual_seed(seed + k)) for k in range(2)])
-    found = factored(matrix, order)
-    assert torch.equal(found.inverse.triu(), found.inverse)
-    assert bool((found.inverse.diagonal(dim1=1, dim2=2) == 1).all())
-    unit = torch.linalg.inv(found.inverse.double())
-    whole = unit @ torch.diag_embed(found.diagonal.double()) @ unit.mT
+    factor = factored(matrix, order)
+    assert torch.equal(factor.inverse.triu(), factor.inverse)
+    assert bool((factor.inverse.diagonal(dim1=1, dim2=2) == 1).all())
+    unit = torch.linalg.inv(factor.inverse.double())
+    whole = unit @ torch.diag_embed(factor.diagonal.double()) @ unit.mT
     expected = torch.stack([matrix[k][order[k]][:, order[k]] for k in range(2)]).double()
     roots = expected.diagonal(dim1=1, dim2=2).sqrt()
     torch.testing.assert_close(
@@ -97,22 +97,22 @@ def test_what_the_loss_does_not_see_comes_first() -> None:
 def test_damping_raises_the_diagonal_by_a_share_of_its_mean() -> None:
     seen = torch.tensor([True, True, False, True])
     matrix = torch.tensor([[4.0, 1.0, 0.0, 0.0], [1.0, 2.0, 0.0, 0.0], [0.0] * 4, [0.0] * 4])
-    found = damped(matrix, seen)
+    softened = damped(matrix, seen)
     added = DAMPING * 2.0
     expected = matrix + torch.diag(torch.tensor([added, added, 0.0, added]))
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-4)
-    assert 0 < float(found[2, 2]) < 1e-3 * added
-    torch.linalg.cholesky(found)
+    torch.testing.assert_close(softened, expected, rtol=1e-6, atol=1e-4)
+    assert 0 < float(softened[2, 2]) < 1e-3 * added
+    torch.linalg.cholesky(softened)
 
 
 def test_damping_of_nothing_is_positive() -> None:
-    found = damped(torch.zeros(2, 3, 3), torch.zeros(2, 3, dtype=torch.bool))
-    assert bool((found.diagonal(dim1=1, dim2=2) > 0).all())
+    softened = damped(torch.zeros(2, 3, 3), torch.zeros(2, 3, dtype=torch.bool))
+    assert bool((softened.diagonal(dim1=1, dim2=2) > 0).all())
 
 
 def test_reordered_matrices() -> None:
     matrix = torch.arange(12.0).reshape(1, 3, 4)
     rows, columns = torch.tensor([[2, 0, 1]]), torch.tensor([[3, 1, 0, 2]])
-    found = reordered(matrix, rows, columns)
-    assert found[0].tolist() == matrix[0][rows[0]][:, columns[0]].tolist()
-    assert torch.equal(reordered(found, rows.argsort(-1), columns.argsort(-1)), matrix)
+    order = reordered(matrix, rows, columns)
+    assert order[0].tolist() == matrix[0][rows[0]][:, columns[0]].tolist()
+    assert torch.equal(reordered(order, rows.argsort(-1), columns.argsort(-1)), matrix)

@@ -50,8 +50,8 @@ def prepared(lanes: list[int], price: float = PRICE) -> tuple[Candidates, list[P
             torch.ones(count, columns, dtype=torch.bool),
         )
     first = first_corrections(parameters, cut)
-    found = buckets(parameters, first.means, felt, PRICE)
-    return candidates(found, torch.full((len(lanes),), price), first, parameters), cut
+    by_piece = buckets(parameters, first.means, felt, PRICE)
+    return candidates(by_piece, torch.full((len(lanes),), price), first, parameters), cut
 
 
 @cache
@@ -119,9 +119,9 @@ def test_scales_are_corrected_as_those_of_any_piece() -> None:
     corrected = at.corrected(
         replace(at.corrections, gains={piece: 1.5 * gain for piece, gain in at.corrections.gains.items()})
     )
-    bases, found = corrected.bases(), corrected.parameters()
+    bases, pair = corrected.bases(), corrected.parameters()
     for piece in {piece for _, piece in at.turned}:
-        torch.testing.assert_close(found[piece.name], 1.5 * bases[piece.name], rtol=3e-3, atol=1e-6)
+        torch.testing.assert_close(pair[piece.name], 1.5 * bases[piece.name], rtol=3e-3, atol=1e-6)
 
 
 def test_the_stream_of_a_lane_does_not_depend_on_the_others() -> None:
@@ -137,9 +137,9 @@ def test_a_source_that_is_nothing_at_another_price_is_left_out() -> None:
     at, cut = prepared([0])
     (number,) = (number for number, bucket in enumerate(at.buckets) if cut[0] in bucket.pieces)
     at.rounded[number].kinds[0, at.buckets[number].pieces.index(cut[0])] = ZEROS
-    found = turned(at, torch.tensor([PRICE]), [plan_of(0)], cut)
+    turns = turned(at, torch.tensor([PRICE]), [plan_of(0)], cut)
     assert any(rotation.source == 0 for rotations in plan_of(0).values() for rotation in rotations)
-    assert all(rotation.source for one in found.turned.values() for rotation in one.rotations)
+    assert all(rotation.source for one in turns.turned.values() for rotation in one.rotations)
 
 
 def test_what_does_not_pay_is_left_out() -> None:

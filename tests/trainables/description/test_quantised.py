@@ -15,10 +15,10 @@ LIKE = {"a": torch.zeros(20, 18), "b": torch.zeros(9), "c": torch.zeros(4, 3), "
 
 
 def piece(name: str) -> Piece:
-    (found,) = (
+    (chosen,) = (
         one for one in pieces({key: tuple(tensor.shape) for key, tensor in LIKE.items()}) if one.name == name
     )
-    return found
+    return chosen
 
 
 def network() -> QuantisedNetwork:

@@ -28,7 +28,7 @@ MODELS = {
 CPU = torch.device("cpu")
 
 
-def found(model: ModelConfig = MLP, floor: float | None = None, batch_size: int = 64) -> tuple[str, ...]:
+def dependent(model: ModelConfig = MLP, floor: float | None = None, batch_size: int = 64) -> tuple[str, ...]:
     """What the probe finds, asked anew."""
     company._probe.cache_clear()
     penalty = {} if floor is None else {"spectral_entropy_weight": 0.1, "spectral_floor": floor}
@@ -39,7 +39,7 @@ def found(model: ModelConfig = MLP, floor: float | None = None, batch_size: int 
 @pytest.mark.parametrize("floor", [None, 0.0, 0.01])
 @pytest.mark.parametrize("name", MODELS)
 def test_nothing_depends_on_company_once_the_product_has_chosen_kernels(name: str, floor: float | None) -> None:
-    assert found(MODELS[name], floor) == ()
+    assert dependent(MODELS[name], floor) == ()
 
 
 def _rounding_by_company(compute: Any) -> Any:
@@ -54,12 +54,12 @@ def _rounding_by_company(compute: Any) -> Any:
 
 def test_a_product_that_depends_on_company_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(company, "loss_gradient", _rounding_by_company(company.loss_gradient))
-    assert found() == ("step",)
+    assert dependent() == ("step",)
 
 
 def test_an_evaluation_that_depends_on_company_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(company, "table_outcomes", _rounding_by_company(company.table_outcomes))
-    assert found() == ("evaluation",)
+    assert dependent() == ("evaluation",)
 
 
 def test_a_penalty_that_depends_on_company_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,20 +68,20 @@ def test_a_penalty_that_depends_on_company_is_found(monkeypatch: pytest.MonkeyPa
             part += parameters[name] / len(part)
 
     monkeypatch.setattr(company, "add_penalty_gradient", add)
-    assert found(floor=0.0) == ("penalty",)
-    assert found(floor=None) == ()
+    assert dependent(floor=0.0) == ("penalty",)
+    assert dependent(floor=None) == ()
 
 
 def test_a_kernel_that_depends_on_the_place_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     gradient_of = company.loss_gradient
     calls = iter(range(1000))
     monkeypatch.setattr(company, "loss_gradient", lambda *a: gradient_of(*a) * (1 + 2.0**-20 * next(calls)))
-    assert found(MODELS["by hand"]) == ("step",)
+    assert dependent(MODELS["by hand"]) == ("step",)
 
 
 def test_training_warns_once_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(company, "loss_gradient", _rounding_by_company(company.loss_gradient))
-    monkeypatch.setattr("trainables.lanes.run.dependent_computations", lambda *a, **k: found())
+    monkeypatch.setattr("trainables.lanes.run.dependent_computations", lambda *a, **k: dependent())
     monkeypatch.setattr(company, "_warned", set())
     trials = [TrialConfig(task=TASK, model=MLP, steps=64, weight_decay=decay) for decay in (0.0, 1.0)]
     with warnings.catch_warnings(record=True) as caught:

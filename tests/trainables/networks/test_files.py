@@ -170,9 +170,9 @@ def test_parameters_have_the_names_of_the_file(tmp_path: Path) -> None:
     prefix = load_network(path).prefix
     assert read_parameters(path).keys() == {prefix + name for name in network.parameters}
     save_network(network, tmp_path / "a.safetensors")
-    found = read_parameters(tmp_path / "a.safetensors")
-    assert found.keys() == network.parameters.keys()
-    assert all(torch.equal(found[name], weight) for name, weight in network.parameters.items())
+    parameters = read_parameters(tmp_path / "a.safetensors")
+    assert parameters.keys() == network.parameters.keys()
+    assert all(torch.equal(parameters[name], weight) for name, weight in network.parameters.items())
     np.savez(tmp_path / "b.npz", train=np.zeros(3))
     with pytest.raises(ConfigError, match="holds none"):
         read_parameters(tmp_path / "b.npz")

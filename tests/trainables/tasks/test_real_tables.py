@@ -54,11 +54,11 @@ def test_the_group_is_reported_of_the_network_and_of_what_it_is_compressed_to() 
     parts = split(task, config.data_fraction, 0.0, config.seed)
     assert task.group is not None
     members = int(task.group[parts.validation].sum())
-    shares = [last.group_val_accuracy, *(found.group_val_accuracy for found in last.complexities)]
+    shares = [last.group_val_accuracy, *(measured.group_val_accuracy for measured in last.complexities)]
     assert all(share is not None and (share * members) == pytest.approx(round(share * members)) for share in shares)
     assert last.group_train_accuracy == 1.0
     assert last.network is not None
     whole = dataclasses.replace(task, group=torch.ones(task.examples, dtype=torch.bool))
     architecture = architecture_of(whole, config.model)
-    (found,) = scoring.complexities(architecture, whole, parts, last.network, MeasuringConfig(epsilon=0.5))
-    assert found.group_val_accuracy == found.val_accuracy
+    (measured,) = scoring.complexities(architecture, whole, parts, last.network, MeasuringConfig(epsilon=0.5))
+    assert measured.group_val_accuracy == measured.val_accuracy
