@@ -9,12 +9,11 @@ A test compares the page with the tables.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
-from studies import pack, spread, write
+from studies import page_main, spread
 
 import analysis
 from analysis.pictures import png
@@ -111,22 +110,5 @@ def draw() -> None:
     (DOCS / "images" / "drift.png").write_bytes(png(analysis.settings_figure(rows[rows["drift"] != ""])))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--draw", action="store_true", help="draw the picture, too")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/drift.md")
-    parser.add_argument("--pack", metavar="RESULTS", help="put results into docs/data/drift")
-    arguments = parser.parse_args()
-    if arguments.pack:
-        pack(arguments.pack, DATA, ("rows", "complexity", "trials"))
-        return
-    if arguments.draw:
-        draw()
-    if arguments.write:
-        write(DOCS / "drift.md", tables())
-    for title, table in tables().items():
-        print(f"{title}\n\n{table}\n")
-
-
 if __name__ == "__main__":
-    main()
+    page_main(__doc__, DOCS / "drift.md", DATA, ("rows", "complexity", "trials"), tables, draw, several=False)

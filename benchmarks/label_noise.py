@@ -9,11 +9,10 @@ A test compares the page with the table.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
-from studies import pack, spread, write
+from studies import page_main, spread
 
 import analysis
 from analysis.pictures import palette, png
@@ -80,22 +79,9 @@ def draw() -> bytes:
         return png(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--draw", action="store_true", help="draw the picture, too")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/label_noise.md")
-    parser.add_argument("--pack", metavar="RESULTS", help="put results into docs/data/noise")
-    arguments = parser.parse_args()
-    if arguments.pack:
-        pack(arguments.pack, DATA, ("rows", "trials"))
-        return
-    if arguments.draw:
-        (DOCS / "images" / "label-noise.png").write_bytes(draw())
-    if arguments.write:
-        write(DOCS / "label_noise.md", tables())
-    for title, table in tables().items():
-        print(f"{title}\n\n{table}\n")
+def save_picture() -> None:
+    (DOCS / "images" / "label-noise.png").write_bytes(draw())
 
 
 if __name__ == "__main__":
-    main()
+    page_main(__doc__, DOCS / "label_noise.md", DATA, ("rows", "trials"), tables, save_picture, several=False)

@@ -9,7 +9,6 @@ A test compares the page with the tables.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t as student
-from studies import pack, spread, write
+from studies import page_main, spread
 
 import analysis
 from analysis.events import Thresholds
@@ -244,22 +243,5 @@ def median_complexity(rows: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[
     return table.index.to_numpy(dtype=np.float64), table.median(axis=1).to_numpy(dtype=np.float64) / 1000
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--draw", action="store_true", help="draw the picture, too")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/regulariser.md")
-    parser.add_argument("--pack", metavar="RESULTS", help="put results into docs/data/regulariser")
-    arguments = parser.parse_args()
-    if arguments.pack:
-        pack(arguments.pack, DATA, ("rows", "trials"))
-        return
-    if arguments.draw:
-        draw()
-    if arguments.write:
-        write(DOCS / "regulariser.md", tables())
-    for title, table in tables().items():
-        print(f"{title}\n\n{table}\n")
-
-
 if __name__ == "__main__":
-    main()
+    page_main(__doc__, DOCS / "regulariser.md", DATA, ("rows", "trials"), tables, draw, several=False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,3 +69,43 @@ def write(page: Path, tables: Mapping[str, str]) -> None:
         if times != 1:
             raise SystemExit(f"{page} must have one table after <!-- {title} -->, got {times}")
     page.write_text(text, encoding="utf-8")
+
+
+def page_main(
+    about: str | None,
+    page: Path,
+    data: Path,
+    packed: Sequence[str],
+    tables: Callable[[], Mapping[str, str]],
+    draw: Callable[[], object],
+    *,
+    several: bool = False,
+) -> None:
+    """Run the command line of a page of docs: print its tables; with options draw, write the page, or keep results.
+
+    Args:
+        about: the script's docstring.
+        page: the page that the tables belong to.
+        data: the folder of docs/data that keeps the results.
+        packed: the tables of `analysis.schema` that are kept.
+        tables: returns title -> table.
+        draw: draws the pictures of the page.
+        several: whether the folder keeps several studies, each under a name.
+    """
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
+    parser.add_argument("--draw", action="store_true", help="draw the pictures, too")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into docs/{page.name}")
+    names = ("RESULTS", "NAME") if several else ("RESULTS",)
+    parser.add_argument("--pack", nargs=len(names), metavar=names, help=f"put results into docs/data/{data.name}")
+    arguments = parser.parse_args()
+    if arguments.pack:
+        results, *name = arguments.pack
+        pack(results, data.joinpath(*name), packed)
+        return
+    if arguments.draw:
+        draw()
+    shown = tables()
+    if arguments.write:
+        write(page, shown)
+    for title, table in shown.items():
+        print(f"{title}\n\n{table}\n")

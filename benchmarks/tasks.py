@@ -9,12 +9,11 @@ A test compares the page with the tables.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from studies import pack, spread, write
+from studies import page_main, spread
 
 import analysis
 from analysis.maps import varying_settings
@@ -136,22 +135,5 @@ def draw() -> None:
         (DOCS / "images" / f"tasks-{study}.png").write_bytes(png(analysis.settings_figure(rows)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--draw", action="store_true", help="draw the pictures, too")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/tasks.md")
-    parser.add_argument("--pack", nargs=2, metavar=("RESULTS", "NAME"), help="put results into docs/data/tasks")
-    arguments = parser.parse_args()
-    if arguments.pack:
-        pack(arguments.pack[0], DATA / arguments.pack[1], ("rows", "complexity", "trials"))
-        return
-    if arguments.draw:
-        draw()
-    if arguments.write:
-        write(DOCS / "tasks.md", tables())
-    for title, table in tables().items():
-        print(f"{title}\n\n{table}\n")
-
-
 if __name__ == "__main__":
-    main()
+    page_main(__doc__, DOCS / "tasks.md", DATA, ("rows", "complexity", "trials"), tables, draw, several=True)
