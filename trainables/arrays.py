@@ -57,10 +57,13 @@ def class_numbers(values: object, what: str, error: type[TrainablesError]) -> tu
     if isinstance(values, list | tuple) and 0 < sum(isinstance(one, str) for one in values) < len(values):
         _refuse(error, what, "words or numbers", "both", "pass one kind")
     if not isinstance(values, Tensor | list | tuple) or _has_words(values):
-        array = _array(values, what, error)
+        # Words of a list are taken as they are: an array of texts drops zeros at their ends.
+        array = np.array(values, dtype=object) if isinstance(values, list | tuple) else _array(values, what, error)
         if array.dtype.kind in "UT" or (array.dtype == object and _all_words(array)):
-            names, values = np.unique(array.astype(str), return_inverse=True)
-            words = tuple(names.tolist())
+            listed = array.ravel().tolist()
+            words = tuple(sorted(set(listed)))
+            number = {word: place for place, word in enumerate(words)}
+            values = np.array([number[word] for word in listed]).reshape(array.shape)
     classes = real_numbers(values, what, error)
     if classes.ndim == 2 and classes.shape[1] == 1:
         classes = classes[:, 0]

@@ -14,13 +14,21 @@ from typing import Any
 
 LOOK_EVERY_S = 1.0
 
+UNWINDS_S = 20.0
+"""Seconds that the driver is given to come back from a call into Ray that waits for the dead head."""
+
 UNREACHABLE_S = 30.0
 """Seconds for which the gcs of a joined cluster may refuse connections; Ray itself waits for 60 and ends then."""
 
 
 @contextlib.contextmanager
-def head_watch(on_death: Callable[[str], None]) -> Iterator[None]:
-    """Call `on_death` once, from another thread, with what has died, if Ray loses its head meanwhile."""
+def head_watch(on_death: Callable[[str], None], give_up: Callable[[], object]) -> Iterator[None]:
+    """Watch from another thread whether Ray loses its head meanwhile.
+
+    Args:
+        on_death: called once with what has died; it should end the block.
+        give_up: called if the block has not ended `UNWINDS_S` later, because Ray does not return to Python.
+    """
     over = threading.Event()
     is_dead = _checks()
 
@@ -30,6 +38,8 @@ def head_watch(on_death: Callable[[str], None]) -> Iterator[None]:
             if which is not None:
                 if not over.is_set():
                     on_death(which)
+                    if not over.wait(UNWINDS_S):
+                        give_up()
                 return
 
     thread = threading.Thread(target=watch, name="head-watch", daemon=True)

@@ -97,6 +97,7 @@ class _Run:
         self._tries = prepared.config.max_failures
         self._interruption = interruption
         self._lease = lease
+        self._began_s = time.monotonic()
 
     def without_ray(self) -> None:
         """Record the request; there is nothing to train."""
@@ -115,7 +116,7 @@ class _Run:
                     self._interruption.listen()
                     self._check(session)
                     self._prepared.begin()
-                    with head_watch(self._head_is_gone):
+                    with head_watch(self._head_is_gone, self._end_process):
                         self._train(session)
             except (StorageFault, ResultsGone) as error:
                 self._prepared.end_early(error)
@@ -138,6 +139,11 @@ class _Run:
             "along. What they had reported is in the results"
         )
         self._interruption.interrupt()
+
+    def _end_process(self) -> None:
+        """End the process from another thread, with the summary; Ray, which waits for its head, would give none."""
+        print(f"\n{self.summary(time.monotonic() - self._began_s)}", file=sys.stderr, flush=True)
+        os._exit(1)
 
     def _train(self, session: RaySession) -> None:
         """Let Tune run the cohorts, and rerun those that it gives up, until they have failed too often."""

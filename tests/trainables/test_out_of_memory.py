@@ -69,7 +69,8 @@ def test_no_measurement_is_lost_doubled_or_another(
     with pytest.warns(RuntimeWarning, match="memory ran out with [63] lanes") as said:
         listed = [comparable(m) for m in train(TRIALS, measuring=RARELY, lanes=6)]
     expected = [(6, 3), (3, 1)] if where == "training" else [(6, 3)]
-    assert [str(warning.message) for warning in said] == [
+    # Whatever else is collected meanwhile may warn, too, of a file that it had not closed, say.
+    assert [str(warning.message) for warning in said if warning.category is not ResourceWarning] == [
         f"memory ran out with {before} lanes; continuing with {after}" for before, after in expected
     ]
     assert sorted(listed) == undisturbed

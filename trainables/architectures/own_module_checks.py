@@ -51,13 +51,13 @@ def check_built_module(
             f"{list(logits.shape)}; change its last layer"
         )
     _check_finite(name, logits)
-    _check_modes(name, module, inputs, logits)
     again = _called(name, module, inputs)
     if not _close(logits, again):
         raise ConfigError(
             f"{name} must give the same logits when called twice, but does not: it draws random numbers in "
             "forward; remove that (weight_noise is noise that lanes can have)"
         )
+    _check_modes(name, module, inputs, logits)
     alone = torch.cat([_called(name, module, one[None]) for one in inputs])
     if not _close(logits, alone):
         raise ConfigError(

@@ -143,6 +143,8 @@ def _checked(loss: Loss) -> Loss:
 
 def _cross_entropy(module: nn.Module, given_inputs: object, given_targets: object) -> Objective:
     inputs = real_numbers(given_inputs, "inputs", MeasurementError)
+    if inputs.is_floating_point() and not isinstance(given_inputs, Tensor):
+        inputs = inputs.to(_floats_of(module))  # numpy and Python have float64 where torch has float32
     targets, words = class_numbers(given_targets, "targets", MeasurementError)
     if words:
         raise MeasurementError(
@@ -162,6 +164,11 @@ def _cross_entropy(module: nn.Module, given_inputs: object, given_targets: objec
         return answer[None]
 
     return ClassificationObjective(logits, inputs, targets[None])
+
+
+def _floats_of(module: nn.Module) -> torch.dtype:
+    """Return the type of the module's first floating parameter."""
+    return next((one.dtype for one in module.parameters() if one.is_floating_point()), torch.get_default_dtype())
 
 
 def _check_answer(module: nn.Module, inputs: Tensor, targets: Tensor) -> None:

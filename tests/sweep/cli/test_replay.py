@@ -34,7 +34,7 @@ def test_the_table_of_a_few_rules() -> None:
 def test_json_has_every_number_and_no_nan() -> None:
     result = replay(MNIST, "--rule", "median", "--rule", "park", "--json", "--signals")
     assert result.exit_code == 0, result.output
-    values = json.loads(result.output, parse_constant=pytest.fail)
+    values = json.loads(result.stdout, parse_constant=pytest.fail)
     assert [rule["rule"] for rule in values["rules"]] == ["median"] + ["park"] * 4
     assert values["rules"][0]["grokkers"] == 4
     assert values["rules"][1]["patience"] is None

@@ -44,7 +44,7 @@ def test_tokens_keep_what_is_fixed() -> None:
         ({"group": Y}, r"group must be bool \[4\], true of its members, got torch.int64 \[4\]"),
         ({"group": Y > 2}, "group must have members, got none; leave it out"),
         ({"targets": Y[:3]}, r"of the same examples, got inputs \[4, 2\] and targets \[3\]"),
-        ({"targets": Y[:, None]}, r"targets \[N\].*got inputs \[4, 2\] and targets \[4, 1\]"),
+        ({"targets": Y[:, None].repeat(1, 2)}, r"targets \[N\].*got inputs \[4, 2\] and targets \[4, 2\]"),
         ({"inputs": X[:, 0]}, r"inputs must be \[N, ...\]"),
         ({"inputs": X[:0], "targets": Y[:0], "classes": 2}, "there must be examples"),
         ({"inputs": X[:, :0]}, "there must be examples, and something in them"),
