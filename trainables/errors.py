@@ -75,7 +75,12 @@ class _Short(reprlib.Repr):
 _SHORT = _Short()
 
 
+def raised(error: BaseException) -> str:
+    """Say in one line what was raised: its type, and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'without a message'}"
+
+
 def refuse(name: str, must: str, error: Exception) -> ConfigError:
     """Return the error that says what must hold of user-supplied code, and what that code raised instead."""
-    lines = str(error).strip().splitlines()
-    return ConfigError(f"{name} {must}, got {type(error).__name__}: {lines[0] if lines else 'without a message'}")
+    return ConfigError(f"{name} {must}, got {raised(error)}")

@@ -12,7 +12,7 @@ from trainables.arrays import class_numbers, real_numbers
 from trainables.complexity.network import Network
 from trainables.complexity.objective import ClassificationObjective, FunctionObjective, Objective
 from trainables.complexity.of_network import ByName, NotByName, evaluating, run_with, unwrapped
-from trainables.errors import MeasurementError
+from trainables.errors import MeasurementError, raised
 
 Loss = Callable[[Any], Tensor]
 """A function of the network, or of its tensors by name, that returns a loss for each training example, or one."""
@@ -102,28 +102,20 @@ def _by_name(network: Network, loss: Loss) -> Loss:
         losses: Tensor = run_with(network, parameters, loss)
         return losses
 
-    with torch.no_grad():
-        try:
-            loss(named)
-        except NotByName:
-            _tried(of_network, named)
-            return of_network
-        except Exception:
-            _tried(loss, named)
-    return loss
-
-
-def _tried(loss: Loss, parameters: Mapping[str, Tensor]) -> None:
-    """Call a loss once, and say in one line what it raised."""
     try:
-        loss(parameters)
+        with torch.no_grad():
+            try:
+                loss(named)
+                return loss
+            except NotByName:
+                of_network(named)
+                return of_network
     except MeasurementError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines()
         raise MeasurementError(
             "loss must be a function of the network, lambda net: cross_entropy(net(x), y, reduction='none'), or of "
-            f"its tensors by name, got {type(error).__name__}: {lines[0] if lines else 'without a message'}"
+            f"its tensors by name, got {raised(error)}"
         ) from error
 
 
