@@ -104,6 +104,8 @@ def _certify(config: SweepConfig, store: Store) -> None:
         require_across_machines()
         return
     promising = {cohort.cohort_id for cohort in store.cohorts() if cohort.reproducible == ACROSS_MACHINES}
+    if not promising:
+        return  # outcomes are read from the tables, which may be many
     if promising & {outcome.cohort_id for outcome in store.outcomes().values() if outcome.ended_at_step is None}:
         with contextlib.suppress(ConfigError):
             require_across_machines()
