@@ -43,7 +43,7 @@ def test_wheel_is_typed(wheel_files: set[str], package: str) -> None:
     assert {f"{package}/py.typed", f"{package}/__init__.pyi"} <= wheel_files
 
 
-@pytest.mark.parametrize("folder", ["sweep/presets", "analysis/report/templates"])
+@pytest.mark.parametrize("folder", ["sweep/presets", "analysis/report/templates", "analysis/stopping"])
 def test_wheel_holds_the_data_files(wheel_files: set[str], folder: str) -> None:
     files = {str(path.relative_to(ROOT)) for path in (ROOT / folder).iterdir() if path.suffix not in ("", ".py")}
     assert files

@@ -29,8 +29,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from analysis.bounds.hypergeometric import largest_unseen_errors
 from analysis.errors import AnalysisError
+from analysis.hypergeometric import largest_unseen_errors
 
 #: Probability that a bound does not hold, over the random choice of training examples.
 DELTA = 0.05

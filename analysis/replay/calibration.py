@@ -1,68 +1,13 @@
-"""Choose a rule's one number so that it loses at most a given share of the trials that would have grokked.
-
-The method is conformal risk control (Angelopoulos et al., arXiv 2208.02814). With n recorded grokkers, of which a
-number loses k, the number is admitted if (k + 1) / (n + 1) <= alpha, for itself and for all more patient numbers.
-Then a grokker that is exchangeable with the recorded ones is lost with probability alpha at most, on average over
-recordings. Nothing below 1 / (n + 1) can be promised: 1 % needs 99 grokkers, 5 % needs 19.
-
-For a rule that looks at a trial's own trajectory only this is a theorem. Where a cell's other seeds count, the
-evidence depends on what the rule itself ended, and the level is a calibration, not a theorem.
-"""
+"""Scores of a family of rules that differ in their patience, and the patience that the other sweeps admit."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
-from analysis.errors import AnalysisError
 from analysis.replay.lanes import Rule
 from analysis.replay.recordings import Recording
 from analysis.replay.score import Score, score, total
-
-PATIENCES = tuple(round(0.01 * n, 2) for n in range(10, 101))
-"""Shares of the budget that are tried, from the boldest to never."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibrated:
-    """A number that is admitted at a level, and what it rests on."""
-
-    patience: float
-    alpha: float
-    grokkers: int
-    """Number of recorded grokkers."""
-    lost: int
-    """How many of them it loses."""
-
-
-def fewest_grokkers(alpha: float) -> int:
-    """Return the number of recorded grokkers below which nothing can be promised at a level.
-
-    Raises:
-        AnalysisError: alpha is not in (0, 1).
-    """
-    if not 0 < alpha < 1:
-        raise AnalysisError(f"alpha is a share of grokkers and must lie in (0, 1), got {alpha}")
-    n = int(1 / alpha) - 1
-    return n if 1 / (n + 1) <= alpha else n + 1
-
-
-def calibrate(lost_by_patience: Mapping[float, int], grokkers: int, alpha: float) -> Calibrated | None:
-    """Return the boldest admitted patience; None if there are too few grokkers for this level.
-
-    Args:
-        lost_by_patience: patience -> number of recorded grokkers lost with it.
-        grokkers: the number of recorded grokkers.
-        alpha: the share of grokkers that may be lost, in (0, 1).
-    """
-    if grokkers < fewest_grokkers(alpha):
-        return None
-    admitted: float | None = None
-    for patience in sorted(lost_by_patience, reverse=True):
-        if (lost_by_patience[patience] + 1) / (grokkers + 1) > alpha:
-            break
-        admitted = patience
-    return None if admitted is None else Calibrated(admitted, alpha, grokkers, lost_by_patience[admitted])
+from analysis.stopping.conformal import PATIENCES, Calibrated, calibrate
 
 
 class Replayed:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.replay.recordings import Recording
-from analysis.stopping.parking import Evidence, ParkingParameters, parks, patience
+from analysis.stopping.evidence import Evidence, EvidenceKind
+from analysis.stopping.parking import ParkingParameters, parks, patience
 
 LANES = 8
 
@@ -29,6 +30,8 @@ class Fates:
     """Steps that each trial was trained, [n]."""
     makespan_steps: int
     """Steps from the start of the sweep to its end, with all lanes at work."""
+    given_up: dict[int, EvidenceKind] = field(default_factory=dict)
+    """Place of each trial that was parked when the sweep ended -> what was known of its cell then."""
 
 
 Rule = Callable[[Sequence[Recording], int], Fates]
@@ -113,7 +116,8 @@ class _Lanes:
                 entered += 1
                 heapq.heappush(events, (now + self._to_next(place), entered, place))
         steps = [int(trial.trajectory.step[at]) for trial, at in zip(self._trials, self._at, strict=True)]
-        return Fates(np.array(steps, dtype=np.int64), now)
+        given_up = {place: self._evidence(place).kind for place in sorted(self._parked)}
+        return Fates(np.array(steps, dtype=np.int64), now, given_up)
 
     def _take_up(self, place: int) -> None:
         self._parked.discard(place)

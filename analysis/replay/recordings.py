@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from analysis.errors import AnalysisError, ResultsNotFound
 from analysis.events import Thresholds, events, thresholds_of, trajectories
 from analysis.load import load
+from analysis.stopping.ledger import UNKNOWN, Settings
 from analysis.stopping.stall import StallParameters, stalls
 from analysis.trajectory import Trajectory
 
@@ -54,6 +55,8 @@ class Recording:
     """Numeric settings that vary within its sweep, as predictors."""
     signals: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     """The columns of `SIGNALS`, shape [n] each."""
+    weighed: Settings = UNKNOWN
+    """The settings by which calibrations are weighed."""
     _stalled: dict[StallParameters, NDArray[np.bool_]] = field(default_factory=dict, init=False)
 
     @property
@@ -125,16 +128,15 @@ def recordings(paths: Sequence[str | Path]) -> Recordings:
         ResultsNotFound: a path holds no results.
         AnalysisError: no trial can be replayed.
     """
-    left_out: Counter[str] = Counter()
-    trials = [
-        trial for path in paths for folder in results_below(path) for trial in _recordings_of(folder, left_out)
-    ]
+    each = [recordings_of(folder) for path in paths for folder in results_below(path)]
+    left_out = sum((Counter(one.left_out) for one in each), Counter[str]())
+    trials = [trial for one in each for trial in one.trials]
     if not trials:
         raise AnalysisError(
             f"a replay needs trials that were followed to their end, and {', '.join(map(str, paths))} has none "
-            f"({_counts(+left_out) or 'no trial has rows'}); record a sweep with stop: none"
+            f"({_counts(left_out) or 'no trial has rows'}); record a sweep with stop: none"
         )
-    return Recordings(trials, dict(+left_out))
+    return Recordings(trials, dict(left_out))
 
 
 def results_below(path: str | Path) -> list[str]:
@@ -152,9 +154,18 @@ def results_below(path: str | Path) -> list[str]:
     return below
 
 
-def _recordings_of(path: str, left_out: Counter[str]) -> list[Recording]:
+def recordings_of(path: str) -> Recordings:
+    """Load the trials of one results folder that can be replayed, which may be none.
+
+    Args:
+        path: a results folder.
+
+    Raises:
+        ResultsNotFound: it holds no results.
+    """
     from analysis.schema import SETTINGS
 
+    left_out: Counter[str] = Counter()
     settings = [column.name for column in SETTINGS if column.name not in ("seed", "task_data")]
     frame = load(path, [*_COLUMNS, "seed", *settings], mix_methods=True)
     exchanged = frame["trial_id"].isin(frame.loc[frame["phase"] > 0, "trial_id"].unique())
@@ -192,9 +203,10 @@ def _recordings_of(path: str, left_out: Counter[str]) -> list[Recording]:
                 grok_step=float(row["grok_step"]),
                 settings={name: float(row[name]) for name in varying},
                 signals={name: values[part] for name, values in frame_signals.items()},
+                weighed=Settings(*(float(row[name]) for name in Settings._fields)),
             )
         )
-    return result
+    return Recordings(result, dict(+left_out))
 
 
 def _unknown_fate(row: dict[Any, Any]) -> str | None:

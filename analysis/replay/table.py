@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from analysis.replay.calibration import Replayed, fewest_grokkers
+from analysis.replay.calibration import Replayed
 from analysis.replay.early import SHARES, separation, signals
 from analysis.replay.lanes import LANES
 from analysis.replay.recordings import Recordings
 from analysis.replay.rules import NamedRule
 from analysis.replay.score import Score, score, total
+from analysis.stopping.conformal import fewest_grokkers
 
 ALPHAS = (0.01, 0.025, 0.05, 0.1)
 """Levels at which families are calibrated: shares of the grokkers that may be lost."""

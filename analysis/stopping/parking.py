@@ -18,19 +18,14 @@ prolongs its patience. A trial of a cell without a grok is parked once before th
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from analysis.errors import AnalysisError
+from analysis.stopping.calibration import ALPHA, Calibration
+from analysis.stopping.evidence import Evidence, EvidenceKind
 from analysis.stopping.stall import StallParameters
 
-
-class Evidence(NamedTuple):
-    """What is known of a trial's cell from its other seeds."""
-
-    grokked: int
-    """Number of trials whose grok has been confirmed."""
-    failed: int
-    """Number of hard failures."""
+__all__ = ["Evidence", "ParkingParameters", "parks", "patience"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,8 +35,12 @@ class ParkingParameters:
     version: ClassVar[int] = 2
     """Changes whenever the same parameters would decide differently; version 1 is `analysis.stopping.decline`."""
 
-    patience: float = 0.39
-    """Share of the budget after which a stalled trial of an unknown cell is given up."""
+    patience: float | None = None
+    """Share of the budget after which a stalled trial of an unknown cell is given up. By default, and as soon as
+    the object is made, the one that the shipped calibration gives for `alpha` and the stall's signal."""
+    alpha: float = ALPHA
+    """Share of the trials that would have grokked that may be lost: what `patience` is calibrated for, unless it
+    is given."""
     first_look: float = 0.08
     """Share of the budget after which a stalled trial of a cell without a grok is parked for the first time."""
     after_a_grok: float = 1.4
@@ -58,6 +57,10 @@ class ParkingParameters:
     """What a stall is."""
 
     def __post_init__(self) -> None:
+        if self.patience is None:
+            # Resolved here, so that a record of these parameters stays the same rule when the calibration grows.
+            shipped = Calibration.load().patience(self.alpha, self.stall.signal)
+            object.__setattr__(self, "patience", shipped)
         for name in ("patience", "first_look", "hard_accuracy"):
             if not 0 < getattr(self, name) <= 1:
                 raise AnalysisError(f"parking.{name} is a share and must lie in (0, 1], got {getattr(self, name)}")
@@ -69,27 +72,35 @@ class ParkingParameters:
 
     @property
     def name(self) -> str:
-        """Name, version and parameters in canonical form: equal for equal rules only."""
+        """Name, version and parameters in canonical form: equal for equal rules only.
+
+        It has the patience as a number and not the level, which decides nothing else.
+        """
         numbers = ", ".join(
-            f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.name != "stall"
+            f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.name not in ("alpha", "stall")
         )
         stall = ", ".join(f"{one.name}={getattr(self.stall, one.name)!r}" for one in fields(self.stall))
         return f"park-{self.version}({numbers}, stall=({stall}))"
 
 
-def patience(evidence: Evidence, parameters: ParkingParameters = ParkingParameters()) -> float:
+def patience(evidence: Evidence, parameters: ParkingParameters | None = None) -> float:
     """Return the share of its budget after which a stalled trial is given up.
 
     Args:
         evidence: what is known of its cell.
-        parameters: parameters of the rule.
+        parameters: parameters of the rule; the shipped ones by default.
     """
+    parameters = parameters or ParkingParameters()
+    assert parameters.patience is not None  # resolved when the parameters were made
     if not parameters.cells:
         return parameters.patience
-    if evidence.grokked:
-        return parameters.patience * parameters.after_a_grok
-    factors = (1.0, parameters.after_one_failure, parameters.after_two_failures)
-    return parameters.patience * factors[min(evidence.failed, 2)]
+    factors: dict[EvidenceKind, float] = {
+        "a grok": parameters.after_a_grok,
+        "nothing": 1.0,
+        "one hard failure": parameters.after_one_failure,
+        "two or more hard failures": parameters.after_two_failures,
+    }
+    return parameters.patience * factors[evidence.kind]
 
 
 def parks(
@@ -97,7 +108,7 @@ def parks(
     evidence: Evidence,
     *,
     parked_before: bool,
-    parameters: ParkingParameters = ParkingParameters(),
+    parameters: ParkingParameters | None = None,
 ) -> bool:
     """Decide whether a trial that is stalled now is parked.
 
@@ -105,8 +116,9 @@ def parks(
         share: its steps so far as a share of its budget.
         evidence: what is known of its cell.
         parked_before: whether it has been parked before.
-        parameters: parameters of the rule.
+        parameters: parameters of the rule; the shipped ones by default.
     """
+    parameters = parameters or ParkingParameters()
     if share > patience(evidence, parameters):
         return True
     first_time = parameters.cells and not parked_before and not evidence.grokked

@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from sweep import __version__
+from sweep.cli.calibrate import calibrate as calibrate_command
 from sweep.cli.checking import check as check_command
 from sweep.cli.networks import COMMANDS as NETWORK_COMMANDS
 from sweep.cli.output import Waiting, existing, results_notes
@@ -381,5 +382,5 @@ def _plan_text(config: SweepConfig, need: Estimate) -> str:
     return "\n".join([*lines, *(f"note      {note}" for note in need.notes)])
 
 
-for command in (*NETWORK_COMMANDS, replay_command):
+for command in (*NETWORK_COMMANDS, replay_command, calibrate_command):
     main.add_command(command)

@@ -32,13 +32,14 @@ def test_without_cells_evidence_does_not_count() -> None:
 
 def test_the_first_look_comes_once_and_not_in_a_cell_that_grokked() -> None:
     nothing, grok = Evidence(0, 0), Evidence(1, 0)
-    assert not parks(0.07, nothing, parked_before=False)
-    assert parks(0.09, nothing, parked_before=False)
-    assert not parks(0.09, nothing, parked_before=True)
-    assert not parks(0.09, grok, parked_before=False)
-    assert parks(0.40, nothing, parked_before=True)
-    assert not parks(0.40, grok, parked_before=True)
-    assert parks(0.56, grok, parked_before=True)
+    rule = ParkingParameters(patience=0.39)
+    assert not parks(0.07, nothing, parked_before=False, parameters=rule)
+    assert parks(0.09, nothing, parked_before=False, parameters=rule)
+    assert not parks(0.09, nothing, parked_before=True, parameters=rule)
+    assert not parks(0.09, grok, parked_before=False, parameters=rule)
+    assert parks(0.40, nothing, parked_before=True, parameters=rule)
+    assert not parks(0.40, grok, parked_before=True, parameters=rule)
+    assert parks(0.56, grok, parked_before=True, parameters=rule)
 
 
 def test_the_name_tells_rules_apart() -> None:
