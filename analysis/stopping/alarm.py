@@ -1,0 +1,58 @@
+"""Suspend a stopping rule while a sweep runs, once it is seen to lose more grokkers than it promised.
+
+Audited trials are never stopped, only marked. Each of them that groks is a test of the rule: would it have been
+lost? Write lost_i for 1 or 0. If the rule keeps its level alpha, the product of 1 + eta (lost_i - alpha), with
+0 < eta < 1 / alpha, is a bet that gains nothing on average, at any time. By Ville's inequality it ever reaches
+1 / delta with probability delta at most. So the rule may be judged after each trial, for as long as one likes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from analysis.errors import AnalysisError
+from analysis.stopping.calibration import ALPHA
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alarm:
+    """A test of a rule's level that may be looked at after each audited grokker."""
+
+    alpha: float = ALPHA
+    """The level of the rule: the share of grokkers that it may lose."""
+    false_alarm: float = 0.05
+    """Delta, the largest probability that a rule that keeps its level is ever suspended."""
+    bet: float = 0.1
+    """Eta times alpha, in (0, 1): a large bet finds gross errors sooner and small ones later."""
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "false_alarm", "bet"):
+            if not 0 < getattr(self, name) < 1:
+                raise AnalysisError(f"alarm.{name} is a share and must lie in (0, 1), got {getattr(self, name)}")
+
+    def log_evidence(self, lost: ArrayLike) -> NDArray[np.float64]:
+        """Return the logarithm of the product after each audited grokker.
+
+        Args:
+            lost: whether the rule would have lost each audited grokker, shape [..., n], in an order that does not
+                depend on outcomes: that of `certificate.known_fates` over the audited trials. The order of groks
+                would put early grokkers first, which are lost less often.
+
+        Returns:
+            Shape [..., n].
+        """
+        eta = self.bet / self.alpha
+        return np.cumsum(np.log1p(eta * (np.asarray(lost, dtype=np.float64) - self.alpha)), axis=-1)
+
+    def raised_after(self, lost: ArrayLike) -> int | None:
+        """Return the number of audited grokkers after which the rule is suspended for good; None if it is not.
+
+        Args:
+            lost: whether the rule would have lost each audited grokker, shape [n], ordered as for `log_evidence`.
+        """
+        reached = np.flatnonzero(self.log_evidence(lost) >= -math.log(self.false_alarm))
+        return int(reached[0]) + 1 if len(reached) else None
