@@ -51,6 +51,7 @@ DEFAULT_RULES = (
 @click.option("--lanes", type=click.IntRange(1, 10_000), help="Lanes of each sweep; 8 by default.")
 @click.option("--by-sweep", is_flag=True, help="Print a line for each sweep, too.")
 @click.option("--signals", is_flag=True, help="Print how well single signals tell grokkers from failures, too.")
+@click.option("--forecast", is_flag=True, help="Print how well groks are forecast, too.")
 @click.option(
     "--picture", type=click.Path(dir_okay=False), metavar="FILE", help="Draw saved against lost, .png or .svg."
 )
@@ -62,6 +63,7 @@ def replay(
     lanes: int | None,
     by_sweep: bool,
     signals: bool,
+    forecast: bool,
     picture: str | None,
     as_json: bool,
 ) -> None:
@@ -71,6 +73,7 @@ def replay(
     calibrated: for each sweep on all the others.
     """
     from analysis.replay import table
+    from analysis.replay.forecasts import forecasts_frame
     from analysis.replay.lanes import LANES
     from analysis.replay.recordings import recordings
 
@@ -79,7 +82,7 @@ def replay(
     if picture is not None:
         _draw(done, Path(picture))
     if as_json:
-        print_json(_plain(done, signals))
+        print_json(_plain(done, signals, forecast))
         return
     click.echo(_sweeps_text(done))
     click.echo(_rules_text(table.lines_frame(done.lines)))
@@ -90,6 +93,9 @@ def replay(
     if signals:
         click.echo("\nAUROC for 'groks within the budget' among trials that have memorised and not grokked")
         click.echo(table.signals_frame(done.recordings).round(2).to_string(index=False, na_rep="-"))
+    if forecast:
+        click.echo("\nForecasts of trials that have memorised and not grokked, each sweep from the others; shares")
+        click.echo(forecasts_frame(done.recordings).round(2).to_string(index=False, na_rep="-"))
     for note in done.notes:
         click.echo(f"note: {note}")
 
@@ -157,12 +163,15 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.0%}"
 
 
-def _plain(done: Replay, signals: bool) -> dict[str, Any]:
+def _plain(done: Replay, signals: bool, forecast: bool) -> dict[str, Any]:
     from analysis.replay import table
+    from analysis.replay.forecasts import forecasts_frame
 
     frames = {"rules": table.lines_frame(done.lines), "by_sweep": table.cells_frame(done.lines)}
     if signals:
         frames["signals"] = table.signals_frame(done.recordings)
+    if forecast:
+        frames["forecasts"] = forecasts_frame(done.recordings)
     plain = {
         name: frame.astype(object).where(frame.notna(), None).to_dict("records") for name, frame in frames.items()
     }

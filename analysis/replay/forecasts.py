@@ -1,0 +1,75 @@
+"""Checks forecasts on recorded sweeps: each sweep is forecast from the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.replay.recordings import Recording, Recordings
+from analysis.stopping.forecast import Course, Forecast, forecast
+
+SHARES = (0.05, 0.1, 0.2, 0.5)
+"""Shares of the budget at which forecasts are made."""
+
+
+def forecasts_frame(recordings: Recordings) -> pd.DataFrame:
+    """Return one row for each source and share of the budget: what was forecast, and how often it held.
+
+    Forecast are the trials that have memorised and not grokked by then: from the other sweeps, as for the first
+    trials of a sweep, and from the other trials of their own sweep as if these had ended, as for its last ones.
+    """
+    rows = []
+    for source in ("other sweeps", "own sweep"):
+        for share in SHARES:
+            made = [
+                (trial, one)
+                for trial in recordings.trials
+                if (step := _open_at(trial, share)) is not None
+                and (one := _forecast(trial, step, recordings, own=source == "own sweep")) is not None
+            ]
+            rows.append({"from": source, "share": share, **_row(made)})
+    return pd.DataFrame(rows)
+
+
+def _forecast(trial: Recording, step: int, recordings: Recordings, *, own: bool) -> Forecast | None:
+    """Return the forecast at a step; None if the trial's own sweep is asked for and too small."""
+    courses = [
+        Course(other.memorisation_step, other.grok_step, other.budget_steps)
+        for other in recordings.trials
+        if other is not trial and (other.sweep == trial.sweep) == own
+    ]
+    chosen = {"recorded": (), "same_sweep": courses} if own else {"recorded": courses}
+    one = forecast(step, trial.memorisation_step, trial.budget_steps, **chosen)
+    return one if one.own_sweep == own else None
+
+
+def _open_at(trial: Recording, share: float) -> int | None:
+    """Return the step at a share of the budget if the trial has memorised and not grokked by then."""
+    step = int(share * trial.budget_steps)
+    return step if trial.memorisation_step <= step and not trial.grok_step <= step else None
+
+
+def _row(made: list[tuple[Recording, Forecast]]) -> dict[str, float]:
+    grok_step = np.array([trial.grok_step if trial.grokked else np.inf for trial, _ in made])
+    earliest = np.array([one.earliest_step for _, one in made])
+    latest = np.array([_or_nan(one.latest_step) for _, one in made])
+    half = np.array([_or_nan(one.half_step) for _, one in made])
+    return {
+        "trials": len(made),
+        "grokked": _mean(np.isfinite(grok_step)),
+        "chance": _mean(np.array([one.probability for _, one in made])),
+        "earliest_held": _mean(grok_step >= earliest),
+        "earliest_factor": float(np.median(earliest / np.array([one.step for _, one in made]))) if made else np.nan,
+        "latest_stated": _mean(~np.isnan(latest)),
+        "latest_held": _mean((grok_step <= latest)[~np.isnan(latest) & np.isfinite(grok_step)]),
+        "half_stated": _mean(~np.isnan(half)),
+        "grokked_by_half": _mean((grok_step <= half)[~np.isnan(half)]),
+    }
+
+
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else np.nan
