@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,13 +25,14 @@ grokkers would look more patient than they are."""
 
 
 def grown(
-    calibration: Calibration, paths: Sequence[str | Path]
+    calibration: Calibration, paths: Sequence[str | Path], progress: Callable[[str], None] = lambda _: None
 ) -> tuple[Calibration, list[RecordedSweep], list[str]]:
     """Add recorded sweeps to a calibration; those whose trials were not all followed to their end are left out.
 
     Args:
         calibration: what there is.
         paths: results folders; a local folder that holds several stands for all of them.
+        progress: called with what is being done, in words.
 
     Returns:
         The grown calibration, the entries that were added, and notes on sweeps that were left out.
@@ -41,7 +42,7 @@ def grown(
         AnalysisError: no sweep can be used, or there are too few grokkers in all.
     """
     usable, notes = _usable(paths)
-    entries = [recorded_sweep(name, trials) for name, trials in usable]
+    entries = [recorded_sweep(name, trials, progress) for name, trials in usable]
     patience = calibration.with_sweeps(entries).patience()
     entries = [
         replace(entry, given_up_at=patience, given_up=given_up(trials, patience))
@@ -72,9 +73,20 @@ def _usable(paths: Sequence[str | Path]) -> tuple[list[tuple[str, list[Recording
     return usable, notes
 
 
-def recorded_sweep(name: str, trials: Sequence[Recording]) -> RecordedSweep:
-    """Make the entry of one sweep, none of whose trials has been given up yet."""
-    patiences = [critical_patiences(trials, signal) for signal in SIGNALS]
+def recorded_sweep(
+    name: str, trials: Sequence[Recording], progress: Callable[[str], None] = lambda _: None
+) -> RecordedSweep:
+    """Make the entry of one sweep, none of whose trials has been given up yet.
+
+    Args:
+        name: the name to be shown.
+        trials: its trials.
+        progress: called with what is being done, in words.
+    """
+    patiences = []
+    for signal in SIGNALS:
+        progress(f"replaying {name} by {signal}")
+        patiences.append(critical_patiences(trials, signal))
     return RecordedSweep(
         name,
         tuple(

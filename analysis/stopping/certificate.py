@@ -152,6 +152,16 @@ class Audit:
             return 0
         return min(look for look in self.looks if look > len(fates)) - len(fates)
 
+    def to_follow(self, order: Sequence[str], fates: Mapping[str, bool]) -> list[str]:
+        """Return the stopped trials that must be resumed now and followed to their end; none if the bound is met.
+
+        Args:
+            order: all stopped trials, those drawn since included, as `drawing_order` returns them.
+            fates: trial id -> whether it grokked, of drawn trials that grokked or used up their full budget.
+        """
+        known = known_fates(order, fates)
+        return [one for one in order[: len(known) + self.next_draw(known)] if one not in fates]
+
     def _lost(self, fates: Sequence[bool]) -> float:
         """Return the bound on the share lost: every look so far bounds the rest, less what was drawn since."""
         grokked = sum(fates)

@@ -45,8 +45,7 @@ def calibrate(
     notes: list[str] = []
     if results:
         with Waiting() as waiting:
-            waiting("replaying the recorded sweeps")
-            calibration, added, notes = grown(calibration, results)
+            calibration, added, notes = grown(calibration, results, waiting)
         notes += [f"{one.name}: {len(one.trials)} trials, {len(one.grokkers)} grokkers" for one in added]
     if ledger:
         write_ledger(ledger, calibration.sweeps)

@@ -68,6 +68,18 @@ def test_looking_after_each_draw_would_break_the_confidence() -> None:
     assert wrong / sweeps > 0.07
 
 
+def test_the_trials_to_be_followed_are_those_up_to_the_next_look_whose_fate_is_not_known() -> None:
+    audit = Audit(stopped=50, grokkers=60)
+    order = drawing_order(f"t{n}" for n in range(50))
+    first, second = audit.looks[:2]
+    assert audit.to_follow(order, {}) == order[:first]
+    # The second one still runs; those after it that have grokked already are not run again, and do not count.
+    fates = {one: place == 5 for place, one in enumerate(order[:first]) if place != 1}
+    assert audit.to_follow(order, fates) == [order[1]]
+    assert audit.to_follow(order, {**fates, order[1]: False}) == order[first:second]
+    assert audit.to_follow(order, dict.fromkeys(order[:first], False)) == []
+
+
 def test_the_first_look_needs_fewer_draws_when_more_grokkers_are_known() -> None:
     first = [Audit(stopped=200, grokkers=known).looks[0] for known in (20, 100, 500)]
     assert first == sorted(first, reverse=True)
