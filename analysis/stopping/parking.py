@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, NamedTuple
 
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, require_shares
 from analysis.stopping.stall import StallParameters
 
 
@@ -58,9 +58,7 @@ class ParkingParameters:
     """What a stall is."""
 
     def __post_init__(self) -> None:
-        for name in ("patience", "first_look", "hard_accuracy"):
-            if not 0 < getattr(self, name) <= 1:
-                raise AnalysisError(f"parking.{name} is a share and must lie in (0, 1], got {getattr(self, name)}")
+        require_shares(self, "patience", "first_look", "hard_accuracy", prefix="parking.")
         if not 0 < self.after_two_failures <= self.after_one_failure <= 1 <= self.after_a_grok:
             raise AnalysisError(
                 "parking's factors must satisfy 0 < after_two_failures <= after_one_failure <= 1 <= after_a_grok, "
