@@ -11,13 +11,12 @@ evidence depends on what the rule itself ended, and the level is a calibration, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from analysis.errors import AnalysisError
 from analysis.replay.lanes import Rule
-from analysis.replay.recordings import Recording
-from analysis.replay.score import Score, score, total
+from analysis.replay.score import Score, Scoring, total
 
 PATIENCES = tuple(round(0.01 * n, 2) for n in range(10, 101))
 """Shares of the budget that are tried, from the boldest to never."""
@@ -68,15 +67,8 @@ def calibrate(lost_by_patience: Mapping[float, int], grokkers: int, alpha: float
 class Replayed:
     """The scores of a family of rules, one rule for each patience, on each of several sweeps."""
 
-    def __init__(
-        self, sweeps: Mapping[str, Sequence[Recording]], family: Callable[[float], Rule], lanes: int
-    ) -> None:
-        self._scores: dict[float, dict[str, Score]] = {}
-        for patience in PATIENCES:
-            rule = family(patience)
-            self._scores[patience] = {
-                name: score(trials, rule(trials, lanes), lanes) for name, trials in sweeps.items()
-            }
+    def __init__(self, scoring: Scoring, family: Callable[[float], Rule]) -> None:
+        self._scores = {patience: scoring(family(patience)) for patience in PATIENCES}
 
     def at(self, patience: float) -> dict[str, Score]:
         """Return sweep -> score at one of `PATIENCES`."""
