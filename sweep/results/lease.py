@@ -124,6 +124,8 @@ class Lease:
                 if now is not None and now != dead:
                     raise self._refusal(now)
                 self._write(mine)
+            # Long enough for a token written at the same time to be there: the last one written is the one that all
+            # read.
             if not alone:
                 time.sleep(self._settle_s)
                 now = self._read()
@@ -171,6 +173,7 @@ class Lease:
         self._mine = None
         if self._files.is_local:
             with contextlib.suppress(OSError):
+                # Made by `take`, and empty where the run was refused; otherwise this fails, as it should.
                 os.rmdir(self._files.root)
 
     # --- heartbeats ----------------------------------------------------------------------------------------------
@@ -296,6 +299,7 @@ def _lives(holder: Holder) -> bool | None:
     """Tell whether a holder lives; None if its process cannot be seen from here."""
     if (holder.host, holder.machine) != (platform.node(), _machine()):
         return None
+    # A release that failed leaves a file of this very process, so only a token that it still holds counts.
     if holder.pid == os.getpid():
         return holder.token in _held_here
     return _start_of(holder.pid) == holder.started

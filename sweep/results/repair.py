@@ -58,14 +58,17 @@ def set_aside(files: Files, findings: Iterable[Finding]) -> list[str]:
         report, cohort_id = parse_report(base), parse_cohort_file(base)
         if report is not None:
             reports.add(report)
+            # Those of older attempts, which the damaged report had replaced.
             reports |= {r for r in rows if r.cohort_id == report.cohort_id and r not in counted}
         elif cohort_id is not None:
             reports |= {r for r in rows if r.cohort_id == cohort_id}
+        # Of a record that is missing there is nothing to move.
         if report is None and finding.kind == "damaged":
             names.append(finding.file)
     # Rows last: a report exists as long as its file in `rows` does, see `analysis.results_folder`.
     for table in sorted(TABLES, key=lambda name: name == "rows"):
         names += [f"tables/{table}/{name}" for name in sorted(listed[table]) if parse_report(name) in reports]
+    # What was set aside before stays; a file of the same name gets a number.
     there = {f"{folder}/{name}" for folder in _folders(names) for name in files.names(f"{FOLDER}/{folder}")}
     for name in names:
         files.move(name, f"{FOLDER}/{_free(name, there)}")

@@ -74,6 +74,7 @@ class Store:
             path = checked_address("results", path)
         except ConfigError as error:
             raise StoreError(str(error)) from None
+        # Absolute, since the workers that get this path run in other folders.
         self.path = str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
         try:
             self._files = Files(self.path, makes_root=makes_root)
@@ -106,10 +107,12 @@ class Store:
             )
         for folder in ("", "cohorts", "checkpoints", *(f"tables/{table}" for table in TABLES)):
             self._files.delete_abandoned(folder)
+        # Tried out: neither permissions nor a listing say whether a bucket or a full disk takes a file.
         probe = "cohorts/.writable"
         try:
             with _as_store_errors():
                 if self.is_local:
+                    # A link that leads out of the folder is refused here, and not at the first report.
                     for name in ("checkpoints", "report", *(f"tables/{table}" for table in TABLES)):
                         self._files.own_place(name)
                 self._files.write(probe, b"")
@@ -205,6 +208,8 @@ class Store:
 
     def next_index(self) -> int:
         """Return the index of the next new cohort: above all that have left a record or a report."""
+        # Also by reports, whose cohort may have lost its record: by rule 3 of `analysis.results_folder` the larger
+        # index wins, so none may be given twice.
         recorded = (parse_cohort_file(name) for name in self._files.names("cohorts"))
         reported = (parse_report(name) for name in self._files.names("tables/rows"))
         ids = {*recorded, *(report.cohort_id for report in reported if report is not None)}
@@ -228,6 +233,7 @@ class Store:
         """
         _require_id(cohort_id)
         reports = {table: attempts.reports_of(self._files, table, cohort_id) for table in TABLES}
+        # Of all tables: an attempt that died before its first file in `rows` may have left files in the others.
         newest = max((report.attempt for numbered in reports.values() for report in numbered), default=0)
         number = attempts.begin(self._files, cohort_id, newest + 1)
         # After a gap, reports count but nothing resumes from them: the missing one is trained again.
@@ -239,6 +245,7 @@ class Store:
         ]
         if not usable:
             return Attempt(number, 0, None)
+        # The furthest report, not the newest attempt: a later attempt may have died before it came as far.
         attempt, report = max(usable, key=lambda place: place[1])
         name = attempts.checkpoint_name(cohort_id, attempt, report)
         return Attempt(number, report + 1, self._files.read(name), name)
@@ -272,6 +279,8 @@ class Store:
         of = Report(cohort_id, attempt, report)
         rows = table_rows(measurements, context)
         sizes: dict[str, int] = {}
+        # In a bucket several files cannot appear at once. The one in `rows` makes the report exist, so it comes
+        # last, and it can state the sizes of those before it.
         for table in sorted(TABLES, key=lambda name: name == "rows"):
             if rows[table] or table == "rows":
                 content = parquet(table, rows[table], of, sizes if table == "rows" else None)
@@ -284,6 +293,7 @@ class Store:
         Checkpoints of a newer attempt are left alone, because this process may be one thought dead.
         """
         self._files.write(attempts.checkpoint_name(cohort_id, attempt, report), data)
+        # Written first, deleted afterwards: there is a checkpoint at any moment.
         older = [place for place in attempts.checkpoints_of(self._files, cohort_id) if place < (attempt, report)]
         for place in older[: len(older) - (CHECKPOINTS_KEPT - 1)]:
             self._files.delete(attempts.checkpoint_name(cohort_id, *place))
