@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +38,7 @@ from analysis.checks.reports import (
     parse_cohort_file,
     parse_failed_file,
     parse_report,
+    superseded,
 )
 from analysis.errors import AnalysisError, ResultsNotFound
 from analysis.files import Files
@@ -112,7 +112,7 @@ class ResultsFolder:
         for cohort_id, missing in gaps(self._reports).items():
             for numbers in missing:
                 self._gap(cohort_id, numbers)
-        self._superseded = self._find_superseded()
+        self._superseded = superseded(self._ids, self._trials_with_rows)
 
     @property
     def findings(self) -> list[Finding]:
@@ -270,27 +270,6 @@ class ResultsFolder:
                 elif file.size_bytes != size:
                     wrong = f"it has {file.size_bytes:,} bytes, and {size:,} were written"
                     self._fault(report, Finding("damaged", place, wrong, TRAIN_AGAIN))
-
-    def _find_superseded(self) -> dict[str, set[str]]:
-        """Return cohort id -> its trials that count in another cohort; cohorts without such trials are left out."""
-        holders: dict[str, list[CohortFile]] = defaultdict(list)
-        for cohort in self.cohorts:
-            for trial_id in cohort.configs:
-                holders[trial_id].append(cohort)
-        shared = {trial_id: cohorts for trial_id, cohorts in holders.items() if len(cohorts) > 1}
-        # Only cohorts that share a trial with another are read here: in most sweeps, none.
-        with_rows = {
-            cohort_id: self._trials_with_rows(cohort_id)
-            for cohort_id in {cohort.cohort_id for cohorts in shared.values() for cohort in cohorts}
-        }
-        superseded: dict[str, set[str]] = defaultdict(set)
-        for trial_id, cohorts in shared.items():
-            # Before there are rows anywhere, it counts in the newest.
-            counting = [cohort for cohort in cohorts if trial_id in with_rows[cohort.cohort_id]] or cohorts
-            for cohort in cohorts:
-                if cohort is not counting[-1]:
-                    superseded[cohort.cohort_id].add(trial_id)
-        return dict(superseded)
 
     def _trials_with_rows(self, cohort_id: str) -> set[str]:
         parts = (part for _, part in self._read("rows", ["trial_id"], cohort_id))

@@ -161,6 +161,7 @@ class Lease:
         if self._mine is None:
             return
         self._ended.set()
+        # A heartbeat under way would write the file again after it has been deleted.
         if self._turn.acquire(timeout=_RELEASE_S):
             try:
                 with contextlib.suppress(OSError), self._alone():
@@ -197,6 +198,7 @@ class Lease:
                         self._mine = dataclasses.replace(mine, beat_at=_now(), beats=mine.beats + 1)
                         self._write(self._mine)
                         return
+            # `_alone` opens the folder, which the sweep does not make again.
             except FileNotFoundError:  # the folder itself
                 now = None
             self._lost = (
@@ -309,6 +311,8 @@ def _machine() -> str:
     """Return what is common to the processes that see each other's ids; empty where the host's name must do."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # Containers of one host share its boot and count their own processes, so that ids of two of them may be
+        # equal.
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     return ""
 

@@ -48,6 +48,7 @@ def parquet(
     from analysis.checks.tables import sealed
     from analysis.schema import arrow_schema
 
+    # With the schema given, a column of nothing but None keeps its type; inferred, it would have none.
     content = pa.Table.from_pylist(rows, schema=arrow_schema(table))
     return sealed(content, report, __version__, other_tables or {})
 

@@ -33,7 +33,7 @@ from sweep import __version__
 from sweep.errors import ResultsGone, StoreError
 from sweep.results import attempts
 from sweep.results.attempts import Attempt
-from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict
+from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict, unreadable
 from sweep.results.lease import Lease
 from sweep.results.outcomes import Outcome, grokked_in, outcomes_of, seconds_taken_in
 from sweep.results.repair import FOLDER, set_aside, unreadable_cohorts
@@ -197,14 +197,14 @@ class Store:
         try:
             stated = parse_cohort(self._files.read(f"cohorts/{cohort_id}.json"), cohort_id).stated
         except (OSError, Damaged) as error:
-            raise StoreError(_unreadable(self.path, cohort_id, str(error))) from None
+            raise StoreError(unreadable(self.path, cohort_id, str(error))) from None
         return self._cohort(stated, cohort_id)
 
     def _cohort(self, stated: dict[str, Any], cohort_id: str) -> Cohort:
         try:
             return cohort_from_dict(stated)
         except UNREADABLE as error:
-            raise StoreError(_unreadable(self.path, cohort_id, f"{type(error).__name__}: {error}")) from None
+            raise StoreError(unreadable(self.path, cohort_id, f"{type(error).__name__}: {error}")) from None
 
     def next_index(self) -> int:
         """Return the index of the next new cohort: above all that have left a record or a report."""
@@ -245,7 +245,6 @@ class Store:
         ]
         if not usable:
             return Attempt(number, 0, None)
-        # The furthest report, not the newest attempt: a later attempt may have died before it came as far.
         attempt, report = max(usable, key=lambda place: place[1])
         name = attempts.checkpoint_name(cohort_id, attempt, report)
         return Attempt(number, report + 1, self._files.read(name), name)
@@ -279,8 +278,6 @@ class Store:
         of = Report(cohort_id, attempt, report)
         rows = table_rows(measurements, context)
         sizes: dict[str, int] = {}
-        # In a bucket several files cannot appear at once. The one in `rows` makes the report exist, so it comes
-        # last, and it can state the sizes of those before it.
         for table in sorted(TABLES, key=lambda name: name == "rows"):
             if rows[table] or table == "rows":
                 content = parquet(table, rows[table], of, sizes if table == "rows" else None)
@@ -293,7 +290,6 @@ class Store:
         Checkpoints of a newer attempt are left alone, because this process may be one thought dead.
         """
         self._files.write(attempts.checkpoint_name(cohort_id, attempt, report), data)
-        # Written first, deleted afterwards: there is a checkpoint at any moment.
         older = [place for place in attempts.checkpoints_of(self._files, cohort_id) if place < (attempt, report)]
         for place in older[: len(older) - (CHECKPOINTS_KEPT - 1)]:
             self._files.delete(attempts.checkpoint_name(cohort_id, *place))
@@ -393,13 +389,6 @@ def _require_id(cohort_id: str) -> None:
     """Require an id that a cohort can have: file names are made of it."""
     if not is_cohort_id(cohort_id):
         raise StoreError(f"the id of a cohort must look like c0000-0123abcd, got {cohort_id!r}")
-
-
-def _unreadable(path: str, cohort_id: str, why: str) -> str:
-    return (
-        f"cohorts/{cohort_id}.json in {path} must be readable by version {__version__}: {why}; put a good copy in "
-        "its place, or let `sweep check --repair` set it aside, and its trials are trained again"
-    )
 
 
 def _mebibytes(size: int) -> str:
