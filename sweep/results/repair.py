@@ -15,6 +15,7 @@ from analysis.results_folder import ResultsFolder
 from analysis.schema import TABLES
 from sweep import __version__
 from sweep.results.cohort import UNREADABLE, cohort_from_dict
+from trainables.errors import raised
 
 FOLDER = "set-aside"
 
@@ -26,7 +27,7 @@ def unreadable_cohorts(folder: ResultsFolder) -> list[Finding]:
         try:
             cohort_from_dict(file.stated)
         except UNREADABLE as error:
-            wrong = f"it must be readable by version {__version__} ({type(error).__name__}: {error})"
+            wrong = f"it must be readable by version {__version__} ({raised(error)})"
             findings.append(Finding("damaged", f"cohorts/{file.cohort_id}.json", wrong, SET_ASIDE))
     return findings
 

@@ -39,7 +39,7 @@ from sweep.results.outcomes import Outcome, grokked_in, outcomes_of, seconds_tak
 from sweep.results.repair import FOLDER, set_aside, unreadable_cohorts
 from sweep.results.rows import RunContext, parquet, table_rows
 from trainables.config.address import checked_address
-from trainables.errors import ConfigError
+from trainables.errors import ConfigError, raised
 
 if TYPE_CHECKING:
     from sweep.specification.config import SweepConfig
@@ -204,7 +204,7 @@ class Store:
         try:
             return cohort_from_dict(stated)
         except UNREADABLE as error:
-            raise StoreError(unreadable(self.path, cohort_id, f"{type(error).__name__}: {error}")) from None
+            raise StoreError(unreadable(self.path, cohort_id, raised(error))) from None
 
     def next_index(self) -> int:
         """Return the index of the next new cohort: above all that have left a record or a report."""
