@@ -61,8 +61,8 @@ def read_digit_images(path: str | Path) -> DigitImages:
     """Read all images of a folder of idx files or of an .npz file, whichever part they belong to.
 
     Args:
-        path: a folder with `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, perhaps those of
-            `t10k`, each with or without `.gz`; or an .npz file with `x_train` and `y_train`, perhaps with `x_test` and
+        path: a folder with `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, perhaps the same of `t10k`,
+            each with or without `.gz`; or an .npz file with `x_train` and `y_train`, perhaps with `x_test` and
             `y_test`.
 
     Raises:
