@@ -226,7 +226,7 @@ def _fisher(
             for (name, leaf), part in zip(leaves.items(), parts, strict=True)
         }
 
-    # The looks see a part of the examples. Which weights the loss depends on at all is asked of all of them.
+    # A look may see a part of the examples only. Which weights the loss depends on at all is asked of all of them.
     everything = gradients(None)
     if everything is None:
         return None
