@@ -173,7 +173,6 @@ class ResultsFolder:
             for report, part in self._read(name, needed, before_faults=before_faults):
                 parts.append(self._counted(part, report.cohort_id, trial_ids).select(list(columns)))
             self._compare_sizes([name])
-        # A table without any file, as that of the networks often is, has its columns all the same.
         if not parts:
             return arrow_schema(name).empty_table().select(list(columns))
         return pa.concat_tables(parts).unify_dictionaries()

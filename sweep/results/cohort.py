@@ -57,6 +57,15 @@ class Cohort:
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 """What `cohort_from_dict` raises for values that this version does not write."""
 
+
+def unreadable(path: str, cohort_id: str, why: str) -> str:
+    """Say that the record of a cohort in a results folder cannot be used, why, and what to do."""
+    return (
+        f"cohorts/{cohort_id}.json in {path} must be readable by version {__version__}: {why}; put a good copy in "
+        "its place, or let `sweep check --repair` set it aside, and its trials are trained again"
+    )
+
+
 #: Fields of a cohort that are written as they are, and their types.
 _PLAIN: dict[str, tuple[type, ...]] = {
     "lanes": (int,),
@@ -96,11 +105,3 @@ def cohort_from_dict(values: dict[str, Any]) -> Cohort:
         if trial.trial_id != stated["trial_id"]:
             raise ValueError(f"the configuration of trial {stated['trial_id']} is that of {trial.trial_id}")
     return cohort
-
-
-def unreadable(path: str, cohort_id: str, why: str) -> str:
-    """Say that the record of a cohort in a results folder cannot be used, why, and what to do."""
-    return (
-        f"cohorts/{cohort_id}.json in {path} must be readable by version {__version__}: {why}; put a good copy in "
-        "its place, or let `sweep check --repair` set it aside, and its trials are trained again"
-    )
