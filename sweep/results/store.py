@@ -121,8 +121,8 @@ class Store:
             raise StoreError(f"results cannot be written to {self.path}: {error}") from None
         if self.is_local and (free := shutil.disk_usage(self._files.root).free) < needed_bytes:
             raise StoreError(
-                f"the disk of {self.path} must have {_mebibytes(needed_bytes)} free, it has {_mebibytes(free)}; "
-                "make room, or choose another place with --results"
+                f"the disk of {self.path} must have {needed_bytes / 2**20:,.0f} MiB free, it has "
+                f"{free / 2**20:,.0f} MiB; make room, or choose another place with --results"
             )
 
     def driving(self, note: Callable[[str], object]) -> Lease:
@@ -389,7 +389,3 @@ def _require_id(cohort_id: str) -> None:
     """Require an id that a cohort can have: file names are made of it."""
     if not is_cohort_id(cohort_id):
         raise StoreError(f"the id of a cohort must look like c0000-0123abcd, got {cohort_id!r}")
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
