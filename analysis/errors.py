@@ -10,6 +10,10 @@ ResultsWarning(UserWarning)     a file is damaged, missing or not ours; the rest
 └── OlderResults                an older version wrote the results, which were read
 """
 
+from __future__ import annotations
+
+import math
+
 
 class AnalysisError(ValueError):
     """Base of every error that this package raises on purpose; the message says what to do."""
@@ -37,3 +41,37 @@ class ResultsWarning(UserWarning):
 
 class OlderResults(ResultsWarning):
     """An older version wrote the results; they were read, but their tables carry no checksums."""
+
+
+def require_shares(parameters: object, *names: str, prefix: str = "") -> None:
+    """Refuse parameters that are not shares in (0, 1].
+
+    Args:
+        parameters: what has these attributes.
+        names: of the attributes.
+        prefix: put before each name in the message, e.g. `decline.`.
+
+    Raises:
+        AnalysisError: one of them is not.
+    """
+    for name in names:
+        if not 0 < getattr(parameters, name) <= 1:
+            raise AnalysisError(
+                f"{prefix}{name} is a share and must lie in (0, 1], got {getattr(parameters, name)}"
+            )
+
+
+def require_finite(
+    parameters: object, *names: str, prefix: str = "", above: float = -math.inf, at_least: float = -math.inf
+) -> None:
+    """Refuse parameters that are not finite, or below a bound; for the arguments see `require_shares`.
+
+    Raises:
+        AnalysisError: one of them is not finite, not above `above`, or not at least `at_least`.
+    """
+    bound = f"above {above:g}" if above > at_least else f"at least {at_least:g}"
+    for name in names:
+        value = getattr(parameters, name)
+        # Written as one chain, so that NaN is refused as well.
+        if not (above < value < math.inf and value >= at_least):
+            raise AnalysisError(f"{prefix}{name} must be finite and {bound}, got {value}")

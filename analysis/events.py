@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, require_shares
 from analysis.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ class Thresholds:
     """Consecutive evaluated steps at or above an accuracy threshold that make an event."""
 
     def __post_init__(self) -> None:
-        for name in ("memorised_at", "grokked_at", "decline_at"):
-            if not 0 < getattr(self, name) <= 1:
-                raise AnalysisError(f"{name} is a share and must lie in (0, 1], got {getattr(self, name)}")
+        require_shares(self, "memorised_at", "grokked_at", "decline_at")
         if self.sustained < 1:
             raise AnalysisError(f"sustained must be at least 1 evaluated step, got {self.sustained}")
 

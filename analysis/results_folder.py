@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +38,7 @@ from analysis.checks.reports import (
     parse_cohort_file,
     parse_failed_file,
     parse_report,
+    superseded,
 )
 from analysis.errors import AnalysisError, ResultsNotFound
 from analysis.files import Files
@@ -84,6 +84,7 @@ class ResultsFolder:
         self._tables: dict[str, dict[Report, _File]] = {}
         try:
             self._files = Files(self.path, filesystem)
+            # A bucket has no folders: `cohorts` exists there once there is a file below it.
             has_results = self._files.exists("cohorts") or self._files.exists("sweep.json")
             if not has_results:
                 raise ResultsNotFound(
@@ -94,6 +95,7 @@ class ResultsFolder:
                 self._open()
         except AnalysisError:
             raise
+        # pyarrow raises ValueError for an address of a kind that it does not know.
         except (OSError, ValueError) as error:
             raise AnalysisError(f"{self.path} cannot be read: {error}") from error
 
@@ -110,7 +112,7 @@ class ResultsFolder:
         for cohort_id, missing in gaps(self._reports).items():
             for numbers in missing:
                 self._gap(cohort_id, numbers)
-        self._superseded = self._find_superseded()
+        self._superseded = superseded(self._ids, self._trials_with_rows)
 
     @property
     def findings(self) -> list[Finding]:
@@ -197,6 +199,7 @@ class ResultsFolder:
         listed = self._tables.get(name)
         if listed is None:
             listed = self._list(name)
+        # Sorted, since a file system or a bucket lists in an order of its own, and rows must not depend on it.
         wanted = [
             (report, file)
             for report, file in sorted(listed.items())
@@ -220,13 +223,16 @@ class ResultsFolder:
     def _read_file(self, name: str, report: Report, file: _File, columns: Sequence[str]) -> ReportTable | Damaged:
         from analysis.checks.tables import LARGEST_BYTES, read_report_table
 
+        # By the size as listed, before a byte is read: a huge file under a report's name must not fill the memory.
         if file.size_bytes > LARGEST_BYTES:
             return Damaged(f"it has {file.size_bytes:,} bytes, more than any report")
         try:
             data = self._files.read(file.name)
         except FileNotFoundError:
+            # A run that has begun meanwhile may have set it aside.
             return Damaged("it has just gone")
         except OSError as error:
+            # Not damage: where the storage does not answer, nothing may be trained again on its account.
             raise AnalysisError(f"{self.path}/{file.name} cannot be read: {error}") from error
         try:
             return read_report_table(
@@ -237,12 +243,15 @@ class ResultsFolder:
 
     def _counted(self, rows: pa.Table, cohort_id: str, trial_ids: Collection[str] | None) -> pa.Table:
         """Keep the rows of trials that count in a cohort, and of these trials."""
+        # A trial that was run anew, under another budget or rule, still has rows in its former cohort.
         if cohort_id in self._superseded:
             rows = rows.filter(~_is_in(self._superseded[cohort_id]))
         return rows if trial_ids is None else rows.filter(_is_in(trial_ids))
 
     def _compare_sizes(self, tables: Iterable[str]) -> None:
         """Compare the files of reports in these tables with what their files in `rows` state, as far as read."""
+        # A report's file in `rows` states the bytes of its files in other tables. So a file that is missing or cut
+        # short is seen from the listing, without reading it.
         for name in tables:
             if name == "rows" or not self._other_tables:
                 continue
@@ -252,6 +261,7 @@ class ResultsFolder:
                 size = stated.get(name)
                 file = self._tables[name].get(report)
                 place = f"tables/{name}/{report.name}.parquet"
+                # The report had no rows for that table, so there need not be a file.
                 if size is None:
                     continue
                 if file is None:
@@ -259,25 +269,6 @@ class ResultsFolder:
                 elif file.size_bytes != size:
                     wrong = f"it has {file.size_bytes:,} bytes, and {size:,} were written"
                     self._fault(report, Finding("damaged", place, wrong, TRAIN_AGAIN))
-
-    def _find_superseded(self) -> dict[str, set[str]]:
-        """Return cohort id -> its trials that count in another cohort; cohorts without such trials are left out."""
-        holders: dict[str, list[CohortFile]] = defaultdict(list)
-        for cohort in self.cohorts:
-            for trial_id in cohort.configs:
-                holders[trial_id].append(cohort)
-        shared = {trial_id: cohorts for trial_id, cohorts in holders.items() if len(cohorts) > 1}
-        with_rows = {
-            cohort_id: self._trials_with_rows(cohort_id)
-            for cohort_id in {cohort.cohort_id for cohorts in shared.values() for cohort in cohorts}
-        }
-        superseded: dict[str, set[str]] = defaultdict(set)
-        for trial_id, cohorts in shared.items():
-            counting = [cohort for cohort in cohorts if trial_id in with_rows[cohort.cohort_id]] or cohorts
-            for cohort in cohorts:
-                if cohort is not counting[-1]:
-                    superseded[cohort.cohort_id].add(trial_id)
-        return dict(superseded)
 
     def _trials_with_rows(self, cohort_id: str) -> set[str]:
         parts = (part for _, part in self._read("rows", ["trial_id"], cohort_id))

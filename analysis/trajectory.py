@@ -22,7 +22,7 @@ class EvaluatedStep(Protocol):
     @property
     def val_accuracy(self) -> float: ...  # noqa: D102
     @property
-    def complexity_bytes(self) -> int | None: ...  # noqa: D102
+    def complexity_bytes(self) -> float | None: ...  # noqa: D102
     @property
     def val_loss(self) -> float: ...  # noqa: D102
 
@@ -32,6 +32,13 @@ class PhaseStep(EvaluatedStep, Protocol):
 
     @property
     def phase_start_step(self) -> int: ...  # noqa: D102
+    @property
+    def phase_end_step(self) -> int: ...  # noqa: D102
+
+
+def phase_budget_steps(last: PhaseStep) -> int:
+    """Return the steps of a measurement's phase: until the next exchange of the training set, or the end."""
+    return last.phase_end_step - last.phase_start_step
 
 
 @dataclass(frozen=True, slots=True, eq=False)

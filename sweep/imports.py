@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweep.errors import ImportFailed, SweepError
+from trainables.errors import raised
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -138,18 +139,17 @@ def _import(name: str, where: str) -> None:
 
 
 def _what(error: BaseException, name: str) -> str:
-    lines = str(error).strip().splitlines()
-    raised = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    what = raised(error)
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing is not None and missing == name.partition(".")[0]:
-        return f"{raised}; run this in the folder that contains {missing}, not {Path.cwd()}, or install it"
+        return f"{what}; run this in the folder that contains {missing}, not {Path.cwd()}, or install it"
     if missing is not None and name.startswith(missing):
         package = sys.modules.get(missing.rpartition(".")[0])
         inside = [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", None) or [])]
-        return f"{raised}{_nearest(missing, inside)}"
+        return f"{what}{_nearest(missing, inside)}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     theirs = [frame for frame in frames if frame.filename != __file__]
-    return f"{raised} ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else raised
+    return f"{what} ({theirs[-1].filename}:{theirs[-1].lineno})" if theirs else what
 
 
 def _nearest(missing: str, inside: Sequence[str]) -> str:

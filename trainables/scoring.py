@@ -25,6 +25,9 @@ from trainables.sizes import zstd_bytes
 from trainables.spectral import matrix_sides, spectrum
 from trainables.tasks import Split, Task
 
+Outcomes = tuple[Tensor, Tensor]
+"""The losses of n examples in nats, [n], and whether the answer to each was right, [n] bool."""
+
 # Columns of `rows` are inherited by `Measurement`, from several records at once; so they cannot have slots.
 
 
@@ -147,16 +150,22 @@ def table_outcomes(
 def scores(losses: Tensor, answers: Tensor, split: Split) -> Scores:
     """Average over one lane's own training and validation examples, given its rows [N] of `table_outcomes`."""
     correct = answers == split.targets
+    train, validation = ((losses[part], correct[part]) for part in (split.train, split.validation))
+    return scores_of(train, validation)
 
-    def loss(part: Tensor) -> float:
+
+def scores_of(train: Outcomes, validation: Outcomes) -> Scores:
+    """Average over training and over validation examples; NaN where there are none."""
+
+    def loss(outcomes: Outcomes) -> float:
         # Summed in double precision: a mean of thousands of float32 losses would lose its last digits.
-        return float(losses[part].double().mean())
+        return float(outcomes[0].double().mean())
 
     return Scores(
-        train_loss=loss(split.train),
-        val_loss=loss(split.validation),
-        train_accuracy=_share(correct[split.train]),
-        val_accuracy=_share(correct[split.validation]),
+        train_loss=loss(train),
+        val_loss=loss(validation),
+        train_accuracy=_share(train[1]),
+        val_accuracy=_share(validation[1]),
     )
 
 
@@ -195,7 +204,7 @@ def group_scores(answers: Tensor, split: Split, group: Tensor | None) -> GroupSc
 
 
 def _share(correct: Tensor) -> float:
-    return int(correct.sum()) / len(correct)
+    return int(correct.sum()) / len(correct) if len(correct) else math.nan
 
 
 # --- from weights ------------------------------------------------------------------------------------------------

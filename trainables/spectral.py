@@ -90,8 +90,10 @@ def _operator(gram: Tensor, floor: float, weight: Tensor | None = None) -> Tenso
     if gram.device.type != "cpu" or not bool(finite.all()):
         gram = torch.where(finite[..., None], gram, torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device))
     eigenvalues, left = torch.linalg.eigh(gram)
+    # Rounding can leave an eigenvalue of a Gram matrix slightly below zero.
     squares = eigenvalues.clamp_min(0)
     tiny = torch.finfo(torch.float32).tiny  # in the weights' type, which the operator will have
+    # `eigh` sorts in rising order, so the last square is that of the largest singular value.
     values = square_root((squares + floor**2 * squares[..., -1:]).clamp_min(tiny))
     # dH/dt / t, the weight of each squared singular value; the largest also acts through the floor of all.
     factors = _entropy_slope(values) / values
@@ -138,6 +140,7 @@ def add_penalty_gradient(
         for name, matrix in matrices.items():
             gradients[name].addcmul_(entropy_gradient(matrix, 0), weight[..., None])
         return
+    # Gram matrices of equal size differ in the length of the other side only, which the product sums over.
     by_size: dict[int, list[str]] = {}
     for name, two in sides.items():
         by_size.setdefault(min(two), []).append(name)

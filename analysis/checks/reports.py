@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 COHORT_ID = r"c\d{4,9}-[0-9a-f]{8}"
@@ -85,6 +85,32 @@ def counted_reports(reports: Iterable[Report]) -> set[Report]:
             counted.update(report for report in own if report.report < limit)
             limit = min(limit, *(report.report for report in own))
     return counted
+
+
+def superseded(
+    trials_of: Mapping[str, Collection[str]], with_rows: Callable[[str], Collection[str]]
+) -> dict[str, set[str]]:
+    """Return cohort id -> its trials that count in another cohort; cohorts without such trials are left out.
+
+    Args:
+        trials_of: cohort id -> ids of its trials, the oldest cohort first.
+        with_rows: cohort id -> ids of its trials that have rows; called for those that share trials.
+    """
+    holders: dict[str, list[str]] = defaultdict(list)
+    for cohort_id, trial_ids in trials_of.items():
+        for trial_id in trial_ids:
+            holders[trial_id].append(cohort_id)
+    shared = {trial_id: cohort_ids for trial_id, cohort_ids in holders.items() if len(cohort_ids) > 1}
+    # In most sweeps no cohorts share a trial, and nothing is read.
+    there = {cohort_id: with_rows(cohort_id) for cohort_id in {one for ids in shared.values() for one in ids}}
+    elsewhere: dict[str, set[str]] = defaultdict(set)
+    for trial_id, cohort_ids in shared.items():
+        # Before there are rows anywhere, a trial counts in its newest cohort.
+        counting = [cohort_id for cohort_id in cohort_ids if trial_id in there[cohort_id]] or cohort_ids
+        for cohort_id in cohort_ids:
+            if cohort_id != counting[-1]:
+                elsewhere[cohort_id].add(trial_id)
+    return dict(elsewhere)
 
 
 def gaps(counted: Iterable[Report]) -> dict[str, list[range]]:

@@ -71,6 +71,8 @@ def sealed(table: pa.Table, report: Report, package_version: str, other_tables: 
             }
         )
     data = buffer.getvalue()
+    # The checksum is that of the file with zeros in its place: put there, it moves no byte, and Parquet's offsets
+    # hold.
     at = data.rindex(_MARK) + len(_MARK)
     return b"".join((data[:at], _digest(data, at), data[at + _DIGITS :]))
 
@@ -107,6 +109,7 @@ def read_report_table(
         _check_origin(metadata, name, report, has_checksum, path)
         if file.metadata.num_rows > _MOST_ROWS:
             raise Damaged(f"it claims {file.metadata.num_rows:,} rows")
+        # Without a checksum all columns are read, so that damage shows at least where Parquet itself notices it.
         wanted = list(columns) if has_checksum else [column.name for column in TABLES[name]]
         rows = _columns(file, name, wanted, complete=has_checksum or "table" not in metadata)
         rows.validate(full=True)
@@ -175,6 +178,7 @@ def _columns(file: pq.ParquetFile, name: str, wanted: Sequence[str], *, complete
     missing = [column for column in required if column not in there]
     if missing:
         raise Damaged(f"it lacks the columns {', '.join(missing[:5])} of the table {name}")
+    # Several files are read at once already (`analysis.results_folder`).
     rows = file.read([column for column in wanted if column in there], use_threads=False)
     schema = _schema(name)
     arrays = []

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from analysis.replay.lanes import Rule
-from analysis.replay.recordings import Recording
-from analysis.replay.score import Score, score, total
+from analysis.replay.score import Score, Scoring, total
 from analysis.stopping.conformal import PATIENCES, Calibrated, calibrate
 
 
 class Replayed:
     """The scores of a family of rules, one rule for each patience, on each of several sweeps."""
 
-    def __init__(
-        self, sweeps: Mapping[str, Sequence[Recording]], family: Callable[[float], Rule], lanes: int
-    ) -> None:
-        self._scores: dict[float, dict[str, Score]] = {}
-        for patience in PATIENCES:
-            rule = family(patience)
-            self._scores[patience] = {
-                name: score(trials, rule(trials, lanes), lanes) for name, trials in sweeps.items()
-            }
+    def __init__(self, scoring: Scoring, family: Callable[[float], Rule]) -> None:
+        self._scores = {patience: scoring(family(patience)) for patience in PATIENCES}
 
     def at(self, patience: float) -> dict[str, Score]:
         """Return sweep -> score at one of `PATIENCES`."""

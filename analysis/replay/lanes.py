@@ -51,6 +51,11 @@ def alone(first_stop: Callable[[Recording], int | None]) -> Rule:
     return rule
 
 
+def unstopped(trials: Sequence[Recording], lanes: int) -> Fates:
+    """Return the fates of the trials of one sweep without a rule."""
+    return alone(lambda _: None)(trials, lanes)
+
+
 def parking(parameters: ParkingParameters) -> Rule:
     """Make the parking rule, work-conserving: an idle lane takes a parked trial whose patience is not over."""
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.errors import AnalysisError
-from analysis.replay.lanes import LANES, parking
+from analysis.replay.lanes import LANES, parking, unstopped
 from analysis.replay.recordings import Recording, recordings_of, results_below
 from analysis.replay.score import score
 from analysis.stopping.calibration import Calibration
@@ -114,10 +114,11 @@ def critical_patiences(trials: Sequence[Recording], signal: Signal) -> dict[str,
         Trial id -> share of the budget.
     """
     critical = {trial.trial_id: PATIENCES[0] for trial in trials if trial.grokked}
+    free = unstopped(trials, LANES)
     more_patient = [*PATIENCES[1:], math.inf]
     for patience, next_one in zip(PATIENCES, more_patient, strict=True):
         rule = parking(ParkingParameters(patience=patience, stall=StallParameters(signal=signal)))
-        critical |= dict.fromkeys(score(trials, rule(trials, LANES), LANES).lost, next_one)
+        critical |= dict.fromkeys(score(trials, rule(trials, LANES), free).lost, next_one)
     return critical
 
 

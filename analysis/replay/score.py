@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.intervals import wilson
-from analysis.replay.lanes import Fates, alone
+from analysis.replay.lanes import Fates, Rule, unstopped
 from analysis.replay.recordings import Recording
 
 
@@ -55,9 +55,35 @@ class Score:
         return wilson(len(self.lost), self.grokkers)
 
 
-def score(trials: Sequence[Recording], fates: Fates, lanes: int) -> Score:
-    """Compare the fates of one sweep's trials under a rule with their fates without one."""
-    free = alone(lambda _: None)(trials, lanes)
+class Scoring:
+    """Scores rules on several sweeps, each in this number of lanes; what happens without a rule is computed once.
+
+    Args:
+        sweeps: name -> trials.
+        lanes: lanes of each sweep.
+    """
+
+    def __init__(self, sweeps: Mapping[str, Sequence[Recording]], lanes: int) -> None:
+        self._sweeps = sweeps
+        self._lanes = lanes
+        self._free = {name: unstopped(trials, lanes) for name, trials in sweeps.items()}
+
+    def __call__(self, rule: Rule) -> dict[str, Score]:
+        """Return sweep -> score of a rule."""
+        return {
+            name: score(trials, rule(trials, self._lanes), self._free[name])
+            for name, trials in self._sweeps.items()
+        }
+
+
+def score(trials: Sequence[Recording], fates: Fates, free: Fates) -> Score:
+    """Compare the fates of one sweep's trials under a rule with their fates without one.
+
+    Args:
+        trials: the trials of the sweep.
+        fates: under the rule.
+        free: without one, in as many lanes, from `analysis.replay.lanes.unstopped`.
+    """
     lost = tuple(
         trial.trial_id
         for trial, steps in zip(trials, fates.steps.tolist(), strict=True)

@@ -12,7 +12,7 @@ from analysis.replay.early import SHARES, separation, signals
 from analysis.replay.lanes import LANES
 from analysis.replay.recordings import Recordings
 from analysis.replay.rules import NamedRule
-from analysis.replay.score import Score, score, total
+from analysis.replay.score import Score, Scoring, total
 from analysis.stopping.conformal import fewest_grokkers
 
 ALPHAS = (0.01, 0.025, 0.05, 0.1)
@@ -57,15 +57,14 @@ def replay(
         alphas: levels for families, in (0, 1).
         lanes: lanes of each sweep.
     """
-    sweeps = recordings.by_sweep()
+    scoring = Scoring(recordings.by_sweep(), lanes)
     grokkers = sum(trial.grokked for trial in recordings.trials)
     lines: list[Line] = []
     for named in rules:
         if named.rule is not None:
-            each = {name: score(trials, named.rule(trials, lanes), lanes) for name, trials in sweeps.items()}
-            lines.append(Line(named.text, None, None, each))
+            lines.append(Line(named.text, None, None, scoring(named.rule)))
         if named.family is not None:
-            family = Replayed(sweeps, named.family, lanes)
+            family = Replayed(scoring, named.family)
             for alpha in alphas:
                 calibrated = family.calibrate(alpha)
                 patience = None if calibrated is None else calibrated.patience

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from analysis.errors import AnalysisError
+from analysis.errors import require_finite, require_shares
 from analysis.events import Events, Thresholds, trajectory_events
 from analysis.intervals import wilson
 from analysis.trajectory import Trajectory
@@ -70,12 +70,8 @@ class DeclineParameters:
     """A complexity this share below its peak is declining, and saves the trial."""
 
     def __post_init__(self) -> None:
-        for name in ("patience", "minimum_measurements"):
-            if not 1 <= getattr(self, name) < math.inf:
-                raise AnalysisError(f"decline.{name} must be finite and at least 1, got {getattr(self, name)}")
-        for name in ("memorise_within", "rise", "fall"):
-            if not 0 < getattr(self, name) <= 1:
-                raise AnalysisError(f"decline.{name} is a share and must lie in (0, 1], got {getattr(self, name)}")
+        require_finite(self, "patience", "minimum_measurements", prefix="decline.", at_least=1)
+        require_shares(self, "memorise_within", "rise", "fall", prefix="decline.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, require_shares
 from analysis.stopping.calibration import ALPHA, Calibration
 from analysis.stopping.evidence import Evidence, EvidenceKind
 from analysis.stopping.stall import StallParameters
@@ -61,9 +61,7 @@ class ParkingParameters:
             # Resolved here, so that a record of these parameters stays the same rule when the calibration grows.
             shipped = Calibration.load().patience(self.alpha, self.stall.signal)
             object.__setattr__(self, "patience", shipped)
-        for name in ("patience", "first_look", "hard_accuracy"):
-            if not 0 < getattr(self, name) <= 1:
-                raise AnalysisError(f"parking.{name} is a share and must lie in (0, 1], got {getattr(self, name)}")
+        require_shares(self, "patience", "first_look", "hard_accuracy", prefix="parking.")
         if not 0 < self.after_two_failures <= self.after_one_failure <= 1 <= self.after_a_grok:
             raise AnalysisError(
                 "parking's factors must satisfy 0 < after_two_failures <= after_one_failure <= 1 <= after_a_grok, "

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.errors import AnalysisError
+from analysis.errors import AnalysisError, require_finite
 from analysis.events import Thresholds
 from analysis.trajectory import Trajectory
 
@@ -53,14 +53,9 @@ class StallParameters:
     def __post_init__(self) -> None:
         if self.signal not in get_args(Signal):
             raise AnalysisError(f"stall.signal must be one of {', '.join(get_args(Signal))}, got {self.signal!r}")
-        for name in ("loss_factor", "complexity_factor", "apart"):
-            if not 1 < getattr(self, name) < math.inf:
-                raise AnalysisError(f"stall.{name} must be finite and above 1, got {getattr(self, name)}")
-        for name in ("loss_fall", "complexity_fall"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise AnalysisError(f"stall.{name} must be finite and above 0, got {getattr(self, name)}")
-        if self.minimum_measurements < 1:
-            raise AnalysisError(f"stall.minimum_measurements must be at least 1, got {self.minimum_measurements}")
+        require_finite(self, "loss_factor", "complexity_factor", "apart", prefix="stall.", above=1)
+        require_finite(self, "loss_fall", "complexity_fall", prefix="stall.", above=0)
+        require_finite(self, "minimum_measurements", prefix="stall.", at_least=1)
 
 
 def stalls(

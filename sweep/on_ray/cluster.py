@@ -69,6 +69,7 @@ def local_ray(cpus: int | None = None) -> Iterator[RaySession]:
     """
     with _guarded_folder() as folder:
         address = os.environ.get("RAY_ADDRESS", "local")
+        # Ray reads its environment when it is imported, so it is not imported just to ask this.
         if "ray" in sys.modules and sys.modules["ray"].is_initialized():
             yield _session(folder, started_here=False)
         elif address in ("", "local"):
@@ -146,6 +147,7 @@ def _started(folder: Path, cpus: int | None) -> Iterator[RaySession]:
 
 def _require_answer(address: str) -> None:
     """Raise OSError if nothing listens at HOST:PORT; other forms of address are left to Ray."""
+    # An address without a port is one of Ray's own forms, such as `auto`.
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACHABLE_WITHIN_S).close()
@@ -169,6 +171,7 @@ def _session(folder: Path, *, started_here: bool) -> RaySession:
     return RaySession(
         cpus=float(resources.get("CPU", 0)),
         gpus=float(resources.get("GPU", 0)),
+        # `ray.nodes` lists nodes that have died, too.
         nodes=sum(bool(node["Alive"]) for node in ray.nodes()),
         started_here=started_here,
         folder=folder,
@@ -179,6 +182,7 @@ def _session(folder: Path, *, started_here: bool) -> RaySession:
 def _guarded_folder() -> Iterator[Path]:
     """Create a private folder with a short path; it and all processes that work in it end with this context."""
     # Ray puts Unix sockets deep below its folder, and their paths are limited.
+    # Some machines have a long TMPDIR, e.g. macOS and batch systems.
     place = Path(tempfile.gettempdir())
     if len(str(place / f"{_PREFIX}12345678" / _RAY_FOLDER)) > LONGEST_FOLDER_CHARACTERS:
         place = Path("/tmp")

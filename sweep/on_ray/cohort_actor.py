@@ -50,11 +50,13 @@ class CohortTrainable(tune.Trainable):  # type: ignore[misc]
             patience_s=patience_s,
             prepare=prepare,
         )
+        # Tune calls `setup` for the first cohort of a process, and `reset_config` for each later one.
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin or resume another cohort in the same process (`reuse_actors=True`)."""
         self._training.take_up(new_config["cohort"])
+        # Otherwise Tune would start a new process after all.
         return True
 
     def step(self) -> dict[str, Any]:

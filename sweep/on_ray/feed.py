@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from sweep.errors import ResultsGone
 from sweep.training.prepared import PreparedRun
+from trainables.errors import raised
 
 LOOK_EVERY_S = 1.0
 """Seconds between two looks at whether the results folder is still there."""
@@ -122,9 +123,8 @@ def one_line(error: BaseException) -> str:
         if trace and "creation task" in trace[0]:  # it raised while it began; the last line is what
             return f"it could not begin: {trace[-1].strip()}"
         return "its process died: it was killed, crashed or lost its machine"
-    cause = error.cause if isinstance(error, RayTaskError) and error.cause is not None else error
-    lines = str(cause).strip().splitlines()
-    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__
+    # Ray wraps what a task raised, and its own text is the whole trace.
+    return raised(error.cause if isinstance(error, RayTaskError) and error.cause is not None else error)
 
 
 def _error_of(trial: Any) -> str:

@@ -56,6 +56,8 @@ def _checks() -> Callable[[], str | None]:
     import ray
     from ray._private import worker
 
+    # A Ray that this process has started is known by its processes; the head of a joined cluster can only be asked
+    # over the network.
     node: Any = worker._global_node
     own = {} if node is None else node.all_processes
     heads = [(name, info.process) for name in ("gcs_server", "raylet") for info in own.get(name, ())]
@@ -70,6 +72,7 @@ def _checks() -> Callable[[], str | None]:
             socket.create_connection((host.strip("[]"), int(port)), timeout=LOOK_EVERY_S).close()
             refused = 0
         except OSError:
+            # One refusal may be a busy head; Ray's own client tries again, too.
             refused += 1
         return f"gcs at {host}:{port}" if refused * LOOK_EVERY_S >= UNREACHABLE_S else None
 

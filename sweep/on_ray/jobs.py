@@ -187,6 +187,7 @@ def _is_this_machine(client: Any) -> bool:
     """Check whether the whole cluster runs on this machine."""
     give_up = time.monotonic() + _NODES_WAIT_S
     hosts: set[str] = set()
+    # The job server of a head that has just started knows no nodes for a moment.
     while not hosts and time.monotonic() < give_up:
         hosts = set(client._do_request("GET", "/nodes?view=hostNameList").json()["data"]["hostNameList"])
         time.sleep(0 if hosts else 0.2)

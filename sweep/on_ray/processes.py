@@ -63,6 +63,7 @@ def open_ports(processes: list[psutil.Process]) -> list[tuple[str, int]]:
 
 def is_loopback(address: str) -> bool:
     """Check whether an address is reachable from this machine only; `::ffff:127.0.0.1` is."""
+    # An IPv6 address may carry the name of its interface after a percent sign.
     parsed = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(parsed, "ipv4_mapped", None)
     return bool((mapped or parsed).is_loopback)
@@ -71,6 +72,7 @@ def is_loopback(address: str) -> bool:
 def start_guard(folder: Path) -> subprocess.Popen[bytes]:
     """Start the guard of a folder; it acts on `end_guard`, or when this process ends in any way."""
     return subprocess.Popen(
+        # -P keeps this folder off the guard's import path, where a module of ours could hide one of the same name.
         [sys.executable, "-P", str(Path(__file__).resolve()), str(folder), str(os.getpid())],
         stdin=subprocess.PIPE,
         start_new_session=True,  # a Ctrl-C in the terminal must not end the guard

@@ -46,6 +46,7 @@ def pack(config: SweepConfig, imports: Sequence[str], folder: Path) -> tuple[str
     """
     for package in _PACKAGES:
         shutil.copytree(_SITE / package, folder / package, ignore=_LEFT_OUT)
+    # The place of results is decided where the job is sent from, and passed to its driver.
     values = {"name": config.name, **config.model_dump(mode="json", exclude_unset=True, exclude={"results"})}
     (folder / SPECIFICATION_FILE).write_text(json.dumps(values, indent=2), encoding="utf-8")
 

@@ -28,7 +28,7 @@ from ray import tune
 
 from analysis.events import Thresholds
 from analysis.stopping.decline import DeclineParameters, is_audited, stop_decision
-from analysis.trajectory import Trajectory
+from analysis.trajectory import Trajectory, phase_budget_steps
 from sweep.errors import Problem, SpecificationError
 from sweep.specification.config import SweepConfig, check_feasible
 from sweep.specification.problems import nearest
@@ -95,6 +95,8 @@ class TrialTrainable(tune.Trainable):  # type: ignore[misc]
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save the training state and the measurements that Tune has not received yet."""
         folder = Path(checkpoint_dir)
+        # `advance` may return several measurements, of which Tune takes one at a time; the rest are not in the run
+        # any more.
         (folder / _NETWORK_FILE).write_bytes(self._run.save())
         waiting = json.dumps(list(self._waiting))
         stated = {"blake2b": _digest(waiting), "waiting": waiting}
@@ -154,6 +156,20 @@ class Stop:
     """Whether the trial is in the audit share: it was not stopped, only marked."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """As much of a result as the rule needs, named as in a `Measurement`."""
+
+    step: int
+    train_accuracy: float
+    val_accuracy: float
+    complexity_bytes: float
+    """NaN where it was not measured."""
+    val_loss: float
+    phase_start_step: int
+    phase_end_step: int
+
+
 class DeclineStopper(tune.Stopper):  # type: ignore[misc]
     """Stops trials whose complexity will not decline within their budget, by `stop_decision`.
 
@@ -189,27 +205,26 @@ class DeclineStopper(tune.Stopper):  # type: ignore[misc]
         self._parameters = parameters
         self._audit_share = audit_share
         self._thresholds = thresholds
-        self._rows: dict[str, list[tuple[int, float, float, float]]] = {}
+        self._rows: dict[str, list[_Row]] = {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Decide whether to stop the trial after this result."""
         rows = self._rows.setdefault(trial_id, [])
-        row = _row(result)
-        while rows and rows[-1][0] >= row[0]:  # the trial resumed from a checkpoint
+        row = _row(result, self._budget_steps)
+        while rows and rows[-1].step >= row.step:  # the trial resumed from a checkpoint
             rows.pop()
         rows.append(row)
         if trial_id in self.stops:
             return not self.stops[trial_id].audited
         # Use the current phase only: earlier training sets say nothing about this one.
-        began = int(result.get("phase_start_step", 0))
-        ends = min(self._budget_steps, int(result.get("phase_end_step", self._budget_steps)))
-        in_phase = [(step - began, *values) for step, *values in rows if step > began or not began]
-        history = Trajectory.of(*zip(*in_phase, strict=True))
-        decision = stop_decision(history, ends - began, self._parameters, self._thresholds)
+        in_phase = [past for past in rows if past.phase_start_step == row.phase_start_step]
+        decision = stop_decision(
+            Trajectory.of_phase(in_phase), phase_budget_steps(row), self._parameters, self._thresholds
+        )
         if not decision.stop:
             return False
         audited = is_audited(str(result.get("sweep_trial_id", trial_id)), self._audit_share)
-        self.stops[trial_id] = Stop(row[0], decision.reason, decision.probability, audited)
+        self.stops[trial_id] = Stop(row.step, decision.reason, decision.probability, audited)
         return not audited
 
     def stop_all(self) -> bool:
@@ -276,6 +291,7 @@ _PLACES = _places()
 
 def _flat(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in space.items():
+        # A drift is one setting although it is a mapping, of steps to what is exchanged there.
         if isinstance(value, Mapping) and f"{prefix}{key}" != "drift":
             yield from _flat(value, f"{prefix}{key}.")
         else:
@@ -299,7 +315,8 @@ def _result(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _row(result: Mapping[str, Any]) -> tuple[int, float, float, float]:
+def _row(result: Mapping[str, Any], budget_steps: int) -> _Row:
+    """Take what the rule needs from a result of Tune; any trainable may have reported it."""
     try:
         step, train, validation = (result[name] for name in ("step", "train_accuracy", "val_accuracy"))
         complexity = result["complexity_bytes"]
@@ -308,4 +325,12 @@ def _row(result: Mapping[str, Any]) -> tuple[int, float, float, float]:
             "DeclineStopper needs results with step, train_accuracy, val_accuracy and complexity_bytes "
             f"(NaN where not measured), got none named {error.args[0]!r}"
         ) from error
-    return int(step), float(train), float(validation), math.nan if complexity is None else float(complexity)
+    return _Row(
+        step=int(step),
+        train_accuracy=float(train),
+        val_accuracy=float(validation),
+        complexity_bytes=math.nan if complexity is None else float(complexity),
+        val_loss=math.nan,
+        phase_start_step=int(result.get("phase_start_step", 0)),
+        phase_end_step=min(budget_steps, int(result.get("phase_end_step", budget_steps))),
+    )

@@ -55,10 +55,9 @@ def estimate(plan: Plan, store: Store, *, price_per_hour: float | None) -> Estim
         store: the results folder; recorded seconds of its trials are used if there are any.
         price_per_hour: price of an hour of what one cohort occupies.
     """
-    outcomes = store.outcomes()
 
     def has_ended(trial: TrialConfig, rule: str) -> bool:
-        outcome = outcomes.get(trial.trial_id)
+        outcome = plan.outcomes.get(trial.trial_id)
         return outcome is not None and satisfies(outcome, trial.steps, rule)
 
     notes = list(plan.notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +50,8 @@ class Plan:
     """Ids of trials that already have the requested results."""
     failed: list[str]
     """Ids of trials that failed before and are tried again."""
+    outcomes: Mapping[str, Outcome]
+    """Trial id -> outcome, of all trials in the results folder: what the plan was made from."""
     sharing: Sharing
     """How the cohorts share the machines."""
     damage: list[Finding] = field(default_factory=list)
@@ -161,6 +163,7 @@ def plan(
         new=group(missing, config, sharing=sharing, first_index=store.next_index()),
         satisfied=satisfied,
         failed=failed,
+        outcomes=outcomes,
         sharing=sharing,
         damage=damage,
         notes=[

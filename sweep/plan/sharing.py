@@ -75,6 +75,7 @@ def this_node() -> Node:
     import psutil
     import torch
 
+    # The cores that this process may use: under a batch system fewer than the machine has.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     there = there_is_a_gpu()
     return Node(

@@ -36,7 +36,7 @@ EVALUATION_FLOPS = 0.2e9
 EVALUATION_FLOPS_A_WEIGHT = 14e3
 """... plus a cost per weight."""
 MEASUREMENT_PASSES = 30
-"""Likewise for one measurement of complexity, with passes over the training set, ..."""
+"""Cost of one measurement of complexity: passes over the training set, at the rate of large products, ..."""
 MEASUREMENT_FLOPS = 10e9
 MEASUREMENT_FLOPS_A_WEIGHT = 0.8e6
 MEASUREMENT_FLOPS_A_VALUE = 0.1e9

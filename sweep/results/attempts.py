@@ -33,12 +33,14 @@ def begin(files: Files, cohort_id: str, at_least: int) -> int:
     number = max([at_least, *(int(match[1]) + 1 for match in begun if match is not None)])
     while True:
         name = f"checkpoints/{cohort_id}-{number:03d}.begun"
+        # pyarrow cannot ask a bucket to write only what is not there yet.
         if not files.is_local:
             files.write(name, b"")
             return number
         mark = files.own_place(name)
         files.make_folder(mark.parent)
         try:
+            # The file system lets one process make the file, and fails for all others.
             mark.touch(exist_ok=False)
         except FileExistsError:
             number += 1

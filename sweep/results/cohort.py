@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from analysis.stopping.decline import DeclineParameters
+from sweep import __version__
 from trainables.config import TrialConfig, trial_from_dict
 from trainables.numerics.environment import HERE, Reproducible
 from trainables.schedule import MeasuringConfig
@@ -56,6 +57,15 @@ class Cohort:
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 """What `cohort_from_dict` raises for values that this version does not write."""
 
+
+def unreadable(path: str, cohort_id: str, why: str) -> str:
+    """Say that the record of a cohort in a results folder cannot be used, why, and what to do."""
+    return (
+        f"cohorts/{cohort_id}.json in {path} must be readable by version {__version__}: {why}; put a good copy in "
+        "its place, or let `sweep check --repair` set it aside, and its trials are trained again"
+    )
+
+
 #: Fields of a cohort that are written as they are, and their types.
 _PLAIN: dict[str, tuple[type, ...]] = {
     "lanes": (int,),
@@ -77,6 +87,7 @@ def cohort_from_dict(values: dict[str, Any]) -> Cohort:
         AttributeError, KeyError, TypeError, OverflowError: the values are not those of a cohort, see `UNREADABLE`.
     """
     for name, kinds in _PLAIN.items():
+        # By type and not isinstance, since True is an int, too.
         if name in values and type(values[name]) not in kinds:
             raise TypeError(f"{name} must be a {kinds[0].__name__}, got {str(values[name])[:80]!r}")
     decline = values["decline"]
@@ -89,6 +100,7 @@ def cohort_from_dict(values: dict[str, Any]) -> Cohort:
             "decline": None if decline is None else DeclineParameters(**decline),
         }
     )
+    # An id follows from the configuration, so it works as a checksum of it.
     for trial, stated in zip(cohort.trials, values["trials"], strict=True):
         if trial.trial_id != stated["trial_id"]:
             raise ValueError(f"the configuration of trial {stated['trial_id']} is that of {trial.trial_id}")

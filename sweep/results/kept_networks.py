@@ -45,6 +45,7 @@ def kept_network(results: str, trial_id: str) -> LoadedNetwork:
     last = kept.iloc[-1]
     try:
         network = trained_network(trials[meant[0]], from_safetensors(bytes(last["safetensors"])), int(last["step"]))
+        # Built once to see that it can be: its network may be registered by a module that is not imported.
         architecture_of(network.table, network.model)
     except ConfigError as error:
         hint = planned_with(results) if IMPORT_IT in str(error) else ""

@@ -124,6 +124,8 @@ class Lease:
                 if now is not None and now != dead:
                     raise self._refusal(now)
                 self._write(mine)
+            # Long enough for a token written at the same time to be there: the last one written is the one that all
+            # read.
             if not alone:
                 time.sleep(self._settle_s)
                 now = self._read()
@@ -159,6 +161,7 @@ class Lease:
         if self._mine is None:
             return
         self._ended.set()
+        # A heartbeat under way would write the file again after it has been deleted.
         if self._turn.acquire(timeout=_RELEASE_S):
             try:
                 with contextlib.suppress(OSError), self._alone():
@@ -171,6 +174,7 @@ class Lease:
         self._mine = None
         if self._files.is_local:
             with contextlib.suppress(OSError):
+                # Made by `take`, and empty where the run was refused; otherwise this fails, as it should.
                 os.rmdir(self._files.root)
 
     # --- heartbeats ----------------------------------------------------------------------------------------------
@@ -194,6 +198,7 @@ class Lease:
                         self._mine = dataclasses.replace(mine, beat_at=_now(), beats=mine.beats + 1)
                         self._write(self._mine)
                         return
+            # `_alone` opens the folder, which the sweep does not make again.
             except FileNotFoundError:  # the folder itself
                 now = None
             self._lost = (
@@ -296,6 +301,7 @@ def _lives(holder: Holder) -> bool | None:
     """Tell whether a holder lives; None if its process cannot be seen from here."""
     if (holder.host, holder.machine) != (platform.node(), _machine()):
         return None
+    # A release that failed leaves a file of this very process, so only a token that it still holds counts.
     if holder.pid == os.getpid():
         return holder.token in _held_here
     return _start_of(holder.pid) == holder.started
@@ -305,6 +311,8 @@ def _machine() -> str:
     """Return what is common to the processes that see each other's ids; empty where the host's name must do."""
     with contextlib.suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # Containers of one host share its boot and count their own processes, so that ids of two of them may be
+        # equal.
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     return ""
 

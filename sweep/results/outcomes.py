@@ -32,6 +32,8 @@ def outcomes_of(folder: ResultsFolder) -> dict[str, Outcome]:
     names = ["trial_id", "ended_because", "ended_at_step", "stop_rule", "epsilon", "complexity_method"]
     names.append("reproducible")
     rows, ends = folder.table("rows", ["trial_id"]), folder.table("trials", names)
+    # Reading has shown what is damaged, and from there on a cohort trains again. So what it did after that is left
+    # out.
     if folder.faults:
         rows = folder.table("rows", ["trial_id"], before_faults=True)
         ends = folder.table("trials", names, before_faults=True)
@@ -40,6 +42,7 @@ def outcomes_of(folder: ResultsFolder) -> dict[str, Outcome]:
     outcome_of: dict[str, Outcome] = {}
     for trial_id, cohort in folder.cohort_of_trials().items():
         row = ended.get(trial_id)
+        # Without rows it is planned, or it waits in the queue of a cohort that has begun.
         if row is None and trial_id not in begun and cohort.failed is None:
             continue
         row = row or {"ended_because": "interrupted" if cohort.failed is None else "failed"}
@@ -62,6 +65,7 @@ def grokked_in(path: str) -> set[str]:
     from analysis.events import events
     from analysis.load import load
 
+    # A grok step is a matter of accuracies, so complexities by several methods do no harm.
     columns = ["train_accuracy", "val_accuracy", "complexity_bytes", "memorised_at", "grokked_at"]
     columns += ["phase_start_step"]
     trials = events(load(path, columns, mix_methods=True))

@@ -15,6 +15,7 @@ from analysis.results_folder import ResultsFolder
 from analysis.schema import TABLES
 from sweep import __version__
 from sweep.results.cohort import UNREADABLE, cohort_from_dict
+from trainables.errors import raised
 
 FOLDER = "set-aside"
 
@@ -26,7 +27,7 @@ def unreadable_cohorts(folder: ResultsFolder) -> list[Finding]:
         try:
             cohort_from_dict(file.stated)
         except UNREADABLE as error:
-            wrong = f"it must be readable by version {__version__} ({type(error).__name__}: {error})"
+            wrong = f"it must be readable by version {__version__} ({raised(error)})"
             findings.append(Finding("damaged", f"cohorts/{file.cohort_id}.json", wrong, SET_ASIDE))
     return findings
 
@@ -58,14 +59,17 @@ def set_aside(files: Files, findings: Iterable[Finding]) -> list[str]:
         report, cohort_id = parse_report(base), parse_cohort_file(base)
         if report is not None:
             reports.add(report)
+            # Those of older attempts, which the damaged report had replaced.
             reports |= {r for r in rows if r.cohort_id == report.cohort_id and r not in counted}
         elif cohort_id is not None:
             reports |= {r for r in rows if r.cohort_id == cohort_id}
+        # Of a record that is missing there is nothing to move.
         if report is None and finding.kind == "damaged":
             names.append(finding.file)
     # Rows last: a report exists as long as its file in `rows` does, see `analysis.results_folder`.
     for table in sorted(TABLES, key=lambda name: name == "rows"):
         names += [f"tables/{table}/{name}" for name in sorted(listed[table]) if parse_report(name) in reports]
+    # What was set aside before stays; a file of the same name gets a number.
     there = {f"{folder}/{name}" for folder in _folders(names) for name in files.names(f"{FOLDER}/{folder}")}
     for name in names:
         files.move(name, f"{FOLDER}/{_free(name, there)}")

@@ -48,6 +48,7 @@ def parquet(
     from analysis.checks.tables import sealed
     from analysis.schema import arrow_schema
 
+    # With the schema given, a column of nothing but None keeps its type; inferred, it would have none.
     content = pa.Table.from_pylist(rows, schema=arrow_schema(table))
     return sealed(content, report, __version__, other_tables or {})
 
@@ -56,6 +57,7 @@ def table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict
     """Return the rows of all five tables, sorted by trial and step."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     trials = {trial.trial_id: trial for trial in context.cohort.trials}
+    # In one order, whichever lanes the trials were in and whenever they were measured.
     for measurement in sorted(measurements, key=lambda entry: (entry.trial_id, entry.step)):
         key = {"trial_id": measurement.trial_id, "step": measurement.step}
         rows["rows"].append(_fields(measurement, "rows"))
@@ -66,6 +68,7 @@ def table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict
         if measurement.network is not None and is_kept(context.cohort.keep_networks, measurement):
             from safetensors.torch import save
 
+            # safetensors refuses tensors whose memory is not in order, such as views of a transposed weight.
             network = {name: tensor.contiguous() for name, tensor in measurement.network.items()}
             rows["networks"].append(key | {"safetensors": save(network)})
     return rows
@@ -73,6 +76,7 @@ def table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict
 
 def _fields(record: object, table: str) -> dict[str, Any]:
     """Return the fields of a record that are columns of a table."""
+    # What a record does not have comes from elsewhere: the trial, its settings, or the context of the run.
     names = (column.name for column in TABLES[table])
     return {name: getattr(record, name) for name in names if hasattr(record, name)}
 

@@ -33,13 +33,13 @@ from sweep import __version__
 from sweep.errors import ResultsGone, StoreError
 from sweep.results import attempts
 from sweep.results.attempts import Attempt
-from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict
+from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict, unreadable
 from sweep.results.lease import Lease
 from sweep.results.outcomes import Outcome, grokked_in, outcomes_of, seconds_taken_in
 from sweep.results.repair import FOLDER, set_aside, unreadable_cohorts
 from sweep.results.rows import RunContext, parquet, table_rows
 from trainables.config.address import checked_address
-from trainables.errors import ConfigError
+from trainables.errors import ConfigError, raised
 
 if TYPE_CHECKING:
     from sweep.specification.config import SweepConfig
@@ -74,6 +74,7 @@ class Store:
             path = checked_address("results", path)
         except ConfigError as error:
             raise StoreError(str(error)) from None
+        # Absolute, since the workers that get this path run in other folders.
         self.path = str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
         try:
             self._files = Files(self.path, makes_root=makes_root)
@@ -106,10 +107,12 @@ class Store:
             )
         for folder in ("", "cohorts", "checkpoints", *(f"tables/{table}" for table in TABLES)):
             self._files.delete_abandoned(folder)
+        # Tried out: neither permissions nor a listing say whether a bucket or a full disk takes a file.
         probe = "cohorts/.writable"
         try:
             with _as_store_errors():
                 if self.is_local:
+                    # A link that leads out of the folder is refused here, and not at the first report.
                     for name in ("checkpoints", "report", *(f"tables/{table}" for table in TABLES)):
                         self._files.own_place(name)
                 self._files.write(probe, b"")
@@ -118,8 +121,8 @@ class Store:
             raise StoreError(f"results cannot be written to {self.path}: {error}") from None
         if self.is_local and (free := shutil.disk_usage(self._files.root).free) < needed_bytes:
             raise StoreError(
-                f"the disk of {self.path} must have {_mebibytes(needed_bytes)} free, it has {_mebibytes(free)}; "
-                "make room, or choose another place with --results"
+                f"the disk of {self.path} must have {needed_bytes / 2**20:,.0f} MiB free, it has "
+                f"{free / 2**20:,.0f} MiB; make room, or choose another place with --results"
             )
 
     def driving(self, note: Callable[[str], object]) -> Lease:
@@ -194,17 +197,19 @@ class Store:
         try:
             stated = parse_cohort(self._files.read(f"cohorts/{cohort_id}.json"), cohort_id).stated
         except (OSError, Damaged) as error:
-            raise StoreError(_unreadable(self.path, cohort_id, str(error))) from None
+            raise StoreError(unreadable(self.path, cohort_id, str(error))) from None
         return self._cohort(stated, cohort_id)
 
     def _cohort(self, stated: dict[str, Any], cohort_id: str) -> Cohort:
         try:
             return cohort_from_dict(stated)
         except UNREADABLE as error:
-            raise StoreError(_unreadable(self.path, cohort_id, f"{type(error).__name__}: {error}")) from None
+            raise StoreError(unreadable(self.path, cohort_id, raised(error))) from None
 
     def next_index(self) -> int:
         """Return the index of the next new cohort: above all that have left a record or a report."""
+        # Also by reports, whose cohort may have lost its record: by rule 3 of `analysis.results_folder` the larger
+        # index wins, so none may be given twice.
         recorded = (parse_cohort_file(name) for name in self._files.names("cohorts"))
         reported = (parse_report(name) for name in self._files.names("tables/rows"))
         ids = {*recorded, *(report.cohort_id for report in reported if report is not None)}
@@ -228,6 +233,7 @@ class Store:
         """
         _require_id(cohort_id)
         reports = {table: attempts.reports_of(self._files, table, cohort_id) for table in TABLES}
+        # Of all tables: an attempt that died before its first file in `rows` may have left files in the others.
         newest = max((report.attempt for numbered in reports.values() for report in numbered), default=0)
         number = attempts.begin(self._files, cohort_id, newest + 1)
         # After a gap, reports count but nothing resumes from them: the missing one is trained again.
@@ -383,14 +389,3 @@ def _require_id(cohort_id: str) -> None:
     """Require an id that a cohort can have: file names are made of it."""
     if not is_cohort_id(cohort_id):
         raise StoreError(f"the id of a cohort must look like c0000-0123abcd, got {cohort_id!r}")
-
-
-def _unreadable(path: str, cohort_id: str, why: str) -> str:
-    return (
-        f"cohorts/{cohort_id}.json in {path} must be readable by version {__version__}: {why}; put a good copy in "
-        "its place, or let `sweep check --repair` set it aside, and its trials are trained again"
-    )
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"

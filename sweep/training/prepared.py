@@ -37,7 +37,7 @@ class PreparedRun:
         self.store = Store(config.results_path)
         self.plan: Plan = plan(config, self.store, retry_failed=retry_failed, parallel=parallel)
         requested = [trial.trial_id for trial in self.plan.trials]
-        before = ended_of(self.store.outcomes(), self.plan.trials, stop_rule_of(config))
+        before = ended_of(self.plan.outcomes, self.plan.trials, stop_rule_of(config))
         grokked = self.store.grokked() if self.plan.satisfied else set()
         self.tally = Tally(requested, before, grokked, self.plan.cohorts)
         self.announcer = Announcer(self.tally, progress)

@@ -6,9 +6,9 @@ from itertools import groupby
 
 from analysis.events import Thresholds, trajectory_events
 from analysis.stopping.decline import DeclineParameters, first_stop, is_audited, stop_decision
-from analysis.trajectory import Trajectory
+from analysis.trajectory import Trajectory, phase_budget_steps
 from trainables.config import TaskConfig
-from trainables.measurement import Declined, Ending, Measurement, TrialHistory
+from trainables.measurement import Declined, Ending, TrialHistory
 from trainables.schedule import MeasuringConfig
 from trainables.tasks import build_task
 
@@ -72,7 +72,7 @@ class TrialWatch:
                 return Ending(because="grokked", reason=reason)
         if self._decline is None or audited:
             return None
-        decision = stop_decision(trajectory, _budget(last), self._decline, self._thresholds)
+        decision = stop_decision(trajectory, phase_budget_steps(last), self._decline, self._thresholds)
         if not decision.stop:
             return None
         reason = decision.reason
@@ -89,12 +89,9 @@ class TrialWatch:
             return None
         for _, phase in groupby(self._audited.pop(trial_id).measurements, key=lambda row: row.phase):
             rows = list(phase)
-            step = first_stop(Trajectory.of_phase(rows), _budget(rows[-1]), self._decline, self._thresholds)
+            step = first_stop(
+                Trajectory.of_phase(rows), phase_budget_steps(rows[-1]), self._decline, self._thresholds
+            )
             if step is not None:
                 return rows[-1].phase_start_step + step
         return None
-
-
-def _budget(last: Measurement) -> int:
-    """Return the steps of a measurement's phase: until the next exchange of the training set, or the end."""
-    return last.phase_end_step - last.phase_start_step

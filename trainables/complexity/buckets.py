@@ -211,6 +211,7 @@ class _Prepared:
         if piece in means:
             weights = weights - means[piece][:, None, None]
         self.weights = weights * curvature.seen_rows[:, :, None] * curvature.seen_columns[:, None, :]
+        # The trace moves from the rows to the columns, which leaves the product of the pair as it is.
         trace = curvature.rows.diagonal(dim1=1, dim2=2).sum(1).clamp_min(1e-30)[:, None, None]
         self.rows = damped(curvature.rows / trace, curvature.seen_rows)
         self.columns = damped(curvature.columns * trace, curvature.seen_columns)
@@ -226,6 +227,7 @@ class _Prepared:
         def bits(weights: Tensor) -> Tensor:
             return torch.log2(1 + weights.square() * scale[:, None, None]).sum((1, 2))
 
+        # The gain is asked for against no transform; among transforms, the smallest estimate wins.
         best = bits(self.weights) * (1 - gain)
         for axis, size in ((1, self.piece.rows), (2, self.piece.columns)):
             for length in range(size, size - LARGEST_REST - 1, -1):

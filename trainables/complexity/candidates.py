@@ -169,6 +169,8 @@ def first_corrections(parameters: Mapping[str, Tensor], cut: Sequence[Piece]) ->
         if piece.rows > 1:
             continue
         mean, deviation = weights.mean((1, 2)), weights.std((1, 2), correction=0)
+        # If weights are normal, each costs half a binary logarithm of its second moment, and the mean is taken out
+        # of that.
         saved = 0.5 * piece.columns * torch.log2(1 + (mean / deviation.clamp_min(1e-30)).square())
         means[piece] = torch.where(saved > _MEAN_COST, snapped_means(mean), 0.0)
     return Corrections(gains, means)

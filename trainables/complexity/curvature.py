@@ -62,6 +62,7 @@ def increases(
 ) -> Tensor:
     """Return [L]: mean loss of these parameters minus base [L], in nats; infinite where it is not finite."""
     with torch.no_grad():
+        # In float64: the increase is a small difference of two means over thousands of examples.
         mean = objective.losses(parameters, examples).double().mean(1)
     return torch.where(mean.isfinite(), mean - base, torch.inf)
 
@@ -141,6 +142,7 @@ def _no_less_than_removal(
     for piece, one in known_curvatures.items():
         whole = parameters[piece.name]
         weights = take(whole, piece).float()
+        # The mean of a vector is sent apart, so removal of the piece leaves it.
         if piece.rows == 1:
             weights = weights - weights.mean((1, 2), keepdim=True)
         without = whole.clone()
@@ -172,6 +174,8 @@ def _noise_strength(
         scales = {name: strength * deviation for name, deviation in deviations.items()}
         fits = increases(objective, _noisy(parameters, noise, scales), base, _SOME_EXAMPLES) <= wanted
         low, high = torch.where(fits, middle, low), torch.where(fits, high, middle)
+    # The lower end of the bracket has kept the loss below what is wanted (or is the weakest noise of all); the
+    # upper one has not.
     return torch.where(wanted > 0, low.exp(), 0.0).float()
 
 
@@ -215,12 +219,14 @@ def _fisher(
             )
             if losses is None:
                 return None
+            # Lanes do not affect each other, so the gradient of their sum holds the gradient of each.
             parts = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
         return {
             name: torch.zeros_like(leaf, dtype=torch.float32) if part is None else part.float()
             for (name, leaf), part in zip(leaves.items(), parts, strict=True)
         }
 
+    # A look may see a part of the examples only. Which weights the loss depends on at all is asked of all of them.
     everything = gradients(None)
     if everything is None:
         return None
@@ -253,6 +259,7 @@ def _fisher(
 def _by_size(parameters: Mapping[str, Tensor], cut: Sequence[Piece]) -> dict[Piece, Curvature]:
     """Take the curvature from each piece's size, where nothing else is known."""
     sizes = {}
+    # One over the mean square, so that every piece is rounded in proportion to its size.
     for piece in cut:
         weights = take(parameters[piece.name], piece).float()
         lanes, rows, columns = weights.shape
@@ -271,6 +278,7 @@ def _everything_seen(one: Curvature, size: Curvature) -> Curvature:
     share = 1e-4
     return Curvature(
         one.rows + share * size.rows,
+        # Both have trace 1, and so must their sum.
         (one.columns + share * size.columns) / (1 + share),
         torch.ones_like(one.seen_rows),
         torch.ones_like(one.seen_columns),

@@ -36,6 +36,7 @@ def strict_block_part(inverse: Tensor, diagonal: Tensor, size: int) -> tuple[Ten
         (factor.square() * diagonal.reshape(*diagonal.shape[:-1], count, 1, size)).sum(-1).reshape(diagonal.shape)
     )
     block = torch.arange(n, device=inverse.device) // size
+    # Only earlier blocks correct; the entries of one block are rounded at once and know nothing of each other.
     strict = rows * (block[:, None] < block[None, :])
     by_column = strict.reshape(*strict.shape[:-1], count, size).transpose(-3, -2).contiguous()
     return by_column, left
@@ -109,6 +110,8 @@ def round_with_feedback(
         error = torch.addcmul(-wanted, rounded, antidiagonal(steps, first, count, place))
         antidiagonal(integers, first, count, place).copy_(rounded)
         antidiagonal(errors, first, count, place).copy_(error)
+        # What later rows need of this block: F times N_B up to its own column, of which `from_left` is the part of
+        # the columns before it.
         carried.as_strided(
             (batch, count, height, width),
             (rows * columns, rows * width + height * width, width, 1),

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from trainables.complexity.curvature import increases
+from trainables.complexity.certify import Coded, certify
 from trainables.complexity.losses import Loss, base_losses, training_objective
 from trainables.complexity.network import Network, check_epsilons, check_measurable, tensors
 from trainables.complexity.objective import Objective
 from trainables.complexity.result import ComplexityResult
 from trainables.complexity.search import BUDGETS, Budget, Candidate, Search, SearchResult
-from trainables.complexity.stream import decode, encode, encode_lossless
+from trainables.complexity.stream import encode, encode_lossless
 from trainables.errors import MeasurementError
 
 BudgetName = Literal["fast", "thorough"]
@@ -111,86 +111,63 @@ def measure_together(
     started = time.perf_counter()
     base = base_losses(objective, parameters)
     budgets = [budget] if budget.beside is None else [budget, budget.beside]
+    networks = [{name: tensor[lane] for name, tensor in parameters.items()} for lane in range(len(base))]
     searches = [(Search(objective, parameters, base, one), one) for one in budgets]
     results: list[list[ComplexityResult]] = []
     for epsilon in epsilons:
         searched = [search.best(epsilon) for search, _ in searches]
         certified = [
-            _certified(objective, parameters, base, lanes, epsilon, extended=one.rotations)
-            for lanes, (_, one) in zip(searched, searches, strict=True)
+            certify(
+                objective,
+                parameters,
+                base,
+                [
+                    _streams(weights, search, extended=one.rotations)
+                    for weights, search in zip(networks, of_lanes, strict=True)
+                ],
+                epsilon,
+            )
+            for of_lanes, (_, one) in zip(searched, searches, strict=True)
         ]
         wall_s = (time.perf_counter() - started) / len(base)
         results.append([])
         for streams, evaluated in zip(zip(*certified, strict=True), zip(*searched, strict=True), strict=True):
-            lane, increase = min(streams, key=lambda one: len(one[0].bitstream))
+            shortest = min(streams, key=lambda one: len(one.bitstream))
             results[-1].append(
                 ComplexityResult(
                     epsilon=epsilon,
-                    complexity_bytes=len(lane.bitstream),
-                    bitstream=lane.bitstream,
-                    bytes_by_tensor=lane.bytes_by_tensor,
-                    loss_increase=increase,
+                    complexity_bytes=len(shortest.bitstream),
+                    bitstream=shortest.bitstream,
+                    bytes_by_tensor=shortest.bytes_by_tensor,
+                    loss_increase=shortest.loss_increase,
                     evaluations=sum(one.evaluations for one in evaluated),
                     wall_s=wall_s,
-                    decoded=lane.decoded,
+                    decoded=shortest.decoded,
                 )
             )
         started = time.perf_counter()
     return results
 
 
-class _Lane:
-    """One network's feasible candidates as streams, the shortest first and the lossless one last."""
-
-    def __init__(self, parameters: Mapping[str, Tensor], search: SearchResult, *, extended: bool) -> None:
-        self._parameters = parameters
-        self._extended = extended
-        self._left = iter(sorted(search.feasible, key=lambda one: one.bits))
-        self.next()
-
-    def next(self) -> None:
-        """Take the next stream, because the current one breaks the bound when decoded."""
-        self.bitstream, self.bytes_by_tensor = self._encoded(next(self._left, None))
-        self.decoded = decode(self.bitstream, self._parameters)
-
-    def _encoded(self, candidate: Candidate | None) -> tuple[bytes, dict[str, float]]:
-        if candidate is None:
-            return encode_lossless(self._parameters)
-        rotated = any(getattr(code, "rotations", ()) for code in candidate.codes.values())
-        forms = [True] if rotated else [False, True] if self._extended else [False]
-        coded = min(
-            (encode(candidate.codes, self._parameters, extended=form) for form in forms),
-            key=lambda one: len(one[0]),
-        )
-        raw_bytes = sum(tensor.numel() * tensor.element_size() for tensor in self._parameters.values())
-        # The lossless code hardly shrinks weights, so it is tried only where it might win.
-        if len(coded[0]) > raw_bytes / 2:
-            return min(coded, encode_lossless(self._parameters), key=lambda one: len(one[0]))
-        return coded
+def _streams(parameters: Mapping[str, Tensor], search: SearchResult, *, extended: bool) -> Iterator[Coded]:
+    """Encode one network's feasible candidates, the shortest by estimate first and the lossless stream last."""
+    for candidate in sorted(search.feasible, key=lambda one: one.bits):
+        yield _encoded(parameters, candidate, extended=extended)
+    yield encode_lossless(parameters)
 
 
-def _certified(
-    objective: Objective,
-    parameters: Mapping[str, Tensor],
-    base: Tensor,
-    searched: Sequence[SearchResult],
-    epsilon: float,
-    *,
-    extended: bool,
-) -> list[tuple[_Lane, float]]:
-    """Return, for each network, the shortest stream that keeps the bound when decoded, and its loss increase."""
-    lanes = [
-        _Lane({name: tensor[place] for name, tensor in parameters.items()}, one, extended=extended)
-        for place, one in enumerate(searched)
-    ]
-    while True:
-        decoded = {name: torch.stack([lane.decoded[name] for lane in lanes]) for name in parameters}
-        lost = increases(objective, decoded, base).tolist()
-        failed = [lane for lane, increase in zip(lanes, lost, strict=True) if not increase <= epsilon]
-        if not failed:
-            return list(zip(lanes, lost, strict=True))
-        for lane in failed:
-            lane.next()
+def _encoded(parameters: Mapping[str, Tensor], candidate: Candidate, *, extended: bool) -> Coded:
+    rotated = any(getattr(code, "rotations", ()) for code in candidate.codes.values())
+    forms = [True] if rotated else [False, True] if extended else [False]
+    coded = min(
+        (encode(candidate.codes, parameters, extended=form) for form in forms),
+        key=lambda one: len(one[0]),
+    )
+    raw_bytes = sum(tensor.numel() * tensor.element_size() for tensor in parameters.values())
+    # The lossless code hardly shrinks weights, so it is tried only where it might win.
+    if len(coded[0]) > raw_bytes / 2:
+        return min(coded, encode_lossless(parameters), key=lambda one: len(one[0]))
+    return coded
 
 
 def _check(epsilons: Sequence[float], budget: str) -> None:

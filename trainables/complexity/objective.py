@@ -96,6 +96,8 @@ class FunctionObjective:
         that is one number counts as one example.
         """
         losses = self.losses(parameters)
+        # Random signs make the products of different examples' gradients vanish on average, so that one gradient
+        # does for all examples.
         draws = torch.randint(0, 2, losses.shape, generator=generator(_SEED, "signs", number))
         summed: Tensor = (losses * (draws * 2 - 1).to(losses)).sum(1)
         return summed / math.sqrt(losses.shape[1])
@@ -151,6 +153,7 @@ class ClassificationObjective:
         predictions = self._predictions(parameters, self._inputs[self._draw(CURVATURE_EXAMPLES, drawn)])
         points = torch.rand(predictions.shape[1], 1, generator=drawn, dtype=torch.float64).to(predictions.device)
         cumulated = predictions.detach().double().softmax(-1).cumsum(-1)
+        # A draw by inverting the cumulated probabilities, which end at 1 only up to rounding.
         labels = (cumulated < points * cumulated[..., -1:]).sum(-1).clamp_max(predictions.shape[-1] - 1)
         return _cross_entropy(predictions, labels).sum(1) / math.sqrt(predictions.shape[1])
 
@@ -171,6 +174,7 @@ class ClassificationObjective:
 
     def _draw(self, count: int, drawn: torch.Generator) -> Tensor:
         total = len(self._inputs)
+        # Every example once, which is better than a draw with repetitions.
         if count >= total:
             return torch.arange(total, device=self._inputs.device)
         return torch.randint(total, (count,), generator=drawn).to(self._inputs.device)

@@ -20,6 +20,7 @@ _LINE_BITS = 2.0
 def expected_magnitudes(magnitudes: Tensor) -> Tensor:
     """Return the expected magnitude of each entry of [..., R, C]: row mean times column mean over overall mean."""
     rows, columns = magnitudes.shape[-2:]
+    # Above 0 for a matrix of zeros, since it is divided by.
     overall = magnitudes.mean((-1, -2), keepdim=True) + 1e-4
     if rows == 1:
         return overall.expand_as(magnitudes)
@@ -30,6 +31,8 @@ def expected_magnitudes(magnitudes: Tensor) -> Tensor:
 
 def geometric_bits(mean: Tensor) -> tuple[Tensor, Tensor]:
     """Return the bits of a zero and per further unit, under a two-sided geometric distribution of this mean."""
+    # P(k) is proportional to theta^|k|, whose mean magnitude is 2 theta / (1 - theta^2); this is that solved for
+    # theta. Signs are included.
     theta = ((square_root(1 + mean * mean) - 1) / mean.clamp_min(1e-6)).clamp(1e-4, 0.9999)
     return -torch.log2((1 - theta) / (1 + theta)), -torch.log2(theta)
 

@@ -102,6 +102,7 @@ def round_bucket(bucket: Bucket, prices: Tensor) -> Rounded:
 def left_exponents(left: Tensor) -> Tensor:
     """Return exponents [..., K]: 2^exponent is about the norm of each column of [..., R, K]; 0 for zero columns."""
     squares = left.double().square().sum(-2)
+    # As in `trainables.complexity.codes`, whose exponents the decoder uses: a logarithm could round otherwise.
     return (torch.frexp(squares.clamp_min(1)).exponent - 1) // 2
 
 
@@ -116,6 +117,7 @@ def _direct(bucket: Bucket, prices: Tensor) -> tuple[Direct, Tensor, Tensor, Ten
     thresholds = _thresholds(ordered, sharpness, price, steps, used)
     integers, errors = _round(ordered, bucket.rows, bucket.columns, steps, thresholds)
     distortion = (sharpness * errors.square()).sum((2, 3))
+    # A row of zeros needs no scale, whatever its sharpness is.
     exponents = torch.where((integers != 0).any(3), exponents, 0.0)
     bits = estimated_bits(integers) + _PIECE_BITS + _ROW_SCALE_BITS * (exponents != 0).sum(2)
     back = bucket.rows.order.argsort(-1), bucket.columns.order.argsort(-1)
@@ -128,6 +130,7 @@ def _factors(bucket: Bucket, prices: Tensor) -> tuple[Factors, Tensor, Tensor, T
     components = bucket.components
     assert components is not None
     lanes, members, rows, columns = bucket.weights.shape
+    # A component of rank 1 is reckoned at one bit for each of its R + C entries.
     worth = components.singular_values.square() > prices[:, None, None] * (rows + columns)
     rank = -(-int(worth.sum(-1).max()) // _COMPONENT_BLOCK) * _COMPONENT_BLOCK
     if rank == 0:
@@ -148,6 +151,8 @@ def _factors(bucket: Bucket, prices: Tensor) -> tuple[Factors, Tensor, Tensor, T
     # The second factor, fitted to the first one as rounded.
     gram = unit.mT @ bucket.rows.curvature @ unit
     mean = gram.diagonal(dim1=2, dim2=3).sum(-1, keepdim=True) / kept.sum(-1, keepdim=True).clamp_min(1)
+    # Damped, so that nearly equal components can be solved for. A component that was rounded to zeros gets a 1, by
+    # which it stays zero.
     gram = gram + torch.diag_embed(torch.where(kept, 1e-4 * mean, 1.0))
     fitted = torch.linalg.solve(gram, unit.mT @ components.felt)
     triangular = factored(gram, coarse_first(gram))
@@ -165,6 +170,7 @@ def _factors(bucket: Bucket, prices: Tensor) -> tuple[Factors, Tensor, Tensor, T
     distortion = ((bucket.rows.curvature @ error) * (error @ bucket.columns.curvature)).sum((2, 3))
     ranks = kept.sum(-1)
     bits = estimated_bits(left.mT) + estimated_bits(right) + _PIECE_BITS + _COMPONENT_BITS * ranks
+    # Without a component it would be a piece of zeros, which the direct form offers for less.
     bits = torch.where(ranks > 0, bits, torch.inf)
     return Factors(left, right, right_step[..., 0, 0]), weights, distortion, bits
 
@@ -210,6 +216,7 @@ def _round(
         rows.block,
         width if columns is None else columns.block,
     )
+    # The errors are those without the clamp. They only help to choose; what counts is the loss at the weights.
     return integers.clamp(-LARGEST_INTEGER, LARGEST_INTEGER).view_as(wanted), errors.view_as(wanted)
 
 

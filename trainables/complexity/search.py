@@ -111,8 +111,11 @@ class Search:
         """Return, for each lane, the feasible candidates met on the way to its highest feasible price."""
         met = [SearchResult() for _ in self._known]
         searches = [prices(epsilon, reachable, self._weights) for reachable in self._reachable]
+        # Lanes search at their own pace; each round of this loop takes those that still do in one batch.
         wanted = {lane: next(search) for lane, search in enumerate(searches)}
         while wanted:
+            # A price that another epsilon led to is not rounded again. It counts as an evaluation all the same,
+            # because a result must not depend on which epsilons were asked for.
             self._evaluate({lane: price for lane, price in wanted.items() if price not in self._known[lane]})
             following = {}
             for lane, price in wanted.items():
@@ -131,6 +134,7 @@ class Search:
             return
         lanes = list(wanted)
         chosen = torch.tensor(lanes)
+        # Picking lanes copies them, which is spared where all are wanted, as for a single network.
         whole = len(lanes) == len(self._known)
         picked = self._buckets if whole else [bucket.pick(chosen) for bucket in self._buckets]
         corrections = self._corrections if whole else self._corrections.pick(chosen)

@@ -74,11 +74,13 @@ def coarse_first(matrix: Tensor) -> Tensor:
             known = columns[:, :done]
             rest = rest - torch.gather(known, 2, pivots[:, None, :].expand(-1, done, -1)).mT @ known
         corner = torch.gather(rest, 2, pivots[:, None, :].expand(-1, count, -1))
+        # Pivots taken at once may depend on each other, and then their corner has no Cholesky factor.
         ridge = 1e-6 * corner.diagonal(dim1=1, dim2=2).clamp_min(1e-30)
         root = small_cholesky(corner + torch.diag_embed(ridge))
         block = torch.linalg.solve_triangular(root, rest, upper=False)
         columns[:, done : done + count] = block
         taken = taken.scatter(1, pivots, value=True)
+        # Below all others, so that no pivot is taken twice.
         left = torch.where(taken, -1.0, (left - block.square().sum(1)).clamp_min(0))
     return torch.cat(order, 1).flip(1).view(matrix.shape[:-1])
 

@@ -101,6 +101,7 @@ _HELD: Final[ContextVar[dict[Registered, str] | None]] = ContextVar("held source
 @contextmanager
 def held_sources() -> Iterator[None]:
     """Hash each registered function once at most within this context, however many trials are made of it."""
+    # Within another such context, the hashes of that one are used.
     token = _HELD.set(_HELD.get() or {})
     try:
         yield
@@ -163,6 +164,7 @@ class Names:
         """Return what was registered under a name; look in installed distributions last."""
         if name in self._built_in:
             return None
+        # Loading them imports installed packages, so it waits until a name is not known otherwise.
         if name not in self._registered:
             _load_entry_points()
         return self._registered.get(name)
@@ -232,6 +234,7 @@ def register_model(name: str, *, version: str | None = None) -> Callable[[Builde
 
 
 def _register(names: Names, name: str, version: str | None) -> Callable[[Builder], Builder]:
+    # Two frames up: the module that calls `register_task` or `register_model`.
     caller = str(sys._getframe(2).f_globals.get("__name__"))
     source = None if version is None else source_of_version(version)
 

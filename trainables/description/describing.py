@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
+from trainables.complexity.certify import Coded, certify
 from trainables.complexity.codes import Code, Direct, Zeros
 from trainables.complexity.curvature import increases
 from trainables.complexity.losses import Loss, base_losses, training_objective
@@ -18,7 +19,7 @@ from trainables.complexity.objective import Objective
 from trainables.complexity.pieces import Piece
 from trainables.complexity.prices import PRICES_PER_OCTAVE
 from trainables.complexity.search import Budget, Search
-from trainables.complexity.stream import decode, encode, encode_lossless
+from trainables.complexity.stream import encode, encode_lossless
 from trainables.description.fine_tuning import Checkpoint, FineTuning
 from trainables.description.quantised import QuantisedNetwork
 from trainables.description.result import DescriptionResult
@@ -136,18 +137,18 @@ def describe_objective(
                     kept.append(_Kept(checkpoint.bits, checkpoint.codes))
                 if watch is not None:
                     watch(_progress(epsilon, checkpoint))
-        stream, shares, decoded, increase, tried = _certified(kept, parameters, objective, base, epsilon)
+        (certified,) = certify(objective, lanes, base, [_streams(kept, parameters)], epsilon)
         results.append(
             DescriptionResult(
                 epsilon=epsilon,
-                task_description_bytes=len(stream),
-                bitstream=stream,
-                bytes_by_tensor=shares,
-                loss_increase=increase,
-                evaluations=evaluations + tried,
+                task_description_bytes=len(certified.bitstream),
+                bitstream=certified.bitstream,
+                bytes_by_tensor=certified.bytes_by_tensor,
+                loss_increase=certified.loss_increase,
+                evaluations=evaluations + certified.tried,
                 steps=taken,
                 wall_s=time.perf_counter() - started,
-                decoded=decoded,
+                decoded=certified.decoded,
             )
         )
     return results
@@ -161,32 +162,19 @@ class _Kept:
     codes: Mapping[Piece, Code]
 
 
-def _certified(
-    kept: list[_Kept], parameters: Mapping[str, Tensor], objective: Objective, base: Tensor, epsilon: float
-) -> tuple[bytes, dict[str, float], dict[str, Tensor], float, int]:
-    """Return the shortest stream that keeps the bound when decoded, and how many were tried."""
+def _streams(kept: list[_Kept], parameters: Mapping[str, Tensor]) -> Iterator[Coded]:
+    """Encode what was kept, the shortest by estimate first, and last the weights themselves."""
     kept.sort(key=lambda one: one.bits)
-    tried = 0
     for first in range(0, len(kept), _CODED):
-        streams = [encode(one.codes, parameters) for one in kept[first : first + _CODED]]
-        for stream, shares in sorted(streams, key=lambda coded: len(coded[0])):
-            decoded = decode(stream, parameters)
-            increase = float(increases(objective, _one_lane(decoded), base)[0])
-            tried += 1
-            if increase <= epsilon:
-                return stream, shares, decoded, increase, tried
-    stream, shares = encode_lossless(parameters)
-    decoded = decode(stream, parameters)
-    return stream, shares, decoded, float(increases(objective, _one_lane(decoded), base)[0]), tried + 1
+        # Neighbours are closer than the estimate is exact, so a few are coded and ordered by their real lengths.
+        coded = [encode(one.codes, parameters) for one in kept[first : first + _CODED]]
+        yield from sorted(coded, key=lambda one: len(one[0]))
+    yield encode_lossless(parameters)
 
 
 def _progress(epsilon: float, checkpoint: Checkpoint) -> Progress:
     weights = {name: tensor[0] for name, tensor in checkpoint.parameters.items()}
     return Progress(epsilon, checkpoint.step, checkpoint.bits / 8, checkpoint.increase, weights)
-
-
-def _one_lane(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor[None] for name, tensor in parameters.items()}
 
 
 def _steps(budget: str | int) -> int:

@@ -138,12 +138,14 @@ class FineTuning:
 
     def _allowed(self, done: float) -> float:
         """Return the loss allowed after this share of the steps, above that of the initial network."""
+        # Geometric in between: from loose to epsilon it may be orders of magnitude.
         share = max(0.0, 1 - done / (1 - _DECAY))
         return self._epsilon * math.exp(share * math.log(self._loose / self._epsilon))
 
     def _follow(self, loss: float, price_steps: float, epsilon: float) -> None:
         """Move the price by the recent loss, in proportion to its distance from the bound."""
         if not math.isfinite(loss):
+            # Far above the bound, and finite, so that the mean of recent losses recovers.
             loss = 10 * (abs(self._base) + self._epsilon)
         seen = loss if self._seen_loss is None else self._seen_loss
         self._seen_loss = _LOSS_MEMORY * seen + (1 - _LOSS_MEMORY) * loss
@@ -155,6 +157,7 @@ class FineTuning:
         """Take a step of Adam; shrink integers by the rate term in Adam's scale, so that dying ones become 0."""
         self._age += 1
         for place, (leaf, unchecked) in enumerate(zip(self._leaves.all(), gradients, strict=True)):
+            # One example that overflows must not destroy the moments of all steps to come.
             gradient = torch.where(unchecked.isfinite(), unchecked, 0.0)
             first, second = self._first[place], self._second[place]
             first.lerp_(gradient, 1 - _MOMENTUM)
@@ -176,6 +179,7 @@ class FineTuning:
         increase = float(increases(self._objective, parameters, base)[0])
         if increase <= self._epsilon:
             self._kept = self._leaves.copy(), self.price
+        # More than halfway from the bound to a network without weights.
         elif increase > self._lost:
             self._go_back()
         return Checkpoint(step, increase, self._network.bits(rounded), self._network.codes(rounded), parameters)

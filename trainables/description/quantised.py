@@ -132,6 +132,7 @@ class QuantisedNetwork:
 
     def bits_per_unit(self, integers: Tensor) -> Tensor:
         """Return [n]: the cost of one more unit of every magnitude, by its row and column as they are now."""
+        # Of the next unit up: the model is geometric, so every further unit of an entry costs the same.
         costs = torch.zeros_like(integers)
         magnitudes = integers.abs()
         for part in self._parts:
@@ -152,6 +153,7 @@ class QuantisedNetwork:
         if part.matrix is None:
             return Zeros(mean)
         integers = part.matrix.of(rounded.integers).numpy().astype(np.int32)
+        # Training has taken the last of its integers; then neither scale nor transform needs sending.
         if not integers.any():
             return Zeros(mean)
         scale = round(float(rounded.scales[part.scale]) * SCALES_PER_OCTAVE)

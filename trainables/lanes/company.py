@@ -89,6 +89,7 @@ def _probe(shape: Shape, penalised: bool, widths: tuple[int, ...]) -> tuple[str,
     networks = [initial_weights(architecture, shape.model, seed) for seed in range(NETWORKS)]
     rows = {name: torch.stack([network[name] for network in networks]) for name in architecture.shapes}
     weights = layout.rows(rows).to(device)
+    # Each network has a batch of its own, as in a run: equal rows could hide a mix-up of lanes.
     some = torch.randint(task.examples, (NETWORKS, shape.batch_size), generator=generator(0, "probe"))
     inputs, targets = task.inputs[some].to(device), task.targets[some].to(device)
     sizes = CHUNK_EXAMPLES + task.examples % CHUNK_EXAMPLES  # a whole chunk and one of the size of the last
@@ -108,6 +109,7 @@ def _probe(shape: Shape, penalised: bool, widths: tuple[int, ...]) -> tuple[str,
 
     def rows_of(compute: _Computation, company: Sequence[int]) -> Iterator[Tensor]:
         """Compute as the run does: for all together, or for each in a row of its own, at an address of its own."""
+        # A copy for each company: MKL chooses kernels by the alignment of memory, too.
         at = weights[list(company)]
         size = 1 if shape.one_by_one else len(company)
         for first in range(0, len(company), size):
@@ -117,12 +119,14 @@ def _probe(shape: Shape, penalised: bool, widths: tuple[int, ...]) -> tuple[str,
         first_bits: dict[int, Tensor] = {}
         for company in companies:
             for network, bits in zip(company, rows_of(compute, company), strict=True):
+                # What the first company gave for a network, all others must give.
                 if not _same_bits(bits, first_bits.setdefault(network, bits)):
                     return True
         return False
 
     # At least two are together where they are batched, so a third network is compared from another pair.
     companies = [[place % NETWORKS for place in range(width)] for width in widths]
+    # Where lanes are trained one by one, only the address of a lane's row can make a difference.
     companies = [[0, 1, 2], [2, 0, 1]] if shape.one_by_one else [[2, 0], *companies]
     computations: dict[str, _Computation] = {"step": step}
     if penalised:

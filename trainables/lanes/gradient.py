@@ -36,5 +36,6 @@ def loss_gradient(
     slope = logits.detach().softmax(-1)
     minus_one = slope.new_full((), -1.0).expand(*targets.shape, 1)
     slope.scatter_add_(2, targets[..., None], minus_one).div_(targets.shape[1])
+    # The output of a lane depends on its own weights only, so one call gives the gradients of all lanes.
     parts = torch.autograd.grad(logits, list(leaves.values()), slope, allow_unused=True)
     return layout.rows(dict(zip(leaves, parts, strict=True)))

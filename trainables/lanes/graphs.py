@@ -48,6 +48,8 @@ class StepGraph:
         try:
             return capture(step)
         except RuntimeError as error:
+            # This says nothing about graphs: with fewer lanes the capture may succeed
+            # (`trainables.lanes.training`).
             if is_out_of_memory(error):
                 raise
             self._capture = None
@@ -67,6 +69,7 @@ def capture_of(device: torch.device) -> Capture | None:
 
 def _cuda_graph(step: Step) -> Step:
     """Capture a step as a CUDA graph, to which the step's memory belongs from now on."""
+    # Capturing records the step without running it, so the first replay is the step that was asked for.
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()

@@ -76,6 +76,7 @@ class Lane:
     def resume(cls, record: LaneRecord, trial: TrialConfig, measuring: MeasuringConfig) -> Lane:
         """Continue a trial where its record was made; the inverse of `record`."""
         lane = cls.begin(record.trial_index, trial, measuring, age=record.age)
+        # A record is made after the evaluations at its age, so only those of later steps are left.
         lane.evaluated = [step for step in lane.evaluated if step > record.age]
         lane.train_wall_s, lane.measure_wall_s = record.train_wall_s, record.measure_wall_s
         lane.penalised_from = record.penalised_from
@@ -148,6 +149,7 @@ class Lane:
         self.phase += 1
         self.task = phase_task(self.trial, self.phase)
         self.split = phase_split(self.trial, self.phase, self.task)
+        # Otherwise the order drawn for an epoch of the last phase would pass for that epoch of this one.
         self.epoch = -1
 
     def needs_complexity(self, val_accuracy: float, grokked_at: float) -> bool:
@@ -180,6 +182,7 @@ class Lane:
             before = before or past.step - self.phase_start
             if past.val_accuracy < grokked_at:
                 break
+            # Evaluations are met backwards, so this ends at the first of those in a row.
             began = past.step - self.phase_start
         return before < TAIL_RATIO * began
 
@@ -199,6 +202,7 @@ class Lane:
         Returns:
             [S, B] int64.
         """
+        # At least 1, since a batch is no larger than the training set (`effective_batch_size`).
         per_epoch = len(self.split.train) // size
         batches = []
         for step in range(self.age - self.phase_start, self.age - self.phase_start + steps):

@@ -23,6 +23,7 @@ class Layout:
     def parameters(self, rows: Tensor) -> dict[str, Tensor]:
         """View rows [L, P] as parameters, name -> [L, ...]; those of a single row [P] have no lane axis."""
         lanes = rows.shape[:-1]
+        # Views throughout: an update of the row is an update of the parameters, and nothing is copied in a step.
         parts = rows.split_with_sizes(self.sizes, -1)
         return {
             name: part.view((*lanes, *shape))
@@ -35,6 +36,7 @@ class Layout:
 
     def rows(self, parameters: Mapping[str, Tensor | None]) -> Tensor:
         """Copy parameters, name -> [L, ...], into a new tensor [L, P]; zeros where one is missing or None."""
+        # The loss may not depend on a parameter at all; then automatic differentiation gives None for it.
         some = next(part for part in parameters.values() if part is not None)
         flat = []
         for name, size in zip(self.shapes, self.sizes, strict=True):

@@ -56,6 +56,8 @@ def run_bytes(trial: TrialConfig, lanes: int, device: str = "cpu") -> int:
     task, batch_size = build_task(trial.task), effective_batch_size(trial)
     on_cpu = device == "cpu"
     architecture = architecture_of(task, trial.model)
+    # A gradient that is written by hand is taken for one lane after the other, so what forward keeps for backward
+    # is that of one lane.
     together = lanes if architecture.by_hand(batch_size, torch.device(device)) is None else 1
     weights = sum(math.prod(shape) for shape in architecture.shapes.values())
     copies = _COPIES_OF_WEIGHTS
@@ -82,6 +84,7 @@ def lanes_within(trial: TrialConfig, memory_bytes: float, device: str = "cpu") -
     Raises:
         ConfigError: the trial cannot be trained.
     """
+    # Doubling finds the order of magnitude in few estimates, and bisection the number itself.
     fits, too_many = 0, 1
     while run_bytes(trial, too_many, device) <= memory_bytes:
         fits, too_many = too_many, 2 * too_many
@@ -97,6 +100,7 @@ def keep_freed_memory() -> None:
     By default a block of some megabytes goes back to the system as soon as it is free, and each page of the next
     one of that size costs a page fault: several hundred in every step.
     """
+    # The process itself as a library: other C libraries than glibc, such as musl, have no mallopt.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)

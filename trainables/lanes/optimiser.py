@@ -22,6 +22,8 @@ class LaneSettings:
     """
 
     def __init__(self, trials: Sequence[TrialConfig], device: torch.device) -> None:
+        # Both are kept: bias corrections need float64, but a float64 column would make the weights that it is
+        # multiplied with float64, too.
         exact = torch.zeros(7, len(trials), 1, dtype=torch.float64, device=device)
         self._see(exact, torch.zeros_like(exact, dtype=torch.float32))
         self.take(trials)
@@ -43,6 +45,7 @@ class LaneSettings:
                 trial.adam_beta1,
                 trial.adam_beta2,
                 trial.adam_epsilon,
+                # What decoupled decay leaves of a weight in one step.
                 1 - trial.learning_rate * trial.weight_decay,
                 trial.spectral_entropy_weight,
                 trial.weight_noise,
@@ -94,11 +97,15 @@ def _lane_by_lane(
     updates: Tensor,
 ) -> None:
     for lane, trial in enumerate(settings.trials):
+        # The kernel of AdamW(fused=True), called without the optimiser, which would hold a state and settings of
+        # its own. Its square root is exact, so that its bits are those of every processor
+        # (docs/reproducibility.md).
         torch._fused_adamw_(
             [weights[lane]],
             [gradient[lane]],
             [first_moment[lane]],
             [second_moment[lane]],
+            # The maxima of AMSGrad, which is off.
             [],
             [updates[lane]],
             lr=trial.learning_rate,
@@ -125,5 +132,6 @@ def _all_together(
     root = (1 - settings.exact_beta2**t).rsqrt().float()
     first_moment.lerp_(gradient, 1 - settings.beta1)
     second_moment.lerp_(gradient.square(), 1 - settings.beta2)
+    # epsilon is added after the bias correction, as torch does.
     scale = second_moment.sqrt().mul_(root).add_(settings.epsilon)
     weights.mul_(settings.kept).sub_((first_moment / scale).mul_(rate))

@@ -41,7 +41,9 @@ def shape_key(trial: TrialConfig) -> ShapeKey:
         trial.model,
         effective_batch_size(trial),
         penalised,
+        # Without a penalty these two have no effect, and would only divide trials into more batched models.
         (trial.spectral_floor, trial.spectral_every) if penalised else None,
+        # Whether there is noise changes the step; how much of it is a column of settings, like the rates.
         trial.weight_noise > 0,
     )
 

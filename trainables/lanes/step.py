@@ -54,6 +54,7 @@ class Stepper:
 
     def train(self, steps: int) -> None:
         """Take `steps` steps in every lane, none of which may cross a block boundary."""
+        # On a GPU this is the time that it takes to queue the steps; the wait for them falls into the evaluation.
         started = time.perf_counter()
         for places in self._trained_together():
             self._take_steps(places, steps)
@@ -73,6 +74,8 @@ class Stepper:
         settings = self._lanes.settings.of(places)
         penalised = self._penalised(places)
         inputs = self._inputs
+        # A capture keeps the tensors that it was made with; these arguments are views of the same ones at each
+        # call.
         plain_step = partial(self._step, places, settings, inputs, penalised=[])
         while steps:
             portion = min(steps, inputs.steps)
@@ -113,6 +116,7 @@ class Stepper:
         weights, batch = lanes.weights[places], ahead.batch
         # The gradient is taken at the noisy weights, and moves those without noise.
         at = weights + ahead.noise.mul_(settings.weight_noise) if self._shape.noisy else weights
+        # Labels are a lane's own, because they may be noisy; inputs are common to all lanes of a table.
         targets = lanes.targets[places].gather(1, batch)
         inputs = lanes.inputs[batch + lanes.first_row[places] if lanes.several_tables else batch]
         gradient = loss_gradient(self._shape.architecture, self._shape.layout, at, inputs, targets)
@@ -128,6 +132,7 @@ class Stepper:
         batches = torch.zeros(steps, len(lanes), self._shape.batch_size, dtype=torch.int64)
         noise = torch.zeros(steps, len(lanes), self._shape.layout.weights) if self._shape.noisy else None
         for row, lane in enumerate(lanes):
+            # A free lane is computed like the others and its result never read, so anything valid will do.
             if lane is None or not lane.running:
                 continue
             batches[:, row] = lane.next_batches(steps, self._shape.batch_size)

@@ -26,6 +26,7 @@ class StepInputs:
     def __init__(self, lanes: int, batch_size: int, noise_weights: int, device: torch.device) -> None:
         self.steps = held_steps(lanes * noise_weights)
         """Steps that can be sent at once."""
+        # On the device, because a captured step would keep a number of the host as it was at the capture.
         self._at = torch.zeros(1, dtype=torch.int64, device=device)
         self._batches = torch.zeros(self.steps, lanes, batch_size, dtype=torch.int64, device=device)
         self._noise = torch.zeros(self.steps, lanes, noise_weights, device=device)
@@ -41,6 +42,7 @@ class StepInputs:
             ages: updates done, per lane.
         """
         self._at.zero_()
+        # AdamW counts updates from 1: its bias correction divides by 1 - beta^t.
         _send(torch.tensor(ages, dtype=torch.float32) + 1, self.updates)
         _send(batches, self._batches[: len(batches)])
         if noise is not None:

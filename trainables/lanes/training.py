@@ -62,6 +62,8 @@ def _next_block(run: LaneRun) -> list[Measurement]:
     before, lanes = run.record(), run.lanes
     while True:
         try:
+            # Memory ran out in this block, and some lanes may have been trained by then: all of them go back to
+            # where it began.
             if lanes < run.lanes:
                 run.go_back(before, lanes)
             warn_of_company(run.dependent_computations, run.device)

@@ -12,7 +12,7 @@ from trainables.complexity.measure import measure_lanes
 from trainables.complexity.result import ComplexityResult
 from trainables.complexity.stream import decode
 from trainables.networks import LoadedNetwork
-from trainables.scoring import Scores, objective_of
+from trainables.scoring import Scores, objective_of, scores_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +26,11 @@ class DecodedNetwork:
 
 def scores(network: LoadedNetwork, parameters: Mapping[str, Tensor]) -> Scores:
     """Return losses and accuracies on the network's examples; parameters are named as in `network.parameters`."""
-    values: dict[str, float] = {}
     with torch.no_grad():
-        for part, examples in (("train", network.train), ("val", network.validation)):
-            losses, correct = network.outcomes(parameters, examples)
-            values[f"{part}_loss"] = float(losses.double().mean())
-            values[f"{part}_accuracy"] = float(correct.double().mean())
-    return Scores(**values)
+        train, validation = (
+            network.outcomes(parameters, examples) for examples in (network.train, network.validation)
+        )
+        return scores_of(train, validation)
 
 
 def measure_network(

@@ -54,6 +54,7 @@ def _draw(bits: int, examples: int) -> Tensor:
     if bits <= _FEW_BITS:
         strings = torch.randperm(2**bits, generator=stream)[:examples]
         return strings[:, None] >> torch.arange(bits) & 1
+    # A dict keeps the order of drawing, which a set would not, and a smaller table is the start of a larger one.
     distinct: dict[tuple[int, ...], None] = {}
     while len(distinct) < examples:
         distinct[tuple(torch.randint(2, (bits,), generator=stream).tolist())] = None

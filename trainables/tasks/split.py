@@ -58,6 +58,7 @@ def split(task: Task, data_fraction: float, label_noise: float, seed: int, numbe
         ConfigError: either part would be empty.
     """
     size = training_size(task.examples, data_fraction)
+    # The first split is named without its number, as it was before a seed had several.
     stream = generator(seed, "split", number) if number else generator(seed, "split")
     order = torch.randperm(task.examples, generator=stream)
     train, validation = order[:size].clone(), order[size:].clone()
@@ -67,7 +68,9 @@ def split(task: Task, data_fraction: float, label_noise: float, seed: int, numbe
     count = round(label_noise * size)
     if count:
         stream = generator(seed, "label noise")
+        # Drawn for the whole table, so that an example's noise does not depend on which others are trained on.
         rank = torch.randperm(task.examples, generator=stream)
+        # From 1 on, so that a replaced label is never the right one.
         shift = torch.randint(1, task.classes, (task.examples,), generator=stream)
         corrupted[train[rank[train].argsort()[:count]]] = True
         targets = torch.where(corrupted, (targets + shift) % task.classes, targets)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.checks.reports import Report, before_gap, gaps, is_cohort_id, parse_cohort_file, parse_report
+from analysis.checks.reports import (
+    Report,
+    before_gap,
+    gaps,
+    is_cohort_id,
+    parse_cohort_file,
+    parse_report,
+    superseded,
+)
 
 COHORT = "c0000-0123abcd"
 
@@ -56,3 +64,16 @@ def test_gaps_are_numbers_below_the_last() -> None:
     assert before_gap(reports(0, 1, 2)) == reports(0, 1, 2)
     assert before_gap(reports(0, 1, 3)) == reports(0, 1)
     assert before_gap(reports(2)) == set()
+
+
+def test_a_trial_counts_in_its_newest_cohort_with_rows() -> None:
+    rows = {"old": {"a", "b"}, "new": {"b"}, "newest": set[str]()}
+    asked: list[str] = []
+
+    def with_rows(cohort_id: str) -> set[str]:
+        asked.append(cohort_id)
+        return rows[cohort_id]
+
+    trials = {"old": ["a", "b"], "new": ["b", "c"], "newest": ["a", "c"], "alone": ["d"]}
+    assert superseded(trials, with_rows) == {"old": {"b"}, "new": {"c"}, "newest": {"a"}}
+    assert sorted(asked) == ["new", "newest", "old"]

@@ -6,6 +6,7 @@ from analysis.replay.calibration import Replayed
 from analysis.replay.lanes import Rule, alone
 from analysis.replay.recordings import Recording
 from analysis.replay.rules import first_stall
+from analysis.replay.score import Scoring
 from analysis.stopping.stall import StallParameters
 from tests.analysis.replay.made import recording
 
@@ -27,7 +28,7 @@ def sweep(name: str, last_stall: int) -> list[Recording]:
 
 def test_each_sweep_is_replayed_with_the_number_of_the_others() -> None:
     sweeps = {"a": sweep("a", 300), "b": sweep("b", 500)}
-    replayed = Replayed(sweeps, stall_family, lanes=2)
+    replayed = Replayed(Scoring(sweeps, 2), stall_family)
     of_a, of_b = replayed.calibrate(0.05, without="b"), replayed.calibrate(0.05, without="a")
     assert of_a is not None
     assert of_b is not None
@@ -39,5 +40,5 @@ def test_each_sweep_is_replayed_with_the_number_of_the_others() -> None:
 
 
 def test_too_few_grokkers_elsewhere_leave_a_sweep_unstopped() -> None:
-    replayed = Replayed({"a": sweep("a", 300), "b": sweep("b", 500)}, stall_family, lanes=2)
+    replayed = Replayed(Scoring({"a": sweep("a", 300), "b": sweep("b", 500)}, 2), stall_family)
     assert {one.saved for one in replayed.left_out(0.01).values()} == {0.0}

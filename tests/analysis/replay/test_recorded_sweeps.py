@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.replay.lanes import LANES, parking
+from analysis.replay.lanes import LANES, parking, unstopped
 from analysis.replay.recorded_sweeps import critical_patiences, given_up, grown, recorded_sweep
 from analysis.replay.recordings import recordings_of
 from analysis.replay.score import score
@@ -47,7 +47,8 @@ def test_a_critical_patience_keeps_its_grokker_with_all_more_patient_numbers() -
     assert critical["quick"] == 0.1
 
     def lost(patience: float) -> tuple[str, ...]:
-        return score(trials, parking(ParkingParameters(patience=patience))(trials, LANES), LANES).lost
+        fates = parking(ParkingParameters(patience=patience))(trials, LANES)
+        return score(trials, fates, unstopped(trials, LANES)).lost
 
     at = critical["late"]
     assert 0.3 < at < 0.6

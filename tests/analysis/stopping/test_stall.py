@@ -176,7 +176,7 @@ def test_two_points_far_apart_are_judged() -> None:
         ("loss_factor", 1.0, "stall.loss_factor must be finite and above 1, got 1.0"),
         ("apart", math.inf, "stall.apart must be finite and above 1"),
         ("complexity_fall", 0.0, "stall.complexity_fall must be finite and above 0"),
-        ("minimum_measurements", 0, "must be at least 1, got 0"),
+        ("minimum_measurements", 0, "stall.minimum_measurements must be finite and at least 1, got 0"),
     ],
 )
 def test_impossible_parameters_are_refused(name: str, value: object, message: str) -> None:

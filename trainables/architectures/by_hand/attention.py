@@ -67,6 +67,7 @@ def attend_once(
     heads, (positions, examples), width = network.config.heads, varying.shape, table.shape[1]
     scale, owned, rows = 1 / math.sqrt(width // heads), _owned(heads, width, table.dtype), varying.view(-1)
 
+    # The last entry is the same in all examples, so there is one query, and scores are a column for each head.
     query, query_back = dense(network, f"{prefix}/q_proj", table[-1:])
     query = query.view(heads, -1) * scale
     key_kernel = network.weights[f"{prefix}/k_proj/kernel"].view(width, heads, -1)
@@ -90,6 +91,7 @@ def attend_once(
 
     def back(gradient: Tensor) -> Tensor:
         of_values, of_weights = torch.zeros_like(values), torch.empty_like(weights)
+        # What forward kept is overwritten here and below: the way back is taken once.
         of_values.index_add_(0, rows, shares.mul_(gradient).flatten(0, 1))
         of_looked_up = used.mul_(gradient).view(positions, examples, heads, -1)
         torch.sum(of_looked_up, -1, out=of_weights[:positions])
@@ -99,6 +101,7 @@ def attend_once(
             torch.mm(gradient, value.mT, out=of_weights[positions + fixed])
         of_used_scores = _softmax_back(weights, of_weights)
         of_scores = torch.zeros_like(scores)
+        # An entry's score was used by several examples, whose gradients add up.
         of_scores.index_add_(0, rows, of_used_scores[:positions].view(-1, heads))
         torch.sum(of_used_scores[positions:], 1, out=of_scores[entries.first_fixed :])
 

@@ -33,6 +33,8 @@ class Entries:
         self._varying = torch.tensor(varying, dtype=torch.int64)
         self._begin = vocabulary * torch.arange(len(varying))[:, None]
         row = {pair: index for index, pair in enumerate(pairs)}
+        # Entries of a position follow each other by token, so an entry is the token plus a shift. A fixed position
+        # has a single entry, which its one token is shifted to.
         self._shift = torch.tensor([row[place, token or 0] - (token or 0) for place, token in enumerate(fixed)])
 
     def used(self, inputs: Tensor) -> Tensor:
@@ -51,6 +53,7 @@ class Entries:
     def back(self, network: Network, of_table: Tensor) -> None:
         """Write the gradient of the embeddings, given the gradient of the table."""
         of_tokens, of_places = (network.gradient[name] for name in _EMBEDDINGS)
+        # A token has an entry at each position where it may occur, and a position one for each of its tokens.
         of_tokens.zero_().index_add_(0, self.tokens, of_table)
         of_places.zero_().index_add_(0, self.places, of_table)
 

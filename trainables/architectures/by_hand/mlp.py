@@ -19,6 +19,7 @@ def mlp(network: Network, inputs: Tensor, fixed: tuple[int | None, ...]) -> tupl
         fixed: see `write_gradient`.
     """
     x, first_back = _of_tokens(network, inputs, fixed) if fixed else _of_features(network, inputs)
+    # In place: the way back needs only to know where the sums were positive, which the outputs tell.
     layers, backs = [x.clamp_min_(0)], list[Back]()
     for layer in range(1, network.config.depth):
         x, layer_back = dense(network, f"mlp_layers_{layer}", x)
@@ -55,6 +56,7 @@ def _of_tokens(
     kernels = network.weights["mlp_layers_0/kernel"].view(inputs.shape[1], tokens.shape[1], -1)
     places = list(zip(fixed, kernels, inputs.mT, strict=True))
     shift = network.weights["mlp_layers_0/bias"].clone()
+    # A fixed position adds the same to every example, so it goes into the bias.
     for token, kernel, _ in places:
         if token is not None:
             shift += tokens[token] @ kernel
@@ -81,5 +83,6 @@ def _of_tokens(
 
 def _relu_back(gradient: Tensor, x: Tensor) -> Tensor:
     """Keep the gradient, in place, where ReLU returned a positive x; set it to zero elsewhere."""
+    # One pass over the memory, without a mask; this is the operation that automatic differentiation uses.
     torch.ops.aten.threshold_backward.grad_input(gradient, x, 0, grad_input=gradient)
     return gradient

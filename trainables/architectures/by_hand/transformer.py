@@ -40,6 +40,7 @@ def _first_layer(network: Network, entries: Entries, inputs: Tensor, queried: in
     prefix, table, used = "decoder_layers_0/self_attn", entries.table(network), entries.used(inputs)
     asked = used[:, -queried:].reshape(-1)
     once = queried == 1 and entries.asks_once
+    # With one query, at an entry that all examples share, the residual is one row, too.
     residual = table[-1].expand(len(inputs), -1) if once else table.index_select(0, asked)
     if network.config.attention == "sum":
         mixed, mixed_back = _sum_of_entries(network, prefix, table, used, queried)
@@ -79,6 +80,7 @@ def _later_layer(network: Network, layer: int, x: Tensor, positions: int, querie
     def back(gradient: Tensor) -> Tensor:
         of_residual, of_mixed = tail_back(gradient)
         of_x = mixed_back(of_mixed).view(x.shape)
+        # A view: the residual connection reaches the queried positions only, the values reach all.
         asked(of_x).add_(of_residual.view(examples, queried, -1))
         return of_x
 
@@ -142,6 +144,8 @@ def _attend_entries(
     def back(gradient: Tensor) -> Tensor:
         of_table = torch.zeros_like(table)
         for part_back, row, of_rows in zip(backs, rows, mixed_back(gradient), strict=True):
+            # Back through the look-up: examples that used one entry add up their gradients, and the dense layer is
+            # passed once for each entry, not for each example.
             of_table += part_back(torch.zeros_like(table).index_add_(0, row, of_rows))
         return of_table
 
