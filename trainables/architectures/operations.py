@@ -17,12 +17,11 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-_VECTOR_ELEMENTS = 64
-"""A multiple of the number of elements that one iteration of the CPU's vector loops handles."""
+from trainables.numerics.leftovers import VECTOR_ELEMENTS
 
 CHUNK_ELEMENTS = 32_768
 """Elements that pass through several elementwise kernels while they are in the cache. This is torch's grain size,
-so that no kernel splits a chunk over threads, and a multiple of `_VECTOR_ELEMENTS`."""
+so that no kernel splits a chunk over threads, and a multiple of `VECTOR_ELEMENTS`."""
 
 LAYER_NORM_EPSILON = 1e-6
 _GELU_SCALE = 2 * math.sqrt(2 / math.pi)
@@ -69,7 +68,7 @@ def chunks(x: Tensor, size: int) -> list[Tensor]:
 def gelu(x: Tensor) -> Tensor:
     """Apply GELU, tanh form, to [L, rows, C]: x sigmoid(z) with z = 2 sqrt(2 / pi) (x + 0.044715 x^3)."""
     elements = x[0].numel()
-    missing = -elements % _VECTOR_ELEMENTS
+    missing = -elements % VECTOR_ELEMENTS
     if not missing:
         return _Gelu.apply(x)  # type: ignore[no-any-return,no-untyped-call]
     padded = functional.pad(x.flatten(1), (0, missing))

@@ -17,10 +17,12 @@ from trainables.complexity.result import ComplexityResult
 from trainables.complexity.search import BUDGETS, Budget, Candidate, Search, SearchResult
 from trainables.complexity.stream import encode, encode_lossless
 from trainables.errors import MeasurementError
+from trainables.numerics.computing import settled_torch
 
 BudgetName = Literal["fast", "thorough"]
 
 
+@settled_torch()
 def measure(
     network: Network,
     loss: Loss | None = None,
@@ -68,6 +70,7 @@ def measure(
     return [results[0] for results in measure_lanes(lanes, objective, epsilons, budget=budget)]
 
 
+@settled_torch()
 def measure_lanes(
     parameters: Mapping[str, Tensor],
     objective: Objective,

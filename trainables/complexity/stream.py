@@ -29,6 +29,7 @@ from trainables.complexity.network_coder import code_network
 from trainables.complexity.of_network import complete_state
 from trainables.complexity.pieces import Piece, put
 from trainables.errors import BitstreamError
+from trainables.numerics.computing import settled_torch
 
 ROUNDED = 1
 LOSSLESS = 2
@@ -60,6 +61,7 @@ def encode_lossless(parameters: Mapping[str, Tensor]) -> tuple[bytes, dict[str, 
     return stream, _shared_out(len(stream), {name: 8.0 * tensor.numel() for name, tensor in parameters.items()})
 
 
+@settled_torch()
 def decode(bitstream: bytes, like: Network) -> dict[str, Tensor]:
     """Turn a bitstream into the network it was certified as, bit for bit.
 

@@ -24,6 +24,7 @@ from trainables.description.fine_tuning import Checkpoint, FineTuning
 from trainables.description.quantised import QuantisedNetwork
 from trainables.description.result import DescriptionResult
 from trainables.errors import MeasurementError
+from trainables.numerics.computing import settled_torch
 
 DescriptionBudget = Literal["fast", "thorough"]
 
@@ -51,6 +52,7 @@ class Progress:
     """The weights of the network as rounded now."""
 
 
+@settled_torch()
 def describe_task(
     network: Network,
     loss: Loss | None = None,
@@ -96,6 +98,7 @@ def describe_task(
     return describe_objective(parameters, objective, epsilons, steps=steps, seed=seed, watch=watch)
 
 
+@settled_torch()
 def describe_objective(
     parameters: Mapping[str, Tensor],
     objective: Objective,

@@ -21,7 +21,7 @@ from torch import Tensor
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import CheckpointError, CheckpointTooNew
 from trainables.measurement import Measurement
-from trainables.numerics.environment import Verdict
+from trainables.numerics.environment import VERDICTS, Verdict
 from trainables.schedule import BLOCK_STEPS
 from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
 from trainables.seal import check_seal, sealed
@@ -59,9 +59,10 @@ class RunRecord:
     tensors: dict[str, Tensor]
     """weights, first_moment, second_moment: [running, P]."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
-    """Ids of running trials -> what has held for their bits so far; earlier versions did not record it."""
+    """Ids of running trials -> what has held for their bits so far; earlier versions did not record it, and nothing
+    is promised for what they trained."""
     kernels: str | None = None
-    """`trainables.numerics.reference.kernels_digest` of the process that saved it; None as well."""
+    """`trainables.numerics.reference.kernels_digest` of the process that saved it; None in earlier versions."""
 
 
 TENSORS = ("weights", "first_moment", "second_moment")
@@ -170,6 +171,8 @@ def check_belongs(
         _impossible(f"running trials must lie in 0 to {record.next_trial - 1}", indices)
     if len(set(indices)) < len(indices):
         _impossible("a trial must run once", indices)
+    if not (isinstance(record.verdicts, dict) and all(said in VERDICTS for said in record.verdicts.values())):
+        _impossible(f"verdicts must be one of {', '.join(VERDICTS)} for each trial", record.verdicts)
     for name, tensor in record.tensors.items():
         arrived = (tensor.dtype, tuple(tensor.shape))
         if arrived != (torch.float32, (len(indices), parameters)):

@@ -3,7 +3,8 @@
 Lanes share only the arithmetic, but a library may choose another kernel for a batch of eight networks than for one
 of two, or for matrices at another address. So the run's own computations, with its own shapes, are done for a few
 networks in companies of several sizes, each in several places, and the bits are compared. Nothing is assumed of
-processor, library or settings.
+processor, library or settings. What a comparison finds by luck only is looked for in the sizes of the tensors
+(`trainables.numerics.leftovers`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from trainables.config.families import BUILT_IN_KINDS
 from trainables.lanes.gradient import loss_gradient
 from trainables.lanes.shape import Shape
 from trainables.numerics.computing import settled_torch
+from trainables.numerics.leftovers import leaves_elements_over
 from trainables.random import generator
 from trainables.scoring import table_outcomes
 from trainables.spectral import add_penalty_gradient
@@ -116,6 +118,8 @@ def _probe(shape: Shape, penalised: bool, widths: tuple[int, ...]) -> tuple[str,
             yield from compute(at[first : first + size], company[first : first + size])
 
     def depends(compute: _Computation) -> bool:
+        if compute in of_a_module and leaves_elements_over(lambda: compute(weights, range(NETWORKS))):
+            return True
         first_bits: dict[int, Tensor] = {}
         for company in companies:
             for network, bits in zip(company, rows_of(compute, company), strict=True):
@@ -124,6 +128,9 @@ def _probe(shape: Shape, penalised: bool, widths: tuple[int, ...]) -> tuple[str,
                     return True
         return False
 
+    # The built-in networks and the penalty are written so that what is left over rounds alike.
+    is_batched = is_own(shape) and not shape.one_by_one and device.type == "cpu"
+    of_a_module = (step, evaluation) if is_batched else ()
     # At least two are together where they are batched, so a third network is compared from another pair.
     companies = [[place % NETWORKS for place in range(width)] for width in widths]
     # Where lanes are trained one by one, only the address of a lane's row can make a difference.

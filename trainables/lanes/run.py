@@ -220,9 +220,12 @@ class LaneRun:
         """Restore the recorded state with `lanes` lanes; trials without a lane wait for one."""
         self._wanted_lanes = lanes
         self._queue.go_back(record)
-        same_kernels = record.kernels in (None, kernels_digest())
+        same_kernels = record.kernels == kernels_digest()
+        begun = (record.trial_ids[lane.trial_index] for lane in record.running)
+        # What is not known of the steps before, as in checkpoints of earlier versions, is not promised.
         self._earlier = {
-            trial_id: verdict if same_kernels else NOT_REPRODUCIBLE for trial_id, verdict in record.verdicts.items()
+            trial_id: record.verdicts.get(trial_id, NOT_REPRODUCIBLE) if same_kernels else NOT_REPRODUCIBLE
+            for trial_id in begun
         }
         # Let go of everything first: there may be no room for the old tensors beside the new ones.
         self._stepper.release()

@@ -9,6 +9,7 @@ from trainables.description.describing import BUDGETS, Progress, describe_object
 from trainables.description.result import DescriptionResult
 from trainables.networks import LoadedNetwork
 from trainables.networks.measure import scores
+from trainables.numerics.computing import settled_torch
 from trainables.scoring import Scores, objective_of
 
 
@@ -21,6 +22,7 @@ class DescribedTask:
     scores: Scores
 
 
+@settled_torch()
 def describe_network_task(
     network: LoadedNetwork,
     epsilons: Sequence[float],

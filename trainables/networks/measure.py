@@ -12,6 +12,7 @@ from trainables.complexity.measure import measure_lanes
 from trainables.complexity.result import ComplexityResult
 from trainables.complexity.stream import decode
 from trainables.networks import LoadedNetwork
+from trainables.numerics.computing import settled_torch
 from trainables.scoring import Scores, objective_of, scores_of
 
 
@@ -24,6 +25,7 @@ class DecodedNetwork:
     scores: Scores
 
 
+@settled_torch()
 def scores(network: LoadedNetwork, parameters: Mapping[str, Tensor]) -> Scores:
     """Return losses and accuracies on the network's examples; parameters are named as in `network.parameters`."""
     with torch.no_grad():
@@ -33,6 +35,7 @@ def scores(network: LoadedNetwork, parameters: Mapping[str, Tensor]) -> Scores:
         return scores_of(train, validation)
 
 
+@settled_torch()
 def measure_network(
     network: LoadedNetwork, epsilons: Sequence[float], budget: str | None = None
 ) -> list[DecodedNetwork]:

@@ -24,11 +24,13 @@ NOT_REPRODUCIBLE: Literal["no"] = "no"
 Verdict = Literal["no", "here", "across machines"]
 """What held for the bits of a trial."""
 
+VERDICTS: tuple[Verdict, ...] = (NOT_REPRODUCIBLE, HERE, ACROSS_MACHINES)
+"""The weakest first."""
+
 
 def weakest(*verdicts: Verdict) -> Verdict:
     """Return what holds for bits of which parts were computed under each of these verdicts."""
-    order: tuple[Verdict, ...] = (NOT_REPRODUCIBLE, HERE, ACROSS_MACHINES)
-    return min(verdicts, key=order.index)
+    return min(verdicts, key=VERDICTS.index)
 
 
 SETTINGS_HERE = {"MKL_CBWR": "AUTO"}

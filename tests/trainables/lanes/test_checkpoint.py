@@ -60,6 +60,8 @@ def impossible() -> list[tuple[str, RunRecord]]:
         ("next_trial must lie in 0 to 3", dataclasses.replace(record, next_trial=4)),
         ("running trials must lie in 0 to 0", dataclasses.replace(record, next_trial=1)),
         ("a trial must run once", changed(trial_index=1)),
+        ("verdicts must be one of no, here,", dataclasses.replace(record, verdicts={"a": "yes"})),
+        ("verdicts must be one of no, here,", dataclasses.replace(record, verdicts=["here"])),
         ("age must be whole blocks", changed(age=96)),
         ("age must be whole blocks", changed(age=33)),
         ("seconds must be finite", changed(train_wall_s=float("nan"))),

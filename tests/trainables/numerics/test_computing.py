@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as functional
+from torch import Tensor
 
-from trainables import LaneRun, ModelConfig, TaskConfig, TrialConfig
+from trainables import LaneRun, ModelConfig, TaskConfig, TrialConfig, decode, describe_task, measure
 
 # With tiny weights and moments, numbers too small for their type matter.
 TRIAL = TrialConfig(
@@ -64,4 +66,39 @@ def test_rows_do_not_depend_on_the_callers_settings(name: str, monkeypatch: pyte
     with SETTINGS[name]():
         before = state()
         assert rows() == plain
+        assert state() == before
+
+
+RANDOM = torch.Generator().manual_seed(0)
+INPUTS = torch.randn(90, 24, generator=RANDOM)
+NETWORK = {"hidden": torch.randn(24, 16, generator=RANDOM), "out": torch.randn(16, 5, generator=RANDOM)}
+
+
+def logits(network: Mapping[str, Tensor]) -> Tensor:
+    return torch.tanh(INPUTS @ network["hidden"]) @ network["out"]
+
+
+TARGETS = logits(NETWORK).argmax(1)
+
+
+def bitstreams() -> list[Any]:
+    """Streams, loss increases and decoded weights of `NETWORK`, measured and described."""
+
+    def loss(network: Mapping[str, Tensor]) -> Tensor:
+        return functional.cross_entropy(logits(network), TARGETS, reduction="none")
+
+    [measured] = measure(NETWORK, loss, epsilons=[0.1])
+    [described] = describe_task(NETWORK, loss, epsilons=[0.1], budget=20)
+    decoded = decode(measured.bitstream, NETWORK)
+    return [measured.bitstream, measured.loss_increase, decoded["out"].tolist(), described.bitstream]
+
+
+PLAIN = bitstreams()
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_bitstreams_do_not_depend_on_the_callers_settings(name: str) -> None:
+    with SETTINGS[name]():
+        before = state()
+        assert bitstreams() == PLAIN
         assert state() == before
