@@ -167,6 +167,10 @@ class Names:
             _load_entry_points()
         return self._registered.get(name)
 
+    def all(self) -> tuple[Registered, ...]:
+        """Return everything that was registered so far."""
+        return tuple(self._registered.values())
+
     def unknown(self, name: str) -> ConfigError:
         """Return the error for an unknown name, with the nearest known ones."""
         known = [*self._built_in, *self._registered]
