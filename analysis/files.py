@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ may have the same process id. No reader takes such a file for a result."""
 
 ABANDONED_S = 3600.0
 """Age in seconds at which an unfinished file is certainly of a process that has died."""
+
+
+class NotAFile(OSError):
+    """A folder, a pipe or a device in the place of a file; its `strerror` says which."""
 
 
 class Files:
@@ -63,25 +68,40 @@ class Files:
         return bool(self.filesystem.get_file_info(self.place(name)).type != fs.FileType.NotFound)
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder; none where the folder is not there."""
+        """Return the names of the files in a folder, see `sizes`; none where the folder is not there."""
         return list(self.sizes(folder))
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return name -> bytes of the files in a folder; none where the folder is not there."""
+        """Return name -> bytes of the files in a folder; none where the folder is not there.
+
+        What else a local folder holds is listed, too, so that it is not passed over; `read` refuses it.
+        """
         from pyarrow import fs
 
         selector = fs.FileSelector(self.place(folder), allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
-        return {info.base_name: int(info.size or 0) for info in infos if info.is_file}
+        return {info.base_name: int(info.size or 0) for info in infos if info.is_file or self.is_local}
 
     def read(self, name: str) -> bytes:
         """Read a file as a whole.
 
         Raises:
+            NotAFile: it is a folder, or something that a reader could wait for without end, such as a pipe.
             OSError: it is not there, or cannot be read.
         """
-        with self.filesystem.open_input_stream(self.place(name)) as stream:
-            return bytes(stream.read())
+        if not self.is_local:
+            with self.filesystem.open_input_stream(self.place(name)) as stream:
+                return bytes(stream.read())
+        # A pipe would otherwise wait for a writer as it is opened.
+        descriptor = os.open(self.place(name), os.O_RDONLY | os.O_NONBLOCK)
+        with contextlib.ExitStack() as opened:
+            opened.callback(os.close, descriptor)
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device"
+                raise NotAFile(errno.EINVAL, f"{kind} in the place of a file", self.place(name))
+            with open(descriptor, "rb", closefd=False) as stream:
+                return stream.read()
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, complete or not at all, in place of one of that name; locally it is on the disk then.
@@ -159,7 +179,9 @@ class Files:
         """Delete a file; nothing happens if there is none."""
         if self.is_local:
             self.own_place(name)
-        if self.exists(name):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(self.place(name))
+        elif self.exists(name):
             self.filesystem.delete_file(self.place(name))
 
     def own_place(self, name: str) -> Path:

@@ -23,6 +23,7 @@ from sweep.on_ray.runner import run
 from sweep.plan.plan import plan, record
 from sweep.results.store import Store
 from sweep.training import cohort_training
+from sweep.training.here import ENDING_SIGNALS
 from sweep.training.progress import NoProgress, OneLine, Snapshot
 from tests.sweep.tables import assert_same_tables
 from trainables.errors import ConfigError
@@ -102,14 +103,18 @@ def test_again_it_does_what_is_missing(finished: Path) -> None:
     assert here(finished, module=lambda: nn.Linear(4, 3), spectral_entropy_weight=0.0).ended_here == 0
 
 
-def test_interrupted_it_has_saved_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a real Ctrl-C in the middle of the first step."""
+@pytest.mark.parametrize("number", ENDING_SIGNALS)
+def test_interrupted_it_has_saved_and_goes_on(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a real Ctrl-C, SIGTERM or hang-up in the middle of the first step."""
+    handlers = [signal.getsignal(each) for each in ENDING_SIGNALS]
     advance = LaneRun.advance
     calls = itertools.count(1)
 
     def is_interrupted(run: LaneRun, blocks: int) -> list[Measurement]:
         if next(calls) == 1:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return advance(run, blocks)
 
     with monkeypatch.context() as fault:
@@ -118,6 +123,7 @@ def test_interrupted_it_has_saved_and_goes_on(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             here(tmp_path)
     assert next(calls) == 2
+    assert [signal.getsignal(each) for each in ENDING_SIGNALS] == handlers
     assert list((tmp_path / "checkpoints").glob("*.safetensors"))
     assert here(tmp_path).done == 4
     here(tmp_path / "whole")
