@@ -178,3 +178,10 @@ def test_another_key_for_anchors_is_told_a_name() -> None:
 def test_no_preset_looks_like_a_file_of_another_tool(preset: str) -> None:
     source = read_file(PRESETS / f"{preset}.yaml")
     assert not source.problems
+
+
+@pytest.mark.parametrize("address", ["a\0b", "\ud800", "red\x1b[31m", "two\nlines"])
+def test_an_address_is_printable(address: str) -> None:
+    with pytest.raises(SpecificationError, match="results must be an address of printable characters") as refused:
+        SweepConfig(results=address)
+    assert str(refused.value).isprintable()
