@@ -7,6 +7,7 @@ disk and moved, in a bucket by one upload that appears when it is complete.
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import os
 import secrets
@@ -52,7 +53,10 @@ class Files:
         elif self.is_local:
             self.filesystem, self.root = fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
         else:
-            self.filesystem, root = fs.FileSystem.from_uri(path)
+            filesystem, root = fs.FileSystem.from_uri(path)
+            # A copy tries a request three times. What `from_uri` returns tries 31 times, and so waits 100 s for a
+            # server that hangs before anybody can be told; `sweep` has a patience of its own.
+            self.filesystem = copy.copy(filesystem)
             if not root.strip("/"):
                 raise ValueError("it names no bucket or folder")
             self.root = root.rstrip("/")
@@ -76,11 +80,15 @@ class Files:
 
         What else a local folder holds is listed, too, so that it is not passed over; `read` refuses it.
         """
+        if self.is_local:
+            with contextlib.suppress(FileNotFoundError), os.scandir(self.place(folder)) as entries:
+                return {entry.name: _size(entry) for entry in entries}
+            return {}
         from pyarrow import fs
 
         selector = fs.FileSelector(self.place(folder), allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
-        return {info.base_name: int(info.size or 0) for info in infos if info.is_file or self.is_local}
+        return {info.base_name: int(info.size or 0) for info in infos if info.is_file}
 
     def read(self, name: str) -> bytes:
         """Read a file as a whole.
@@ -201,6 +209,14 @@ class Files:
                     "remove it, nothing was written"
                 )
         return path
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Return the bytes of a listed file; 0 for a link to nothing, or a file that has gone since."""
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return 0
 
 
 def _make_folder(folder: Path) -> None:

@@ -297,7 +297,8 @@ class ResultsFolder:
         if not self._files.exists("sweep.json"):
             return None
         try:
-            request = parse_request(self._record("sweep.json", 0), self.path, SCHEMA_VERSION)
+            record = self._record("sweep.json", self._files.sizes("").get("sweep.json", 0))
+            request = parse_request(record, self.path, SCHEMA_VERSION)
         except Damaged as error:
             remedy = "all trials of all cohorts count as requested; the next `sweep run` writes it again"
             self._find("damaged", "sweep.json", str(error), remedy)

@@ -15,7 +15,7 @@ _NOT_THE_USERS = frozenset({*OUR_PACKAGES, "__main__", "__mp_main__"})
 
 
 def needed_modules(tops: Iterable[str]) -> dict[str, list[Path]]:
-    """Return top-level module -> its file or folders, for these modules and all of the user's that they need.
+    """Return top-level module -> its file or folders, for these modules and the user-supplied ones that they need.
 
     These are what was imported from their folders, and what their files import from elsewhere, within functions,
     too. What is installed is left out.

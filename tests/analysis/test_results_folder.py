@@ -261,6 +261,17 @@ def test_every_table_of_a_whole_folder_is_checked_without_a_word(folder: Folder)
     assert said(lambda: ResultsFolder(folder.path).check(TABLES)) == ([], [])
 
 
+def test_names_that_are_no_text_are_ignored_and_shown_as_text(folder: Folder) -> None:
+    (folder.path / "tables" / "rows" / os.fsdecode(b"not \xe9 \x1b[31m.parquet")).touch()
+    (folder.path / "tables" / "rows" / "gone.parquet").symlink_to("nowhere")
+    answer, warned = said(lambda: steps(folder))
+    assert answer == [0, 32, 64]
+    (warning,) = warned
+    assert "not \\udce9 \\x1b[31m.parquet" in warning
+    assert "gone.parquet" in warning
+    assert "it has no name of a report; it is ignored" in warning
+
+
 @pytest.mark.parametrize("kind", ["pipe", "folder"])
 @pytest.mark.parametrize("name", ["sweep.json", "cohorts", "tables/rows"])
 def test_what_is_no_file_is_not_waited_for(folder: Folder, name: str, kind: str) -> None:

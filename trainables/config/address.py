@@ -25,7 +25,7 @@ def checked_address(name: str, address: str | PurePath, *, buckets: bool = True)
         buckets: whether an s3:// address is allowed.
 
     Raises:
-        ConfigError: the address has another scheme, a wrong number of slashes, or characters that no terminal shows.
+        ConfigError: the address has another scheme, a wrong number of slashes, or unprintable characters.
     """
     text = str(address)
     if not text.isprintable():

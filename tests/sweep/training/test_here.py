@@ -150,6 +150,24 @@ def test_a_promise_that_this_process_cannot_keep_fails_nothing_that_did_not_ask_
     assert set(analysis.trials(tmp_path).reproducible) == {"here"}
 
 
+def test_parameters_without_dimensions_are_trained_and_ones_without_elements_are_refused(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self, extra: torch.Tensor) -> None:
+            super().__init__()
+            self.net = nn.Linear(4, 3)
+            self.extra = nn.Parameter(extra)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            answer: torch.Tensor = self.net(x) * self.extra.sum()
+            return answer
+
+    summary = here(tmp_path / "scalar", module=lambda: Scaled(torch.tensor(1.0)), steps=32)
+    assert (summary.failed, summary.done) == ({}, summary.trials)
+    with pytest.raises(SweepError, match="'extra'"):
+        here(tmp_path / "empty", module=lambda: Scaled(torch.empty(0)))
+    assert not list((tmp_path / "empty").glob("cohorts/*"))
+
+
 @pytest.mark.slow
 def test_the_tables_are_those_of_a_run_on_ray(tmp_path: Path, ray_session: RaySession) -> None:
     config = {"task": {"modulus": 7}, "model": {"kind": "mlp", "width": 8}, "data_fraction": 0.5, "steps": 64}
