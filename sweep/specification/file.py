@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -147,7 +148,10 @@ class _Reader:
         try:
             if _may_be_deep(text) and _is_deep(text):
                 raise RecursionError
-            node = yaml.compose(text)
+            with warnings.catch_warnings():
+                # An anchor may be given again; the warning would print the lines of both places, however long.
+                warnings.simplefilter("ignore", ReusedAnchorWarning)
+                node = yaml.compose(text)
             value = None if node is None else self._value(node, path, yaml)
             self.source.unusable |= len(self.source.problems) >= MOST_PROBLEMS
             return value
