@@ -7,9 +7,11 @@ disk and moved, in a bucket by one upload that appears when it is complete.
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import os
 import secrets
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,10 @@ may have the same process id. No reader takes such a file for a result."""
 
 ABANDONED_S = 3600.0
 """Age in seconds at which an unfinished file is certainly of a process that has died."""
+
+
+class NotAFile(OSError):
+    """A folder, a pipe or a device in the place of a file; its `strerror` says which."""
 
 
 class Files:
@@ -47,7 +53,10 @@ class Files:
         elif self.is_local:
             self.filesystem, self.root = fs.LocalFileSystem(), str(Path(path).expanduser().absolute())
         else:
-            self.filesystem, root = fs.FileSystem.from_uri(path)
+            filesystem, root = fs.FileSystem.from_uri(path)
+            # A copy tries a request three times. What `from_uri` returns tries 31 times, and so waits 100 s for a
+            # server that hangs before anybody can be told; `sweep` has a patience of its own.
+            self.filesystem = copy.copy(filesystem)
             if not root.strip("/"):
                 raise ValueError("it names no bucket or folder")
             self.root = root.rstrip("/")
@@ -63,11 +72,18 @@ class Files:
         return bool(self.filesystem.get_file_info(self.place(name)).type != fs.FileType.NotFound)
 
     def names(self, folder: str) -> list[str]:
-        """Return the names of the files in a folder; none where the folder is not there."""
+        """Return the names of the files in a folder, see `sizes`; none where the folder is not there."""
         return list(self.sizes(folder))
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """Return name -> bytes of the files in a folder; none where the folder is not there."""
+        """Return name -> bytes of the files in a folder; none where the folder is not there.
+
+        What else a local folder holds is listed, too, so that it is not passed over; `read` refuses it.
+        """
+        if self.is_local:
+            with contextlib.suppress(FileNotFoundError), os.scandir(self.place(folder)) as entries:
+                return {entry.name: _size(entry) for entry in entries}
+            return {}
         from pyarrow import fs
 
         selector = fs.FileSelector(self.place(folder), allow_not_found=True)
@@ -78,10 +94,22 @@ class Files:
         """Read a file as a whole.
 
         Raises:
+            NotAFile: it is a folder, or something that a reader could wait for without end, such as a pipe.
             OSError: it is not there, or cannot be read.
         """
-        with self.filesystem.open_input_stream(self.place(name)) as stream:
-            return bytes(stream.read())
+        if not self.is_local:
+            with self.filesystem.open_input_stream(self.place(name)) as stream:
+                return bytes(stream.read())
+        # A pipe would otherwise wait for a writer as it is opened.
+        descriptor = os.open(self.place(name), os.O_RDONLY | os.O_NONBLOCK)
+        with contextlib.ExitStack() as opened:
+            opened.callback(os.close, descriptor)
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                kind = "a folder" if stat.S_ISDIR(mode) else "a pipe" if stat.S_ISFIFO(mode) else "a device"
+                raise NotAFile(errno.EINVAL, f"{kind} in the place of a file", self.place(name))
+            with open(descriptor, "rb", closefd=False) as stream:
+                return stream.read()
 
     def write(self, name: str, data: bytes) -> None:
         """Write a file, complete or not at all, in place of one of that name; locally it is on the disk then.
@@ -159,7 +187,9 @@ class Files:
         """Delete a file; nothing happens if there is none."""
         if self.is_local:
             self.own_place(name)
-        if self.exists(name):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(self.place(name))
+        elif self.exists(name):
             self.filesystem.delete_file(self.place(name))
 
     def own_place(self, name: str) -> Path:
@@ -179,6 +209,14 @@ class Files:
                     "remove it, nothing was written"
                 )
         return path
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    """Return the bytes of a listed file; 0 for a link to nothing, or a file that has gone since."""
+    try:
+        return entry.stat().st_size
+    except OSError:
+        return 0
 
 
 def _make_folder(folder: Path) -> None:

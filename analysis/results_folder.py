@@ -41,7 +41,7 @@ from analysis.checks.reports import (
     superseded,
 )
 from analysis.errors import AnalysisError, ResultsNotFound
-from analysis.files import Files
+from analysis.files import Files, NotAFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -165,17 +165,20 @@ class ResultsFolder:
         """
         import pyarrow as pa
 
+        from analysis.checks.copies import key_of, without_copies
         from analysis.schema import arrow_schema
 
-        needed = list(dict.fromkeys([*columns, "trial_id"]))
-        parts = []
+        needed = list(dict.fromkeys([*columns, *key_of(name)]))
+        parts: dict[Report, pa.Table] = {}
         with self._warning():
             for report, part in self._read(name, needed, before_faults=before_faults):
-                parts.append(self._counted(part, report.cohort_id, trial_ids).select(list(columns)))
+                parts[report] = self._counted(part, report.cohort_id, trial_ids)
             self._compare_sizes([name])
-        if not parts:
+            once, copies = without_copies(name, parts)
+            self._note(copies)
+        if not once:
             return arrow_schema(name).empty_table().select(list(columns))
-        return pa.concat_tables(parts).unify_dictionaries()
+        return pa.concat_tables([part.select(list(columns)) for part in once]).unify_dictionaries()
 
     def check(self, tables: Iterable[str]) -> list[Finding]:
         """Read these tables as a whole, compare the sizes of the files in all others, and return all findings.
@@ -183,12 +186,15 @@ class ResultsFolder:
         Args:
             tables: names from `analysis.schema.TABLES`; with `rows`, the sizes of all other tables are compared.
         """
+        from analysis.checks.copies import key_of, without_copies
         from analysis.schema import TABLES
 
         with self._warning():
             for name in tables:
-                for _ in self._read(name, [column.name for column in TABLES[name]]):
-                    pass
+                keys = {}
+                for report, part in self._read(name, [column.name for column in TABLES[name]]):
+                    keys[report] = self._counted(part.select(key_of(name)), report.cohort_id, None)
+                self._note(without_copies(name, keys)[1])
             self._compare_sizes(TABLES)
         return self.findings
 
@@ -231,6 +237,8 @@ class ResultsFolder:
         except FileNotFoundError:
             # A run that has begun meanwhile may have set it aside.
             return Damaged("it has just gone")
+        except NotAFile as error:
+            return Damaged(f"it is {error.strerror}")
         except OSError as error:
             # Not damage: where the storage does not answer, nothing may be trained again on its account.
             raise AnalysisError(f"{self.path}/{file.name} cannot be read: {error}") from error
@@ -280,7 +288,8 @@ class ResultsFolder:
         if not self._files.exists("sweep.json"):
             return None
         try:
-            request = parse_request(self._files.read("sweep.json"), self.path, SCHEMA_VERSION)
+            record = self._record("sweep.json", self._files.sizes("").get("sweep.json", 0))
+            request = parse_request(record, self.path, SCHEMA_VERSION)
         except Damaged as error:
             remedy = "all trials of all cohorts count as requested; the next `sweep run` writes it again"
             self._find("damaged", "sweep.json", str(error), remedy)
@@ -320,7 +329,10 @@ class ResultsFolder:
     def _record(self, name: str, size_bytes: int) -> bytes:
         if size_bytes > LARGEST_RECORD_BYTES:
             raise Damaged(f"it has {size_bytes:,} bytes, more than any record")
-        return self._files.read(name)
+        try:
+            return self._files.read(name)
+        except NotAFile as error:
+            raise Damaged(f"it is {error.strerror}") from None
 
     def _list(self, table: str) -> dict[Report, _File]:
         folder = f"tables/{table}"
@@ -352,11 +364,15 @@ class ResultsFolder:
         """Note a finding that costs rows: the cohort must be trained again from that report on."""
         first = self._faults.get(report.cohort_id, report.report)
         self._faults[report.cohort_id] = min(first, report.report)
-        self._find(*dataclasses.astuple(finding))
+        self._note([finding])
 
     def _find(self, kind: Kind, file: str, wrong: str, remedy: str) -> None:
-        """Note a finding, once for each file."""
-        self._found.setdefault(file, Finding(kind, file, wrong, remedy))
+        self._note([Finding(kind, file, wrong, remedy)])
+
+    def _note(self, findings: Iterable[Finding]) -> None:
+        """Note findings, once for each file."""
+        for finding in findings:
+            self._found.setdefault(finding.file, finding)
 
     @contextlib.contextmanager
     def _warning(self) -> Iterator[None]:

@@ -18,8 +18,9 @@ ENDINGS: dict[str, str] = {
     "planned": "planned",
 }
 
-#: C0 and C1 controls but tab and line feed, line separators, and marks that change the direction of writing.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+#: C0 and C1 controls but tab and line feed, line separators, marks that change the direction of writing, and bytes
+#: of file names that are not UTF-8.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 #: Names that are not simply the column's name with blanks.
 _NAMES: dict[str, str] = {"task_family": "task", "model_kind": "model"}

@@ -5,7 +5,8 @@
 Trains a tiny sweep, and then damages one file of it after another: cut short, emptied, bytes flipped, replaced by
 another file or by noise, zeros at the end. After each, `load`, `complexity`, `status`, the check and the plan
 are asked, and after each of a few also the report; the file is then put back. The target `tables-1` has tables as
-schema 1 wrote them, without checksums. Another kind of file becomes a target by an entry in `TARGETS`.
+schema 1 wrote them, without checksums. Ctrl-C ends with what was counted so far. Another kind of file becomes a
+target by an entry in `TARGETS`.
 """
 
 from __future__ import annotations
@@ -177,6 +178,8 @@ def run(name: str, count: int, seed: int) -> pd.DataFrame:
             try:
                 file.write_bytes(kinds[kind](content, draw))
                 word, trace = outcome(target, folder, before, report=number % REPORT_EACH == 0)
+            except KeyboardInterrupt:
+                break
             finally:
                 file.write_bytes(content)
             rows.append(

@@ -22,6 +22,7 @@ from trainables.errors import raised
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
+    from trainables.config.registry import Registered
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -66,6 +67,28 @@ def import_function(text: str) -> Callable[..., object]:
 
 def imports_of(trials: Iterable[TrialConfig]) -> tuple[str, ...]:
     """Return the modules that registered the tasks and networks of these trials, in alphabetical order."""
+    return tuple(sorted({own.module for own in _registrations(trials)}))
+
+
+def sources_of(trials: Iterable[TrialConfig]) -> dict[str, str]:
+    """Return what messages call a registered task or network of these trials -> what identifies it in their ids."""
+    return {own.name: own.source for own in _registrations(trials)}
+
+
+def registered_sources(names: Iterable[str]) -> dict[str, str]:
+    """Return what identifies each of these registered tasks and networks in this process; others are left out.
+
+    Args:
+        names: what `sources_of` calls them.
+    """
+    from trainables.config.registry import MODELS, TASKS
+
+    wanted = set(names)
+    return {own.name: own.source for kind in (TASKS, MODELS) for own in kind.all() if own.name in wanted}
+
+
+def _registrations(trials: Iterable[TrialConfig]) -> list[Registered]:
+    """List the user-supplied tasks and networks of these trials."""
     from trainables.config.registry import MODELS, TASKS, Names
 
     names: set[tuple[Names, str]] = set()
@@ -74,7 +97,7 @@ def imports_of(trials: Iterable[TrialConfig]) -> tuple[str, ...]:
         names |= {(TASKS, family) for family in (trial.task.family, *exchanged) if family is not None}
         names.add((MODELS, trial.model.kind))
     registrations = (registered.get(name) for registered, name in names)
-    return tuple(sorted({own.module for own in registrations if own is not None}))
+    return [own for own in registrations if own is not None]
 
 
 def require_importable(modules: Iterable[str]) -> None:
@@ -91,18 +114,6 @@ def require_importable(modules: Iterable[str]) -> None:
                 f"are registered by {place}; put them into a file, such as my_lab/tasks.py, and import that, or "
                 "call sweep.run_here, which trains in this process"
             )
-
-
-def place_of(module: str) -> Path:
-    """Return the folder of the top-level package of an imported module, or its file if it is not a package."""
-    top = sys.modules[module.partition(".")[0]]
-    paths = list(getattr(top, "__path__", []))
-    return Path(paths[0] if paths else str(top.__file__)).absolute()
-
-
-def folders_of(modules: Iterable[str]) -> tuple[str, ...]:
-    """Return the folders in which other processes of this machine find imported modules."""
-    return tuple(sorted({str(place_of(module).parent) for module in modules}))
 
 
 def recorded_imports(results: str) -> tuple[str, ...]:

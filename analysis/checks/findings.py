@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analysis.errors import OlderResults, ResultsWarning
+from analysis.words import plain
 
 Kind = Literal["ignored", "damaged", "missing", "older"]
 """`ignored`: not a file of ours, e.g. a copy that a sync tool left. `damaged`: unreadable, altered or foreign.
@@ -59,4 +60,4 @@ def warn(path: str, findings: Iterable[Finding]) -> None:
         more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
         text = f"{path}: {', '.join(names[:MOST_NAMED])}{more}: {wrong}; {remedy}"
         # The line of the caller of `load` or `status`.
-        warnings.warn(text, OlderResults if kind == "older" else ResultsWarning, stacklevel=6)
+        warnings.warn(plain(text), OlderResults if kind == "older" else ResultsWarning, stacklevel=6)

@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from analysis.pictures import palette
+from analysis.words import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,4 +44,5 @@ def svg(figure: Figure, *, titles: Mapping[str, str] | None = None) -> str:
         title = hover.get(match[1])
         return match[0] if title is None else f"{match[0]}<title>{escape(title)}</title>"
 
-    return re.sub(r'<g id="([^"]+)">', titled, text)
+    # A control character in a name would make the document invalid.
+    return plain(re.sub(r'<g id="([^"]+)">', titled, text))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.cli.output import Waiting, import_option, json_option, print_json
+from sweep.cli.output import Waiting, echo, import_option, json_option, print_json
 
 if TYPE_CHECKING:
     from analysis.stopping.calibration import Calibration, Weights
@@ -56,10 +56,10 @@ def calibrate(
     if as_json:
         print_json({"calibration": table, **_numbers(calibration, weights), "notes": notes})
         return
-    click.echo(_text(table))
-    click.echo(f"\nfrom {calibration.sentence}")
+    echo(_text(table))
+    echo(f"\nfrom {calibration.sentence}")
     for note in notes:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
 
 
 def _settings(spec: str, imports: tuple[str, ...]) -> list[Any]:

@@ -7,7 +7,7 @@ import warnings
 
 import click
 
-from sweep.cli.output import existing, json_option, print_json, results_argument
+from sweep.cli.output import echo, existing, json_option, print_json, results_argument
 
 
 @click.command()
@@ -36,11 +36,11 @@ def check(ctx: click.Context, results: str, repair: bool, as_json: bool) -> None
         print_json({"results": results, "faults": len(faults), "findings": shown, "set_aside": moved})
     else:
         for finding in findings:
-            click.echo(f"{finding.kind:8}  {finding}")
+            echo(f"{finding.kind:8}  {finding}")
         for name in moved:
-            click.echo(f"moved     {name} to set-aside/")
-        click.echo(f"{results}: {counted(len(faults), 'file') if faults else 'nothing is'} damaged or missing")
+            echo(f"moved     {name} to set-aside/")
+        echo(f"{results}: {counted(len(faults), 'file') if faults else 'nothing is'} damaged or missing")
         if faults:
             how = "trains it again" if repair else "sets aside what is damaged and trains it again"
-            click.echo(f"`sweep run` with the same specification {how}.")
+            echo(f"`sweep run` with the same specification {how}.")
     ctx.exit(1 if faults else 0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.cli.output import import_option, json_option, print_json
+from sweep.cli.output import echo, import_option, json_option, print_json
 from sweep.errors import UnusableNetwork
 
 if TYPE_CHECKING:
@@ -95,11 +95,11 @@ def measure(
     measured = answer(network, loaded, decoded, files)
     note = doubt(loaded, measured["train_loss"])
     if note is not None:
-        click.echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     if as_json:
         print_json(measured)
     else:
-        click.echo(table(measured))
+        echo(table(measured))
 
 
 @click.command()
@@ -145,7 +145,7 @@ def compress(
     if as_json:
         print_json(answer)
         return
-    click.echo(
+    echo(
         f"{output}: {len(data):,} bytes, {len(data) - decoded.result.complexity_bytes:,} of them to describe the "
         f"network; its training loss is {decoded.result.loss_increase:.4g} nats above the original's"
     )
@@ -189,7 +189,7 @@ def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> 
     if as_json:
         print_json(answer)
     else:
-        click.echo(f"{output}: {answer['parameters']:,} weights in {answer['tensors']} tensors")
+        echo(f"{output}: {answer['parameters']:,} weights in {answer['tensors']} tensors")
 
 
 @click.command()
@@ -230,7 +230,7 @@ def bound(
     if as_json:
         print_json({"bitstream": bitstream, "stream_bytes": len(stream), "delta": chosen, **bounds})
     else:
-        click.echo(f"{bitstream}: {len(stream):,} bytes. {sentence(bounds, chosen)}")
+        echo(f"{bitstream}: {len(stream):,} bytes. {sentence(bounds, chosen)}")
 
 
 COMMANDS = (measure, bound, compress, decompress)

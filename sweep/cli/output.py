@@ -56,16 +56,23 @@ class Waiting:
         """Show what is being done, in words, if it is time."""
         now_s = time.monotonic()
         if now_s >= self._next_s:
-            click.echo(f"{_CLEARED}{doing} ({now_s - self._began_s:.0f} s)", nl=False, err=True)
+            from analysis.words import plain
+
+            click.echo(f"{_CLEARED}{plain(doing)} ({now_s - self._began_s:.0f} s)", nl=False, err=True)
             self._written = True
             self._next_s = now_s + _EVERY_S
 
 
-def echo(text: str) -> None:
-    """Print text on standard output; control characters in it, which names and errors may quote, as text."""
+def echo(text: str, *, err: bool = False) -> None:
+    """Print text; control characters in it, which names and errors may quote, as text.
+
+    Args:
+        text: what to print.
+        err: print it on standard error.
+    """
     from analysis.words import plain
 
-    click.echo(plain(text))
+    click.echo(plain(text), err=err)
 
 
 def print_json(values: dict[str, Any]) -> None:
@@ -104,7 +111,7 @@ def results_notes() -> Iterator[None]:
         said = (place if "://" in place else str(Path(place).expanduser().absolute()), text)
         if said not in texts:
             texts.add(said)
-            click.echo(f"note: {message}", err=True)
+            echo(f"note: {message}", err=True)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.cli.output import json_option, print_json
+from sweep.cli.output import echo, json_option, print_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,20 +84,20 @@ def replay(
     if as_json:
         print_json(_plain(done, signals, forecast))
         return
-    click.echo(_sweeps_text(done))
-    click.echo(_rules_text(table.lines_frame(done.lines)))
+    echo(_sweeps_text(done))
+    echo(_rules_text(table.lines_frame(done.lines)))
     if by_sweep:
         for sweep, lines in table.cells_frame(done.lines).groupby("sweep", sort=False):
-            click.echo(f"\n{sweep}")
-            click.echo(_rules_text(lines))
+            echo(f"\n{sweep}")
+            echo(_rules_text(lines))
     if signals:
-        click.echo("\nAUROC for 'groks within the budget' among trials that have memorised and not grokked")
-        click.echo(table.signals_frame(done.recordings).round(2).to_string(index=False, na_rep="-"))
+        echo("\nAUROC for 'groks within the budget' among trials that have memorised and not grokked")
+        echo(table.signals_frame(done.recordings).round(2).to_string(index=False, na_rep="-"))
     if forecast:
-        click.echo("\nForecasts of trials that have memorised and not grokked, each sweep from the others; shares")
-        click.echo(forecasts_frame(done.recordings).round(2).to_string(index=False, na_rep="-"))
+        echo("\nForecasts of trials that have memorised and not grokked, each sweep from the others; shares")
+        echo(forecasts_frame(done.recordings).round(2).to_string(index=False, na_rep="-"))
     for note in done.notes:
-        click.echo(f"note: {note}")
+        echo(f"note: {note}")
 
 
 def _rule(text: str) -> NamedRule:

@@ -92,10 +92,8 @@ class _Commands(click.Group):
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    from analysis.words import plain
-
     for line in message.split("\n"):
-        click.echo(f"error: {plain(line)}", err=True)
+        _echo(f"error: {line}", err=True)
     sys.exit(code)
 
 
@@ -137,7 +135,7 @@ _address = click.option(
 def main(ctx: click.Context) -> None:
     """Run sweeps of small networks, and watch them grok."""
     if ctx.invoked_subcommand is None:
-        click.echo(NEXT_COMMANDS)
+        _echo(NEXT_COMMANDS)
 
 
 @main.command()
@@ -199,7 +197,7 @@ def run(
         from sweep.training.storage import cause_of
 
         exit_code = exit_code or EXIT_FAILED
-        click.echo(f"error: the report was not written, {cause_of(error)}", err=True)
+        _echo(f"error: the report was not written, {cause_of(error)}", err=True)
     if as_json:
         _print_json({**dataclasses.asdict(summary), **findings, "exit_code": exit_code})
     elif findings:
@@ -234,12 +232,12 @@ def status(results: str, as_json: bool) -> None:
         return
     _echo(f"{results}: {counted(len(frame), 'trial')}")
     for name, count in counts.items():
-        click.echo(f"{count:8,d}  {name}{WAYS_TO_END.get(name, '')}")
-    click.echo(f"{len(grokked):,} of {len(frame):,} trials have grokked, whichever way they ended.")
+        _echo(f"{count:8,d}  {name}{WAYS_TO_END.get(name, '')}")
+    _echo(f"{len(grokked):,} of {len(frame):,} trials have grokked, whichever way they ended.")
     for reason, count in failures.items():
         _echo(f"{counted(count, 'trial')} failed: {reason}")
     if "failed" in counts:
-        click.echo("`sweep run SPEC --retry-failed` tries them again.")
+        _echo("`sweep run SPEC --retry-failed` tries them again.")
 
 
 @main.command()
@@ -284,15 +282,15 @@ def submit(
     if as_json:
         _print_json(dataclasses.asdict(job))
         return
-    click.echo(f"{job.id} was sent to {job.address}; its results go to {job.results}")
+    _echo(f"{job.id} was sent to {job.address}; its results go to {job.results}")
     for command, meaning in (
         (f"sweep status {job.results}", "the status of its trials"),
         (f"sweep logs {job.id}", "what it prints"),
         (f"sweep stop {job.id}", "save and end; the same submit resumes from there"),
     ):
-        click.echo(f"  {command}   {meaning}")
+        _echo(f"  {command}   {meaning}")
     for note in job.notes:
-        click.echo(f"note: {note}")
+        _echo(f"note: {note}")
 
 
 @main.command()
@@ -321,7 +319,7 @@ def stop(job: str, address: str | None, as_json: bool) -> None:
     if as_json:
         _print_json({**dataclasses.asdict(sent), "status": state})
     else:
-        click.echo(f"{sent.id}: {state}")
+        _echo(f"{sent.id}: {state}")
 
 
 def _load(spec: str, overrides: tuple[str, ...], results: str | None, imports: tuple[str, ...]) -> SweepConfig:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import JobServerUnusable, SweepError
-from sweep.imports import imports_of, require_importable
+from sweep.imports import imports_of, require_importable, sources_of
 from sweep.on_ray.cluster_file import check_no_placeholders, results_root
 from sweep.on_ray.environment import environment
 from sweep.on_ray.shipment import SPECIFICATION_FILE, pack
@@ -71,19 +71,20 @@ def submit(config: SweepConfig, *, address: str = DEFAULT_ADDRESS, results: str 
         LeaseHeld: another process writes the same results.
         PlaceholderLeft: the results path, or the cluster file that names the bucket, still has to be edited.
         SweepError: results would be on this machine's disk, for a cluster of other machines; or a task or network
-            is registered where the cluster cannot import it, or next to too much data.
+            is registered where the cluster cannot import it, next to too much data, or differs once it is sent.
     """
     wanted = results if results is not None else config.results
     if wanted is not None:
         check_no_placeholders(wanted, "results")
-    imports = imports_of(trials_of(config))
+    trials = trials_of(config)
+    imports = imports_of(trials)
     require_importable(imports)
     named = "".join(f" --import {module}" for module in imports)
     with _client(address) as client, tempfile.TemporaryDirectory(prefix="sweep-job-") as folder:
         place = _results_place(client, wanted, config)
         _require_idle(client, place, address)
         _require_no_driver(place)
-        notes = pack(config, imports, Path(folder))
+        notes = pack(config, imports, Path(folder), sources_of(trials))
         job_id = f"sweep-{config.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         client.submit_job(
             entrypoint=f"python -m sweep run {SPECIFICATION_FILE} --results {shlex.quote(place)}{named}",

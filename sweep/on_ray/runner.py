@@ -21,10 +21,11 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from sweep.errors import RayUnusable, ResultsGone, StorageFault
-from sweep.imports import folders_of, imports_of, require_importable
+from sweep.imports import imports_of, require_importable
 from sweep.on_ray.cluster import RaySession, local_ray
 from sweep.on_ray.environment import environment
 from sweep.on_ray.head_watch import head_watch
+from sweep.on_ray.user_modules import import_folders
 from sweep.results.lease import Lease
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
@@ -215,7 +216,7 @@ class _Run:
             report_blocks=REPORT_BLOCKS,
             result_every_s=RESULT_EVERY_S,
             patience_s=storage.PATIENCE_S,
-            import_folders=folders_of({module for cohort in self._plan.cohorts for module in cohort.imports}),
+            import_folders=import_folders({module for cohort in self._plan.cohorts for module in cohort.imports}),
         )
         return tune.Tuner(
             tune.with_resources(trainable, needed),

@@ -30,6 +30,7 @@ from analysis.events import Thresholds
 from analysis.stopping.decline import DeclineParameters, is_audited, stop_decision
 from analysis.trajectory import Trajectory, phase_budget_steps
 from sweep.errors import Problem, SpecificationError
+from sweep.specification.bounds import oversized
 from sweep.specification.config import SweepConfig, check_feasible
 from sweep.specification.problems import nearest
 from sweep.specification.trials import trials
@@ -242,6 +243,9 @@ def trial_of(space: Mapping[str, Any]) -> tuple[TrialConfig, MeasuringConfig]:
         SpecificationError: there are problems; the message lists every unknown key, wrong type and impossible
             value.
     """
+    too_large = oversized(space)
+    if too_large is not None:
+        raise SpecificationError([too_large])
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for key, value in _flat(space):

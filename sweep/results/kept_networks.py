@@ -40,7 +40,8 @@ def kept_network(results: str, trial_id: str) -> LoadedNetwork:
     kept = networks(results, meant)
     if kept.empty:
         raise UnusableNetwork(
-            f"trial {meant[0]} must have kept a network, but has none: it has not ended, or keep_networks was none"
+            f"trial {meant[0]} must have kept a network, but has none that can be read: it has not ended, "
+            f"keep_networks was none, or its file is damaged, which `sweep check {results}` would say"
         )
     last = kept.iloc[-1]
     try:

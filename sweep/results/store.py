@@ -26,7 +26,7 @@ from analysis.checks.reports import (
     parse_report,
 )
 from analysis.errors import AnalysisError, ResultsNotFound
-from analysis.files import Files
+from analysis.files import Files, NotAFile
 from analysis.results_folder import ResultsFolder
 from analysis.schema import SCHEMA_VERSION, TABLES
 from sweep import __version__
@@ -247,7 +247,10 @@ class Store:
             return Attempt(number, 0, None)
         attempt, report = max(usable, key=lambda place: place[1])
         name = attempts.checkpoint_name(cohort_id, attempt, report)
-        return Attempt(number, report + 1, self._files.read(name), name)
+        try:
+            return Attempt(number, report + 1, self._files.read(name), name)
+        except NotAFile:
+            return Attempt(number, report + 1, b"", name)  # set aside as one that is empty
 
     def set_aside(self, checkpoint_name: str) -> str:
         """Move a checkpoint that cannot be resumed from out of the way, and return its new name.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from sweep.errors import Path, Problem
@@ -144,7 +146,12 @@ class _Reader:
     def read(self, text: str, path: Path) -> Any:
         yaml = YAML(typ="safe", pure=True)
         try:
-            node = yaml.compose(text)
+            if _may_be_deep(text) and _is_deep(text):
+                raise RecursionError
+            with warnings.catch_warnings():
+                # An anchor may be given again; the warning would print the lines of both places, however long.
+                warnings.simplefilter("ignore", ReusedAnchorWarning)
+                node = yaml.compose(text)
             value = None if node is None else self._value(node, path, yaml)
             self.source.unusable |= len(self.source.problems) >= MOST_PROBLEMS
             return value
@@ -230,3 +237,24 @@ class _Reader:
 
     def _at(self, line: int | None) -> str:
         return self.file if line is None or self.one_line else f"{self.file}:{line + 1}"
+
+
+def _may_be_deep(text: str) -> bool:
+    """Tell at a glance whether a text could be nested so deeply that composing its nodes would take long."""
+    indented = max((len(line) - len(line.lstrip(" ")) for line in text.splitlines()), default=0)
+    return text.count("[") + text.count("{") + indented > _MANY_BRACKETS
+
+
+def _is_deep(text: str) -> bool:
+    """Tell whether values are nested deeper than any of a specification, without composing them."""
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > _DEEPEST_NODES:
+            return True
+    return False
+
+
+_MANY_BRACKETS = 100
+_DEEPEST_NODES = 2 * DEEPEST
+"""More than a specification has, with its merge keys and anchors."""

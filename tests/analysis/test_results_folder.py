@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -258,3 +259,27 @@ def test_a_fault_of_the_disk_is_no_damage(folder: Folder, monkeypatch: pytest.Mo
 
 def test_every_table_of_a_whole_folder_is_checked_without_a_word(folder: Folder) -> None:
     assert said(lambda: ResultsFolder(folder.path).check(TABLES)) == ([], [])
+
+
+def test_names_that_are_no_text_are_ignored_and_shown_as_text(folder: Folder) -> None:
+    (folder.path / "tables" / "rows" / os.fsdecode(b"not \xe9 \x1b[31m.parquet")).touch()
+    (folder.path / "tables" / "rows" / "gone.parquet").symlink_to("nowhere")
+    answer, warned = said(lambda: steps(folder))
+    assert answer == [0, 32, 64]
+    (warning,) = warned
+    assert "not \\udce9 \\x1b[31m.parquet" in warning
+    assert "gone.parquet" in warning
+    assert "it has no name of a report; it is ignored" in warning
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+@pytest.mark.parametrize("name", ["sweep.json", "cohorts", "tables/rows"])
+def test_what_is_no_file_is_not_waited_for(folder: Folder, name: str, kind: str) -> None:
+    place = folder.path / name
+    if place.is_dir():
+        place = sorted(place.iterdir())[-1]
+    place.unlink()
+    os.mkfifo(place) if kind == "pipe" else place.mkdir()
+    answer, warned = said(lambda: steps(folder))
+    assert answer == {"sweep.json": [0, 32, 64], "cohorts": [], "tables/rows": [0, 32]}[name]
+    assert f"/{place.name}: it is a {kind} in the place of a file" in warned[0].replace(": ", "/", 1)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import analysis
 from sweep.cli import main
 from sweep.errors import ImportFailed, SweepError
-from sweep.imports import folders_of, import_modules, imports_of, recorded_imports, require_importable
+from sweep.imports import import_modules, imports_of, recorded_imports, require_importable
 from sweep.on_ray.cluster import RaySession
 from sweep.on_ray.runner import run
 from sweep.specification.config import SweepConfig
@@ -93,7 +93,6 @@ def test_imported_it_can_be_planned_and_names_are_never_taken_from_yaml(lab: Lab
     assert (stated["trials"], stated["to_run"]) == (2, 2)
     planned = trials(SweepConfig(**lab.settings))
     assert imports_of(planned) == (lab.module,)
-    assert folders_of([lab.module]) == (str(lab.folder),)
     assert all(trial.task.source and trial.model.source for trial in planned)
     assert imports_of(trials(SweepConfig())) == ()
 

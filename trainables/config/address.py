@@ -25,9 +25,11 @@ def checked_address(name: str, address: str | PurePath, *, buckets: bool = True)
         buckets: whether an s3:// address is allowed.
 
     Raises:
-        ConfigError: the address has another scheme, or a wrong number of slashes.
+        ConfigError: the address has another scheme, a wrong number of slashes, or unprintable characters.
     """
     text = str(address)
+    if not text.isprintable():
+        raise ConfigError(f"{name} must be an address of printable characters, got {shown(text)}")
     match = _SCHEME.match(text)
     if match is None:
         return text

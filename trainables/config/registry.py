@@ -25,7 +25,7 @@ from typing import Any, Final, TypeVar
 
 from trainables.config.families import BUILT_IN_KINDS, FAMILIES
 from trainables.config.source import Source, source_of, source_of_version
-from trainables.errors import ConfigError
+from trainables.errors import ConfigError, shown
 
 Builder = TypeVar("Builder", bound=Callable[..., Any])
 
@@ -169,13 +169,17 @@ class Names:
             _load_entry_points()
         return self._registered.get(name)
 
+    def all(self) -> tuple[Registered, ...]:
+        """Return everything that was registered so far."""
+        return tuple(self._registered.values())
+
     def unknown(self, name: str) -> ConfigError:
         """Return the error for an unknown name, with the nearest known ones."""
         known = [*self._built_in, *self._registered]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
         noun = self.setting.partition(".")[2]
         return ConfigError(
-            f"{self.setting} must be a known {noun}, got {name!r}; try {' or '.join(near)}, or {IMPORT_IT}"
+            f"{self.setting} must be a known {noun}, got {shown(name)}; try {' or '.join(near)}, or {IMPORT_IT}"
         )
 
     def matching(self, name: str, source: str | None) -> Registered:

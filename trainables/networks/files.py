@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
 import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import torch
 from safetensors import SafetensorError
@@ -31,6 +32,13 @@ from trainables.tasks.phases import phase_split, phase_task
 Read = TypeVar("Read")
 
 _NUMBERS = ("classes", "vocabulary", "replaced_labels")
+
+LARGEST_NPZ_BYTES = 2**30
+"""Bytes that an .npz may unpack to: a few kilobytes of zip can ask for any amount of memory."""
+
+_WHOLE, _REAL = "iu", "fiu"
+_KINDS = {_WHOLE: "whole numbers", _REAL: "real numbers"}
+"""Kinds of numbers, by the letters of numpy."""
 
 _NPZ_PREFIX = "params/params/"
 _EXAMPLES = ("train_inputs", "train_targets", "validation_inputs", "validation_targets")
@@ -207,25 +215,50 @@ def _read(path: Path, readers: Mapping[str, Callable[[Path], Read]]) -> Read:
         raise ConfigError(f"a network file must end in {' or '.join(readers)}, got {path.name!r}")
     try:
         return readers[path.suffix](path)
-    except (KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, EOFError, SafetensorError) as error:
-        if isinstance(error, ConfigError):
-            raise
+    except (ConfigError, OSError):
+        raise
+    except Exception as error:  # a foreign file may make zipfile, numpy, json or torch raise anything
+        what = f"{type(error).__name__}: {' '.join(str(error).split()):.300}"
         raise ConfigError(
-            f"{path} must hold a network with its training and validation examples, but does not "
-            f"({type(error).__name__}: {error})"
+            f"{path} must hold a network with its training and validation examples, but does not ({what})"
         ) from error
 
 
-def _npz_parameters(path: Path) -> dict[str, Tensor]:
+@contextlib.contextmanager
+def _archive(path: Path) -> Iterator[Callable[[str, str], npt.NDArray[Any]]]:
+    """Open an .npz and return a function that reads an array, which must be of one of the given kinds of numbers.
+
+    Raises:
+        ConfigError: unpacked it takes more memory than any network of the public code.
+    """
+    with zipfile.ZipFile(path) as members:
+        unpacked = sum(member.file_size for member in members.infolist())
+    if unpacked > LARGEST_NPZ_BYTES:
+        raise ConfigError(
+            f"{path} must unpack to at most {LARGEST_NPZ_BYTES / 2**20:,.0f} MiB, got {unpacked / 2**20:,.0f}; "
+            "it is no network of the public code"
+        )
     with np.load(path, allow_pickle=False) as archive:
-        names = [name for name in archive.files if name.startswith(_NPZ_PREFIX)]
-        return {name: torch.from_numpy(archive[name].astype(np.float32)) for name in names}
+
+        def read(name: str, kinds: str) -> npt.NDArray[Any]:
+            array: npt.NDArray[Any] = archive[name]
+            if array.dtype.kind not in kinds:
+                raise ConfigError(f"{name} of {path} must hold {_KINDS[kinds]}, got {array.dtype}")
+            return array
+
+        yield read
+
+
+def _npz_parameters(path: Path) -> dict[str, Tensor]:
+    with _archive(path) as read, zipfile.ZipFile(path) as members:
+        names = [name.removesuffix(".npy") for name in members.namelist() if name.startswith(_NPZ_PREFIX)]
+        return {name: torch.from_numpy(read(name, _REAL).astype(np.float32)) for name in names}
 
 
 def _load_npz(path: Path) -> LoadedNetwork:
     parameters = {name.removeprefix(_NPZ_PREFIX): weight for name, weight in _npz_parameters(path).items()}
-    with np.load(path, allow_pickle=False) as archive:
-        train, validation = (torch.from_numpy(archive[name].astype(np.int64)) for name in ("train", "val"))
+    with _archive(path) as read:
+        train, validation = (torch.from_numpy(read(name, _WHOLE).astype(np.int64)) for name in ("train", "val"))
     vocabulary, width = parameters["embedding/embedding"].shape
     transformer = "positional_embedding/embedding" in parameters
     prefix = "decoder_layers_" if transformer else "mlp_layers_"

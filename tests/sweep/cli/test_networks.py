@@ -93,6 +93,24 @@ def test_measure_answers_with_one_json_object(npz: Path, tmp_path: Path) -> None
         assert entry["chance_error"] == pytest.approx(6 / 7)
 
 
+def test_a_file_without_validation_examples_is_measured_and_one_without_training_examples_is_not(
+    npz: Path, tmp_path: Path
+) -> None:
+    arrays = dict(np.load(npz))
+    np.savez(tmp_path / "empty.npz", **{**arrays, "val": arrays["val"][:0]})
+    answer = sweep("measure", tmp_path / "empty.npz", "--attention", "sum", "--json")
+    assert answer.exit_code == 0, answer.stderr
+    measured = json.loads(answer.stdout)
+    assert measured["measurements"][0]["val_accuracy"] is None
+    np.savez(tmp_path / "empty.npz", **{**arrays, "train": arrays["train"][:0]})
+    refused = sweep("measure", tmp_path / "empty.npz", "--attention", "sum")
+    assert refused.exit_code == 2
+    assert (
+        refused.stderr
+        == "error: a network file must hold training examples, got none; its complexity is bounded by them\n"
+    )
+
+
 def test_measure_for_people(file: Path, tmp_path: Path) -> None:
     answer = sweep("measure", file, "--epsilon", "0.25", "--output", tmp_path)
     assert answer.exit_code == 0, answer.stderr

@@ -246,12 +246,18 @@ def test_stopped_sweep_has_saved(head: Head, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_module_of_the_users_goes_along(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(shared)])
+    (shared / "slopes_of_the_lab.py").write_text("SLOPE = 0.1\n")
     lab = new_lab(tmp_path)
+    text = lab.file.read_text().replace("nn.ReLU()", "nn.LeakyReLU(SLOPE)")
+    lab.file.write_text(text.replace("    return nn.", "    from slopes_of_the_lab import SLOPE\n\n    return nn."))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
     results = str(tmp_path / "results")
     where = ("--results", results, "--address", head.address)
     job = jobs.Job(**json.loads(sweep("submit", lab.specification(), "--import", lab.module, *where, "--json")))
     shutil.move(lab.file.parent, tmp_path / "elsewhere")
+    shutil.rmtree(shared)
     wait_for(job, "SUCCEEDED")
     assert "2 of 2 trials are done" in jobs.logs(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import math
 from pathlib import Path
@@ -128,6 +129,26 @@ def test_all_mistakes_at_once_with_the_nearest_names() -> None:
     assert "data_fraction" in text
     assert "a trial has one modulus, got [7, 11]" in text
     assert "unknown key 'stop'" in text
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"steps": 1e308}, "steps"),
+        ({"steps": 10**12, "evaluate_ratio": 1.0000001}, "evaluate_ratio"),
+        ({"epsilon": 1e-300}, "epsilon"),
+        ({"layers": 10**9}, "layers"),
+        ({"seed": 2**70}, "seed"),
+        ({"weight_decay": [0.1] * 1_000_000}, "weight_decay may have at most 10,000 values"),
+        ({"extra_epsilons": list(range(1, 9_000))}, "extra_epsilons"),
+        ({"drift": functools.reduce(lambda inner, _: {1: inner}, range(3_000), 1)}, "nested at most"),
+        (functools.reduce(lambda inner, _: {"task": inner}, range(3_000), 1), "nested at most"),
+    ],
+)
+def test_bounds_are_those_of_a_specification(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecificationError, match=message) as refused:
+        TrialTrainable.default_resource_request({**TINY, **space})
+    assert len(str(refused.value)) < 2_000
 
 
 def test_a_setting_given_twice() -> None:

@@ -50,6 +50,19 @@ def test_it_is_measured_by_the_name_of_its_trial(trained: tuple[str, Measurement
     assert entry["complexity_bytes"] == pytest.approx(last.complexity_bytes, rel=0.05)
 
 
+def test_an_altered_network_is_not_measured(trained: tuple[str, Measurement]) -> None:
+    """One byte of the weights, so the file's size is what it was."""
+    results, last = trained
+    (file,) = Path(results).glob("tables/networks/*.parquet")
+    altered = bytearray(file.read_bytes())
+    altered[len(altered) // 2] ^= 1
+    file.write_bytes(altered)
+    answer = CliRunner().invoke(main, ["measure", results, "--trial", last.trial_id], prog_name="sweep")
+    assert answer.exit_code == 2
+    assert f"note: {results}: tables/networks/{file.name}: its content does not match its checksum" in answer.stderr
+    assert "has none that can be read" in answer.stderr
+
+
 def test_trials_that_are_not_meant_or_have_no_network(trained: tuple[str, Measurement]) -> None:
     results, last = trained
     others = [trial.trial_id for trial in Store(results).cohorts()[0].trials if trial.trial_id != last.trial_id]

@@ -238,7 +238,9 @@ def test_a_bucket(bucket: str) -> None:  # noqa: F811
     with lease(bucket, settle_s=0.5) as second:
         # Another one that read before this one wrote, and writes after it.
         late = lease(bucket)
-        late._write(second._mine.__class__(**{**json.loads(Files(bucket).read("driver.lease")), "token": "late"}))
+        with second._turn:  # not while a heartbeat has read and is about to write
+            stated = json.loads(Files(bucket).read("driver.lease"))
+            late._write(second._mine.__class__(**{**stated, "token": "late"}))
         until(lambda: second._lost is not None)
     assert b"late" in Files(bucket).read("driver.lease")
     Files(bucket).delete("driver.lease")

@@ -153,6 +153,20 @@ def test_without_a_checkpoint_an_attempt_begins_at_the_beginning(tmp_path: Path)
     assert store.claim_attempt(cohort.cohort_id) == Attempt(2, 0, None)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_checkpoint_is_taken_for_an_empty_one_and_set_aside(tmp_path: Path, kind: str) -> None:
+    store, cohort = new_sweep(tmp_path)
+    store.add_report(cohort.cohort_id, 1, 0, [measurement(cohort.trials[0], 32)], context(cohort))
+    store.write_checkpoint(cohort.cohort_id, 1, 0, b"state")
+    (file,) = Path(store.path, "checkpoints").glob("*.safetensors")
+    file.unlink()
+    os.mkfifo(file) if kind == "pipe" else file.mkdir()
+    attempt = store.claim_attempt(cohort.cohort_id)
+    assert attempt.checkpoint == b""
+    assert store.set_aside(attempt.checkpoint_name or "") == f"set-aside/{file.name}"
+    assert store.claim_attempt(cohort.cohort_id).checkpoint is None
+
+
 def test_old_checkpoints_go(tmp_path: Path) -> None:
     store, cohort = new_sweep(tmp_path)
     for report in range(4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import pytest
@@ -178,3 +179,18 @@ def test_another_key_for_anchors_is_told_a_name() -> None:
 def test_no_preset_looks_like_a_file_of_another_tool(preset: str) -> None:
     source = read_file(PRESETS / f"{preset}.yaml")
     assert not source.problems
+
+
+def test_an_anchor_that_is_given_again_is_no_warning(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("x-a: &a 2\nx-b: &a 3\nweight_decay: *a\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_specification(str(file)).weight_decay == 3
+
+
+@pytest.mark.parametrize("address", ["a\0b", "\ud800", "red\x1b[31m", "two\nlines"])
+def test_an_address_is_printable(address: str) -> None:
+    with pytest.raises(SpecificationError, match="results must be an address of printable characters") as refused:
+        SweepConfig(results=address)
+    assert str(refused.value).isprintable()

@@ -23,6 +23,7 @@ from sweep.on_ray.runner import run
 from sweep.plan.plan import plan, record
 from sweep.results.store import Store
 from sweep.training import cohort_training
+from sweep.training.here import ENDING_SIGNALS
 from sweep.training.progress import NoProgress, OneLine, Snapshot
 from tests.sweep.tables import assert_same_tables
 from trainables.errors import ConfigError
@@ -102,14 +103,18 @@ def test_again_it_does_what_is_missing(finished: Path) -> None:
     assert here(finished, module=lambda: nn.Linear(4, 3), spectral_entropy_weight=0.0).ended_here == 0
 
 
-def test_interrupted_it_has_saved_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a real Ctrl-C in the middle of the first step."""
+@pytest.mark.parametrize("number", ENDING_SIGNALS)
+def test_interrupted_it_has_saved_and_goes_on(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a real Ctrl-C, SIGTERM or hang-up in the middle of the first step."""
+    handlers = [signal.getsignal(each) for each in ENDING_SIGNALS]
     advance = LaneRun.advance
     calls = itertools.count(1)
 
     def is_interrupted(run: LaneRun, blocks: int) -> list[Measurement]:
         if next(calls) == 1:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return advance(run, blocks)
 
     with monkeypatch.context() as fault:
@@ -118,6 +123,7 @@ def test_interrupted_it_has_saved_and_goes_on(tmp_path: Path, monkeypatch: pytes
         with pytest.raises(KeyboardInterrupt):
             here(tmp_path)
     assert next(calls) == 2
+    assert [signal.getsignal(each) for each in ENDING_SIGNALS] == handlers
     assert list((tmp_path / "checkpoints").glob("*.safetensors"))
     assert here(tmp_path).done == 4
     here(tmp_path / "whole")
@@ -142,6 +148,24 @@ def test_a_promise_that_this_process_cannot_keep_fails_nothing_that_did_not_ask_
     summary = sweep.run_here(sweep.SweepConfig(**same), progress=NoProgress())
     assert (summary.failed, summary.done) == ({}, 1)
     assert set(analysis.trials(tmp_path).reproducible) == {"here"}
+
+
+def test_parameters_without_dimensions_are_trained_and_ones_without_elements_are_refused(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self, extra: torch.Tensor) -> None:
+            super().__init__()
+            self.net = nn.Linear(4, 3)
+            self.extra = nn.Parameter(extra)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            answer: torch.Tensor = self.net(x) * self.extra.sum()
+            return answer
+
+    summary = here(tmp_path / "scalar", module=lambda: Scaled(torch.tensor(1.0)), steps=32)
+    assert (summary.failed, summary.done) == ({}, summary.trials)
+    with pytest.raises(SweepError, match="'extra'"):
+        here(tmp_path / "empty", module=lambda: Scaled(torch.empty(0)))
+    assert not list((tmp_path / "empty").glob("cohorts/*"))
 
 
 @pytest.mark.slow

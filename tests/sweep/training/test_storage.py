@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -134,6 +135,26 @@ def test_a_disk_that_is_full_when_the_request_is_written(
     progress = Notes()
     assert train(tmp_path, progress).exit_code == 0
     assert len(progress.notes) == 2
+    assert_same_tables(tmp_path, undisturbed)
+
+
+def test_a_disk_that_is_read_only_when_a_cohort_is_taken_up(
+    tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, touch = [3], Path.touch
+
+    def refuses(path: Path, **options: Any) -> None:
+        if path.suffix == ".begun" and left[0]:
+            left[0] -= 1
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        touch(path, **options)
+
+    monkeypatch.setattr(Path, "touch", refuses)
+    progress = Notes()
+    assert train(tmp_path, progress).exit_code == 0
+    assert "storage is read-only: " in progress.notes[0]
+    assert progress.notes[-1] == storage.RESUMED
+    assert left == [0]
     assert_same_tables(tmp_path, undisturbed)
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from trainables.errors import ConfigError
 from trainables.networks import (
     Examples,
     LoadedNetwork,
+    files,
     from_safetensors,
     load_network,
     read_parameters,
@@ -195,3 +199,44 @@ def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
         save_network(load_network(DATA / "addition_noise.npz"), tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError):
         load_network(tmp_path / "b.npz")
+
+
+_EMBEDDING = "params/params/embedding/embedding"
+_KERNEL = "params/params/decoder_layers_0/ffn/layer1/kernel"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("train", lambda array: array[:, 0], "IndexError"),
+        ("train", lambda array: np.array(3), "IndexError"),
+        ("train", lambda array: array * np.nan, "must hold whole numbers, got float64"),
+        (_KERNEL, lambda array: array.reshape(-1), "IndexError"),
+        (_EMBEDDING, lambda array: array * 1j, "must hold real numbers, got complex64"),
+        (_EMBEDDING, lambda array: array.astype(str), "must hold real numbers, got <U"),
+    ],
+)
+def test_arrays_of_another_form_are_one_line(
+    name: str, change: Callable[[np.ndarray], np.ndarray], message: str, tmp_path: Path
+) -> None:
+    arrays = dict(np.load(DATA / "addition_noise.npz"))
+    np.savez(tmp_path / "network.npz", **{**arrays, name: change(arrays[name])})
+    with pytest.raises(ConfigError, match=message) as refused:
+        load_network(tmp_path / "network.npz")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("members", "message"), [(40, "must unpack to at most 4 MiB, got 40"), (1, "MemoryError")])
+def test_a_bomb_is_refused_before_it_is_unpacked(
+    members: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A megabyte of zeros many times, or a header that claims four petabytes and is never followed by them."""
+    monkeypatch.setattr(files, "LARGEST_NPZ_BYTES", 2**22)
+    header = io.BytesIO()
+    shape = (2**18,) if members > 1 else (10**15,)
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(members):
+            archive.writestr(f"params/params/{number}.npy", header.getvalue() + bytes(2**20))
+    with pytest.raises(ConfigError, match=message):
+        load_network(tmp_path / "bomb.npz")

@@ -1,0 +1,49 @@
+"""Rows that a table has twice: of the same trial, step, bound or matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from analysis.checks.findings import Finding
+from analysis.checks.reports import Report
+from analysis.schema import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_OF_A_ROW = ("trial_id", "step", "epsilon", "matrix")
+
+
+def key_of(table: str) -> list[str]:
+    """Return the columns of a table that no two of its rows share."""
+    there = {column.name for column in TABLES[table]}
+    return [name for name in _OF_A_ROW if name in there]
+
+
+def without_copies(table: str, parts: Mapping[Report, pa.Table]) -> tuple[list[pa.Table], list[Finding]]:
+    """Leave out rows that have the key of an earlier row, in the same part or in one before.
+
+    Args:
+        table: one of `analysis.schema.TABLES`.
+        parts: the rows of each report, with the columns of the key.
+
+    Returns:
+        The parts without such rows, and a finding for each file that has some.
+    """
+    import pyarrow as pa
+
+    if not parts:
+        return [], []
+    keys = pa.concat_tables([part.select(key_of(table)) for part in parts.values()]).unify_dictionaries()
+    copied = keys.to_pandas().duplicated().to_numpy()
+    kept, findings, start = [], [], 0
+    for report, part in parts.items():
+        own = copied[start : start + part.num_rows]
+        start += part.num_rows
+        kept.append(part.filter(pa.array(~own)) if own.any() else part)
+        if own.any():
+            wrong = f"{own.sum():,} of its rows are of a trial and step that earlier rows are of"
+            file = f"tables/{table}/{report.name}.parquet"
+            findings.append(Finding("ignored", file, wrong, "they are left out"))
+    return kept, findings
