@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -48,6 +48,8 @@ class TrialEnd:
     validation_examples: int
     spectral_started_at_step: int | None
     """Steps done when the spectral penalty began to act; None if it never did."""
+    parked: bool = False
+    """Whether it ended while it was parked: then its last row has been returned before, and only its end is new."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,3 +146,42 @@ Watch = Callable[[TrialHistory], Ending | None]
 Declined = Callable[[TrialHistory], bool]
 """Called after each evaluated step of a trial whose spectral penalty waits for the decline of complexity, until it
 returns True. The penalty then starts at that step or, if that is not a block boundary, at the next one."""
+
+
+class Parking(Protocol):
+    """Decides which trials wait with their state while others have their lanes, and which of them continue.
+
+    A trial's rows do not depend on how often it is parked. Decisions are about the steps that are whole blocks.
+    """
+
+    def parks(self, history: TrialHistory) -> bool:
+        """Decide whether a trial that was evaluated just now, and continues, is parked."""
+        ...
+
+    def resumes(self, parked: Sequence[TrialHistory], running: Sequence[TrialConfig]) -> int | None:
+        """Choose the parked trial that takes a free lane.
+
+        Args:
+            parked: the trials that wait, in the order in which they were parked.
+            running: the trials that have lanes.
+
+        Returns:
+            Its place in `parked`; None if none of them is to continue now.
+        """
+        ...
+
+    def ending(self, history: TrialHistory) -> Ending:
+        """Return the ending of a trial that is parked when nothing is left to train."""
+        ...
+
+    def record(self) -> dict[str, Any]:
+        """Return what must be kept in a checkpoint, as plain values."""
+        ...
+
+    def go_back(self, record: dict[str, Any]) -> None:
+        """Restore what `record` returned; an empty mapping is that of a run that begins.
+
+        Raises:
+            ValueError: the values are none that `record` can return.
+        """
+        ...

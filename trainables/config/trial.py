@@ -277,6 +277,12 @@ class TrialConfig:
         """
         return hashlib.sha256(_ENCODER.encode(identity(self)).encode()).hexdigest()[:TRIAL_ID_CHARACTERS]
 
+    @cached_property
+    def cell_id(self) -> str:
+        """Hash of the settings without the seed: equal for trials that are seeds of one setting."""
+        settings = {name: text for name, text in identity(self).items() if name != "seed"}
+        return hashlib.sha256(_ENCODER.encode(settings).encode()).hexdigest()[:TRIAL_ID_CHARACTERS]
+
     def as_dict(self) -> dict[str, Any]:
         """Return a nested dictionary of plain values, the inverse of `trial_from_dict`."""
         return {**dataclasses.asdict(self), "drift": self.drift.as_dict()}

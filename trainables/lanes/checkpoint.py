@@ -20,21 +20,25 @@ from torch import Tensor
 
 from trainables.config import AT_DECLINE, TrialConfig
 from trainables.errors import CheckpointError, CheckpointTooNew
-from trainables.measurement import Measurement
-from trainables.numerics.environment import VERDICTS, Verdict
-from trainables.schedule import BLOCK_STEPS
+from trainables.measurement import Measurement, Parking
+from trainables.numerics.environment import NOT_REPRODUCIBLE, VERDICTS, Verdict
+from trainables.numerics.reference import kernels_digest
+from trainables.schedule import BLOCK_STEPS, MeasuringConfig, evaluated_steps, steps_in_phases
 from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
 from trainables.seal import check_seal, sealed
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
+
+FORMATS_READ = (6, 5)
+"""Versions with a checksum. Version 5 has no parked trials."""
 
 FORMAT_WITHOUT_CHECKSUM = 4
-"""The version before: the same content without a checksum, still read."""
+"""The content of version 5 without a checksum, still read."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneRecord:
-    """One running trial of a checkpoint; its tensors are rows of `RunRecord.tensors`."""
+    """One trial of a checkpoint that has begun; its tensors are rows of `RunRecord.tensors`."""
 
     trial_index: int
     age: int
@@ -57,12 +61,30 @@ class RunRecord:
     """Index of the first trial that has not been started; earlier ones are running or done."""
     running: list[LaneRecord]
     tensors: dict[str, Tensor]
-    """weights, first_moment, second_moment: [running, P]."""
+    """weights, first_moment, second_moment: [running + parked + given_up, P]."""
+    parked: list[LaneRecord] = field(default_factory=list)
+    """Trials that wait with their state while others have their lanes."""
+    given_up: list[LaneRecord] = field(default_factory=list)
+    """Trials that have ended while they were parked."""
+    parking: dict[str, Any] = field(default_factory=dict)
+    """What `trainables.measurement.Parking.record` returned."""
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     """Ids of running trials -> what has held for their bits so far; earlier versions did not record it, and nothing
     is promised for what they trained."""
     kernels: str | None = None
     """`trainables.numerics.reference.kernels_digest` of the process that saved it; None in earlier versions."""
+
+    @property
+    def begun(self) -> list[LaneRecord]:
+        """All trials whose state is recorded, in the order of the tensors' rows."""
+        return [*self.running, *self.parked, *self.given_up]
+
+    def states(self) -> list[tuple[LaneRecord, dict[str, Tensor]]]:
+        """Return these trials with their states: tensor name -> [P]."""
+        return [
+            (lane, {name: rows[place] for name, rows in self.tensors.items()})
+            for place, lane in enumerate(self.begun)
+        ]
 
 
 TENSORS = ("weights", "first_moment", "second_moment")
@@ -84,17 +106,10 @@ def encode(record: RunRecord) -> bytes:
         "next_trial": record.next_trial,
         "verdicts": record.verdicts,
         "kernels": record.kernels,
-        "running": [
-            {
-                "trial_index": lane.trial_index,
-                "age": lane.age,
-                "train_wall_s": lane.train_wall_s,
-                "measure_wall_s": lane.measure_wall_s,
-                "penalised_from": lane.penalised_from,
-                "history": [_measurement_as_dict(measurement) for measurement in lane.history],
-            }
-            for lane in record.running
-        ],
+        "running": [_lane_as_dict(lane) for lane in record.running],
+        "parked": [_lane_as_dict(lane) for lane in record.parked],
+        "given_up": [_lane_as_dict(lane) for lane in record.given_up],
+        "parking": record.parking,
     }
     text = json.dumps(state, separators=(",", ":")).encode()
     return sealed({**record.tensors, _STATE: torch.frombuffer(bytearray(text), dtype=torch.uint8)})
@@ -118,10 +133,10 @@ def decode(data: bytes) -> RunRecord:
             lanes=state["lanes"],
             measuring=state["measuring"],
             next_trial=state["next_trial"],
-            running=[
-                LaneRecord(**{**lane, "history": [_measurement_from_dict(row) for row in lane["history"]]})
-                for lane in state["running"]
-            ],
+            running=[_lane_from_dict(lane) for lane in state["running"]],
+            parked=[_lane_from_dict(lane) for lane in state.get("parked", [])],
+            given_up=[_lane_from_dict(lane) for lane in state.get("given_up", [])],
+            parking=state.get("parking", {}),
             tensors={name: tensors[name] for name in TENSORS},
             verdicts=state.get("verdicts", {}),
             kernels=state.get("kernels"),
@@ -166,19 +181,94 @@ def check_belongs(
         _impossible("lanes must be a whole number above 0", record.lanes)
     if not (_is_whole(record.next_trial) and 0 <= record.next_trial <= len(trials)):
         _impossible(f"next_trial must lie in 0 to {len(trials)}", record.next_trial)
-    indices = [lane.trial_index for lane in record.running]
+    indices = [lane.trial_index for lane in record.begun]
     if not all(_is_whole(index) and 0 <= index < record.next_trial for index in indices):
-        _impossible(f"running trials must lie in 0 to {record.next_trial - 1}", indices)
+        _impossible(f"trials that have begun must lie in 0 to {record.next_trial - 1}", indices)
     if len(set(indices)) < len(indices):
         _impossible("a trial must run once", indices)
-    if not (isinstance(record.verdicts, dict) and all(said in VERDICTS for said in record.verdicts.values())):
-        _impossible(f"verdicts must be one of {', '.join(VERDICTS)} for each trial", record.verdicts)
+    if not isinstance(record.parking, dict):
+        _impossible("what is known for parking must be a mapping", record.parking)
+    _check_verdicts(record)
     for name, tensor in record.tensors.items():
         arrived = (tensor.dtype, tuple(tensor.shape))
         if arrived != (torch.float32, (len(indices), parameters)):
             _impossible(f"{name} must be float32 of shape [{len(indices)}, {parameters}]", arrived)
-    for lane in record.running:
+    for lane in record.begun:
         _check_lane(lane, trials[lane.trial_index])
+
+
+def state_of(
+    record: RunRecord, trial: TrialConfig, measuring: MeasuringConfig, parameters: int
+) -> tuple[LaneRecord, dict[str, Tensor]]:
+    """Return what another run has recorded of a trial that it parked, as this trial would have recorded it.
+
+    The trial may have had another budget there: its rows are given the ends of phases that they have here.
+
+    Args:
+        record: the checkpoint of the other run.
+        trial: the trial as it continues.
+        measuring: how it is watched from now on.
+        parameters: P, its weights.
+
+    Raises:
+        CheckpointError: the checkpoint does not hold the trial, it was watched in another way, or is damaged.
+    """
+    if any(len(rows) != len(record.begun) for rows in record.tensors.values()):
+        _impossible(
+            f"its tensors must have {len(record.begun)} rows", [len(rows) for rows in record.tensors.values()]
+        )
+    ids = dict(enumerate(record.trial_ids))
+    own = [(lane, state) for lane, state in record.states() if ids.get(lane.trial_index) == trial.trial_id]
+    if not own:
+        raise CheckpointError(f"trial {trial.trial_id} is not in the checkpoint; it begins anew")
+    lane, state = own[0]
+    if record.measuring != json.loads(json.dumps(dataclasses.asdict(measuring))):
+        raise CheckpointError(f"trial {trial.trial_id} was measured in another way; it begins anew")
+    _check_verdicts(record)
+    lane = dataclasses.replace(lane, history=[_in_phases_of(trial, row) for row in lane.history])
+    _check_lane(lane, trial)
+    steps = [step for step in steps_in_phases(evaluated_steps, measuring, trial.phases) if step <= lane.age]
+    if [row.step for row in lane.history] != steps:
+        raise CheckpointError(f"trial {trial.trial_id} was evaluated at other steps; it begins anew")
+    if any(tuple(tensor.shape) != (parameters,) for tensor in state.values()):
+        _impossible(f"a trial must have {parameters} weights", {name: len(rows) for name, rows in state.items()})
+    return lane, state
+
+
+def verdicts_of(record: RunRecord) -> dict[str, Verdict]:
+    """Return what has held for the bits of recorded trials, if this process computes as the one that saved them.
+
+    What is not known of the steps before, as in checkpoints of earlier versions, is not promised.
+    """
+    same_kernels = record.kernels == kernels_digest()
+    begun = (record.trial_ids[lane.trial_index] for lane in record.begun)
+    return {
+        trial_id: record.verdicts.get(trial_id, NOT_REPRODUCIBLE) if same_kernels else NOT_REPRODUCIBLE
+        for trial_id in begun
+    }
+
+
+def restore_parking(parking: Parking, record: RunRecord) -> None:
+    """Let a rule of parking continue with what was recorded.
+
+    Raises:
+        CheckpointError: the rule cannot have recorded that.
+    """
+    try:
+        parking.go_back(record.parking)
+    except (ValueError, TypeError) as error:
+        _impossible(str(error), record.parking)
+
+
+def _check_verdicts(record: RunRecord) -> None:
+    if not (isinstance(record.verdicts, dict) and all(said in VERDICTS for said in record.verdicts.values())):
+        _impossible(f"verdicts must be one of {', '.join(VERDICTS)} for each trial", record.verdicts)
+
+
+def _in_phases_of(trial: TrialConfig, row: Measurement) -> Measurement:
+    if not (_is_whole(row.phase) and 0 <= row.phase < len(trial.phases)):
+        _impossible(f"a row's phase must be one of {trial.phases}", row.phase)
+    return dataclasses.replace(row, phase_end_step=trial.phases[row.phase][1])
 
 
 def _check_version(version: object, has_checksum: bool) -> None:
@@ -187,9 +277,9 @@ def _check_version(version: object, has_checksum: bool) -> None:
             f"a checkpoint must have format version {FORMAT_VERSION} at most, got {version}; "
             "continue with the package version that wrote it, or start again"
         )
-    if version != (FORMAT_VERSION if has_checksum else FORMAT_WITHOUT_CHECKSUM):
+    if version not in (FORMATS_READ if has_checksum else (FORMAT_WITHOUT_CHECKSUM,)):
         raise CheckpointError(
-            f"a checkpoint must have format version {FORMAT_VERSION} and a checksum, or "
+            f"a checkpoint must have format version {' or '.join(map(str, FORMATS_READ))} and a checksum, or "
             f"{FORMAT_WITHOUT_CHECKSUM} and none, got {_one_line(version)}; use an older checkpoint or start again"
         )
 
@@ -267,6 +357,21 @@ def _one_line(value: object) -> str:
     """Write a value for people, shortened."""
     text = " ".join(str(value).split())
     return text if len(text) <= LONGEST_VALUE_CHARACTERS else f"{text[:LONGEST_VALUE_CHARACTERS]} ..."
+
+
+def _lane_as_dict(lane: LaneRecord) -> dict[str, Any]:
+    return {
+        "trial_index": lane.trial_index,
+        "age": lane.age,
+        "train_wall_s": lane.train_wall_s,
+        "measure_wall_s": lane.measure_wall_s,
+        "penalised_from": lane.penalised_from,
+        "history": [_measurement_as_dict(measurement) for measurement in lane.history],
+    }
+
+
+def _lane_from_dict(values: dict[str, Any]) -> LaneRecord:
+    return LaneRecord(**{**values, "history": [_measurement_from_dict(row) for row in values["history"]]})
 
 
 def _measurement_as_dict(measurement: Measurement) -> dict[str, Any]:

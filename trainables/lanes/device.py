@@ -124,6 +124,23 @@ class DeviceLanes:
         self.settings = LaneSettings(self._trials_of_lanes(), self._shape.device)
         return True
 
+    def take_out(self, place: int) -> State:
+        """Free a lane whose trial has not ended, and return the trial's state on the host."""
+        self._lanes[place] = None
+        return {name: rows[place].cpu().clone() for name, rows in self._rows().items()}
+
+    def widen(self, lanes: int) -> None:
+        """Add free lanes up to W of them; this moves the tensors."""
+        free = lanes - len(self._lanes)
+        self._lanes += [None] * free
+        self.weights, self.first_moment, self.second_moment = (
+            torch.cat([rows, rows.new_zeros(free, rows.shape[1])]) for rows in self._rows().values()
+        )
+        labels = self._shape.task.targets.to(self._shape.device).repeat(free, 1)
+        self.targets = torch.cat([self.targets, labels])
+        self.first_row = torch.cat([self.first_row, self.first_row.new_zeros(free, 1)])
+        self.settings = LaneSettings(self._trials_of_lanes(), self._shape.device)
+
     def states(self) -> dict[str, Tensor]:
         """Copy the state of the running lanes to the host: name -> [running, P]."""
         places = [place for place, _ in self.placed()]

@@ -163,6 +163,20 @@ class Evaluator:
             spectral_started_at_step=lane.penalised_from if has_started else None,
         )
 
+    def end_of_parked(self, lane: Lane, weights: Tensor, ending: Ending) -> Measurement:
+        """Return a parked trial's last measurement once more, with its ending.
+
+        Args:
+            lane: the trial, which was parked at its last evaluated step.
+            weights: its own, [P] on the host.
+            ending: why it ends.
+        """
+        lane.running = False
+        network = {name: weight.clone() for name, weight in self._shape.layout.parameters(weights).items()}
+        end = dataclasses.replace(self._end(lane, ending, network), parked=True)
+        seconds = dataclasses.asdict(lane.wall_seconds())
+        return dataclasses.replace(lane.history[-1], network=network, end=end, **seconds)
+
     def _start_penalty_at_decline(self, lane: Lane) -> None:
         """Start a penalty that waits for the decline of complexity, at the next block boundary after it."""
         waits = lane.trial.spectral_start == AT_DECLINE and lane.penalised_from is None

@@ -1,11 +1,12 @@
-"""The trials of a lane run that have no lane."""
+"""The trials of a lane run that have no lane: not begun, waiting for a lane after a restart, or parked."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from trainables.config import TrialConfig
-from trainables.lanes.checkpoint import RunRecord
+from trainables.lanes.checkpoint import LaneRecord, RunRecord
 from trainables.lanes.lane import Lane
 from trainables.lanes.shape import Shape, State
 from trainables.schedule import MeasuringConfig
@@ -26,6 +27,10 @@ class TrialQueue:
         """Index of the first trial that has not begun."""
         self.waiting: list[tuple[Lane, State]] = []
         """Trials that have begun and wait for a lane, the first one first, with their state on the host."""
+        self.parked: list[tuple[Lane, State]] = []
+        """Trials that are parked, in the order in which they were, with their state on the host."""
+        self.given_up: list[tuple[Lane, State]] = []
+        """Trials that have ended while they were parked, with the state from which a later run can continue."""
 
     def __len__(self) -> int:
         """Count the trials that could take a lane now."""
@@ -45,13 +50,36 @@ class TrialQueue:
         self.next_trial += 1
         return lane, state
 
+    def give_up(self) -> list[tuple[Lane, State]]:
+        """End the trials that are parked, and return them."""
+        ended, self.parked = self.parked, []
+        self.given_up += ended
+        return ended
+
+    def wait_for_lanes(self) -> None:
+        """Let parked trials wait for lanes like any other, where nothing decides which of them continue."""
+        self.waiting, self.parked = self.waiting + self.parked, []
+
     def go_back(self, record: RunRecord) -> None:
         """Restore the recorded queue, with all trials that were running at the head of it."""
         self.next_trial = record.next_trial
-        self.waiting = [
-            (
-                Lane.resume(saved, self._trials[saved.trial_index], self._measuring),
-                {name: rows[place] for name, rows in record.tensors.items()},
-            )
-            for place, saved in enumerate(record.running)
+        resumed = [
+            (Lane.resume(saved, self._trials[saved.trial_index], self._measuring), state)
+            for saved, state in record.states()
         ]
+        running, parked = len(record.running), len(record.running) + len(record.parked)
+        self.waiting, self.parked, self.given_up = resumed[:running], resumed[running:parked], resumed[parked:]
+
+    def adopt(self, saved: Sequence[tuple[LaneRecord, State]]) -> list[Lane]:
+        """Let trials that another run has begun wait for lanes: the first ones of the queue, before any has begun.
+
+        Args:
+            saved: what was recorded of the trials, in the order of the queue, with their states.
+        """
+        assert self.next_trial == 0, "trials are adopted before any begins"
+        for lane, state in saved:
+            trial = self._trials[self.next_trial]
+            lane = dataclasses.replace(lane, trial_index=self.next_trial)
+            self.waiting.append((Lane.resume(lane, trial, self._measuring), state))
+            self.next_trial += 1
+        return [lane for lane, _ in self.waiting]

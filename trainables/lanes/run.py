@@ -24,7 +24,7 @@ from trainables.lanes.memory import keep_freed_memory
 from trainables.lanes.queue import TrialQueue
 from trainables.lanes.shape import Shape, shape_key
 from trainables.lanes.step import Stepper
-from trainables.measurement import Declined, Measurement, Watch
+from trainables.measurement import Declined, Measurement, Parking, TrialHistory, Watch
 from trainables.numerics.computing import THREADS, settled_torch
 from trainables.numerics.environment import HERE, NOT_REPRODUCIBLE, Verdict, weakest
 from trainables.numerics.reference import kernels_digest, reproducible_here
@@ -41,6 +41,7 @@ class Counts:
     done: int
     running: int
     queued: int
+    """Not begun, or parked."""
 
 
 class LaneRun:
@@ -55,6 +56,7 @@ class LaneRun:
         measuring: when to evaluate and at which epsilons to measure.
         watch: asked after each evaluated step whether the trial ends there.
         declined: asked, where `spectral_start` is `at_decline`, whether complexity has declined.
+        parking: asked which trials wait with their state and which continue; None parks none.
         lanes: trials trained at once, at most.
         device: a torch device, e.g. `cpu` or `cuda`.
 
@@ -71,11 +73,13 @@ class LaneRun:
         measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
         watch: Watch | None = None,
         declined: Declined | None = None,
+        parking: Parking | None = None,
         lanes: int = DEFAULT_LANES,
         device: str = "cpu",
     ) -> None:
         _check(trials, lanes, device, declined)
         self._trials = tuple(trials)
+        self._parking = parking
         self._measuring = measuring
         self._wanted_lanes = lanes
         keep_freed_memory()
@@ -97,18 +101,25 @@ class LaneRun:
     @property
     def finished(self) -> bool:
         """Whether every trial has ended."""
-        return not self._queue and not self._lanes.running()
+        return not self._queue and not self._queue.parked and not self._lanes.running()
 
     @property
     def counts(self) -> Counts:
         """Trials done, running and queued."""
-        running, queued = len(self._begun()), self._queue.not_begun
+        running, queued = len(self._begun()), self._queue.not_begun + len(self._queue.parked)
         return Counts(len(self._trials) - running - queued, running, queued)
 
     @property
     def ages(self) -> dict[str, int]:
-        """Trial id -> steps done, of the running trials."""
-        return {lane.trial.trial_id: lane.age for lane in self._begun()}
+        """Trial id -> steps done, of the trials that have begun and not ended, parked ones included."""
+        parked = (lane for lane, _ in self._queue.parked)
+        return {lane.trial.trial_id: lane.age for lane in (*self._begun(), *parked)}
+
+    @property
+    def remaining_steps(self) -> int:
+        """Steps left in the budgets of the trials that run or have not begun; a parked one may never continue."""
+        begun = sum(lane.trial.steps - lane.age for lane in self._begun())
+        return begun + sum(trial.steps for trial in self._trials[self._queue.next_trial :])
 
     @property
     def lanes(self) -> int:
@@ -116,7 +127,7 @@ class LaneRun:
         return min(self._wanted_lanes, len(self._lanes))
 
     def _begun(self) -> list[Lane]:
-        """Return the trials that have begun and not ended: those in lanes, then those that wait for one."""
+        """Return the trials that are running: those in lanes, then those that wait for one after a restart."""
         return [*self._lanes.running(), *(lane for lane, _ in self._queue.waiting)]
 
     @property
@@ -151,11 +162,14 @@ class LaneRun:
 
         At the beginning of each block free lanes are refilled, and trials that begin are evaluated at step 0. Then
         all lanes are trained up to the next step at which some trial is due, and the trials due there are
-        evaluated. This is repeated until the block is over or no trial is running.
+        evaluated. This is repeated until the block is over or no trial is running. Trials that are to wait are
+        parked at the end of their block. They end once nothing is left to train.
         """
         measurements: list[Measurement] = []
         for _ in range(blocks):
             self._refill()
+            if not self._lanes.running():
+                return measurements + self._give_up()
             measurements += self._evaluate()
             steps_left = BLOCK_STEPS
             while steps_left and (running := self._lanes.running()):
@@ -163,19 +177,60 @@ class LaneRun:
                 self._train(steps)
                 measurements += self._evaluate()
                 steps_left -= steps
+            self._park()
         self._threads = max(self._threads, torch.get_num_threads())
         return measurements
 
     def _refill(self) -> None:
-        """Put waiting trials into free lanes; when no trial waits any more, give up the lanes that stay free."""
+        """Put waiting trials into free lanes, then parked ones that may continue, and give up lanes that stay free.
+
+        Parked trials may be more than the lanes that are left; then there are as many lanes again as at first.
+        """
         free = self._lanes.free()
-        if not free:
-            return
         for place in free[: len(self._queue)]:
             self._lanes.place(place, *self._queue.pop())
-        if self._lanes.compact():
-            self._stepper.allocate()
-        self._lanes.take_settings()
+        if self._resume_parked() or free:
+            if self._lanes.compact():
+                self._stepper.allocate()
+            self._lanes.take_settings()
+
+    def _resume_parked(self) -> bool:
+        """Put parked trials that may continue into free lanes; return whether there was one."""
+        resumed = False
+        while self._parking is not None and self._queue.parked and not self._queue:
+            free = self._lanes.free()
+            if not free and len(self._lanes) >= self._wanted_lanes:
+                break
+            parked = [_history(lane) for lane, _ in self._queue.parked]
+            chosen = self._parking.resumes(parked, [lane.trial for lane in self._lanes.running()])
+            if chosen is None:
+                break
+            if not free:
+                self._lanes.widen(self._wanted_lanes)
+                self._stepper.allocate()
+                free = self._lanes.free()
+            self._lanes.place(free[0], *self._queue.parked.pop(chosen))
+            resumed = True
+        return resumed
+
+    def _park(self) -> None:
+        """Take trials that are to wait out of their lanes, at the end of a block in which they were evaluated."""
+        if self._parking is None:
+            return
+        for place, lane in self._lanes.placed():
+            now = lane.age % BLOCK_STEPS == 0 and lane.history[-1].step == lane.age
+            if now and self._parking.parks(_history(lane)):
+                self._queue.parked.append((lane, self._lanes.take_out(place)))
+
+    def _give_up(self) -> list[Measurement]:
+        """End the parked trials, since nothing is left that could let them continue."""
+        if self._parking is None:
+            return []
+        ended = self._queue.give_up()
+        return [
+            self._evaluator.end_of_parked(lane, state["weights"], self._parking.ending(_history(lane)))
+            for lane, state in ended
+        ]
 
     def _train(self, steps: int) -> None:
         """Take `steps` steps in every lane."""
@@ -199,19 +254,24 @@ class LaneRun:
 
     def record(self) -> checkpoint.RunRecord:
         """Copy the state between two calls of `advance` to the host."""
-        waiting = [state for _, state in self._queue.waiting]
+        queue = self._queue
+        waiting = [state for _, state in (*queue.waiting, *queue.parked, *queue.given_up)]
+        begun = [*self._begun(), *(lane for lane, _ in (*queue.parked, *queue.given_up))]
         return checkpoint.RunRecord(
             trial_ids=[trial.trial_id for trial in self._trials],
             budgets=[trial.steps for trial in self._trials],
             measuring=dataclasses.asdict(self._measuring),
             lanes=self._wanted_lanes,
-            next_trial=self._queue.next_trial,
+            next_trial=queue.next_trial,
             running=[lane.record() for lane in self._begun()],
+            parked=[lane.record() for lane, _ in queue.parked],
+            given_up=[lane.record() for lane, _ in queue.given_up],
+            parking={} if self._parking is None else self._parking.record(),
             tensors={
                 name: torch.cat([rows, *(state[name][None] for state in waiting)])
                 for name, rows in self._lanes.states().items()
             },
-            verdicts={lane.trial.trial_id: self.verdict(lane.trial.trial_id) for lane in self._begun()},
+            verdicts={lane.trial.trial_id: self.verdict(lane.trial.trial_id) for lane in begun},
             kernels=kernels_digest(),
         )
 
@@ -220,17 +280,35 @@ class LaneRun:
         """Restore the recorded state with `lanes` lanes; trials without a lane wait for one."""
         self._wanted_lanes = lanes
         self._queue.go_back(record)
-        same_kernels = record.kernels == kernels_digest()
-        begun = (record.trial_ids[lane.trial_index] for lane in record.running)
-        # What is not known of the steps before, as in checkpoints of earlier versions, is not promised.
-        self._earlier = {
-            trial_id: record.verdicts.get(trial_id, NOT_REPRODUCIBLE) if same_kernels else NOT_REPRODUCIBLE
-            for trial_id in begun
-        }
+        self._earlier = checkpoint.verdicts_of(record)
+        if self._parking is None:
+            self._queue.wait_for_lanes()
+        else:
+            checkpoint.restore_parking(self._parking, record)
         # Let go of everything first: there may be no room for the old tensors beside the new ones.
         self._stepper.release()
         self._lanes.release()
         self._allocate()
+
+    @settled_torch()
+    def adopt(self, records: Sequence[checkpoint.RunRecord]) -> list[Measurement]:
+        """Continue the first trials of the queue where another run has parked them; return what it has measured.
+
+        The other run may have had another budget and another rule. So this works before anything is trained.
+
+        Args:
+            records: for each of the first trials of the queue, the record of the run that parked it.
+
+        Raises:
+            CheckpointError: a record does not hold its trial, or the trial was watched in another way.
+        """
+        saved = [
+            checkpoint.state_of(record, trial, self._measuring, self._shape.layout.weights)
+            for record, trial in zip(records, self._trials, strict=False)
+        ]
+        for record, trial in zip(records, self._trials, strict=False):
+            self._earlier[trial.trial_id] = checkpoint.verdicts_of(record)[trial.trial_id]
+        return [row for lane in self._queue.adopt(saved) for row in lane.history]
 
     def save(self) -> bytes:
         """Write the state between two calls of `advance` as safetensors bytes."""
@@ -245,6 +323,7 @@ class LaneRun:
         measuring: MeasuringConfig = MeasuringConfig(),  # noqa: B008 (frozen)
         watch: Watch | None = None,
         declined: Declined | None = None,
+        parking: Parking | None = None,
         lanes: int | None = None,
         device: str = "cpu",
     ) -> LaneRun:
@@ -263,12 +342,17 @@ class LaneRun:
             measuring=measuring,
             watch=watch,
             declined=declined,
+            parking=parking,
             lanes=1 if lanes is None else lanes,  # those of the checkpoint once it is known to be sound
             device=device,
         )
         checkpoint.check_belongs(record, trials, dataclasses.asdict(measuring), run._shape.layout.weights)
         run.go_back(record, record.lanes if lanes is None else lanes)
         return run
+
+
+def _history(lane: Lane) -> TrialHistory:
+    return TrialHistory(lane.trial, tuple(lane.history))
 
 
 def _check(trials: Sequence[TrialConfig], lanes: int, device: str, declined: Declined | None) -> None:

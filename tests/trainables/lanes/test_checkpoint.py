@@ -58,7 +58,7 @@ def impossible() -> list[tuple[str, RunRecord]]:
         ("lanes must be", dataclasses.replace(record, lanes=0)),
         ("lanes must be", dataclasses.replace(record, lanes=True)),
         ("next_trial must lie in 0 to 3", dataclasses.replace(record, next_trial=4)),
-        ("running trials must lie in 0 to 0", dataclasses.replace(record, next_trial=1)),
+        ("trials that have begun must lie in 0 to 0", dataclasses.replace(record, next_trial=1)),
         ("a trial must run once", changed(trial_index=1)),
         ("verdicts must be one of no, here,", dataclasses.replace(record, verdicts={"a": "yes"})),
         ("verdicts must be one of no, here,", dataclasses.replace(record, verdicts=["here"])),
