@@ -17,6 +17,7 @@ from .events import Thresholds as Thresholds
 from .events import events as events
 from .events import trajectory_events as trajectory_events
 from .load import complexity as complexity
+from .load import decisions as decisions
 from .load import load as load
 from .load import matrices as matrices
 from .load import networks as networks

@@ -95,6 +95,11 @@ def matrices(path: str | Path) -> pd.DataFrame:
     return _table(path, "matrices", ["trial_id", "step", "matrix"])
 
 
+def decisions(path: str | Path) -> pd.DataFrame:
+    """Load the table `decisions`: one row each time that the parking rule has moved a trial, and why."""
+    return _table(path, "decisions", ["trial_id", "step"])
+
+
 def networks(path: str | Path, trial_ids: Collection[str] | None = None) -> pd.DataFrame:
     """Load the table `networks`: one row per kept network, its weights as the bytes of a safetensors file.
 

@@ -130,6 +130,11 @@ class ResultsFolder:
             return self._request.trials
         return list(dict.fromkeys(trial_id for cohort in self.cohorts for trial_id in cohort.configs))
 
+    @property
+    def specification(self) -> dict[str, Any]:
+        """What was asked for, as plain values that were not checked; empty if it is not known."""
+        return {} if self._request is None else self._request.specification
+
     def cohort_of_trials(self) -> dict[str, CohortFile]:
         """Return trial id -> the cohort it counts in: the newest with rows for it, else the newest that has it."""
         return {
@@ -283,7 +288,7 @@ class ResultsFolder:
         return {str(trial_id) for part in parts for trial_id in part["trial_id"].unique().to_pylist()}
 
     def _read_request(self) -> RequestFile | None:
-        from analysis.schema import SCHEMA_VERSION
+        from analysis.schema import CHECKSUMS_SINCE, SCHEMA_VERSION
 
         if not self._files.exists("sweep.json"):
             return None
@@ -294,7 +299,7 @@ class ResultsFolder:
             remedy = "all trials of all cohorts count as requested; the next `sweep run` writes it again"
             self._find("damaged", "sweep.json", str(error), remedy)
             return None
-        if request.schema_version < SCHEMA_VERSION:
+        if request.schema_version < CHECKSUMS_SINCE:
             wrong = f"it was written in results schema {request.schema_version}, whose tables have no checksums"
             self._find("older", "sweep.json", wrong, "it is read, and continued in the present one")
         return request

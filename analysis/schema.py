@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
-"""Version 2 writes the same columns as version 1, and a checksum in each file, see `analysis.checks.tables`."""
+SCHEMA_VERSION = 3
+"""Version 2 added a checksum to each file (`analysis.checks.tables`), version 3 the table `decisions`."""
+
+CHECKSUMS_SINCE = 2
+"""The version from which on damage to a file is noticed in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +192,16 @@ TRIALS: tuple[Column, ...] = (
     Column("ended_at_step", _INT, "step", "last evaluated step; 0 if it never reported"),
     Column("ended_reason", _TEXT, "-", "one sentence"),
     Column("spectral_started_at_step", _INT, "step", "where the penalty began to act; empty if it never did", True),
-    Column("stop_probability", _FLOAT, "share", "rule's probability of a later decline, for stopped trials", True),
+    Column(
+        "stop_probability",
+        _FLOAT,
+        "share",
+        "rule's probability that a stopped trial would have declined (decline) or grokked (park)",
+        True,
+    ),
     Column("audited", pa.bool_(), "-", "in the audit share: never stopped, only marked"),
     Column("marked_at_step", _INT, "step", "where the rule would have stopped an audited trial", True),
+    Column("parked", pa.bool_(), "-", "ended while it was parked, so that a later run can continue it", True),
     Column("stop_rule", _ID, "-", "name, version and parameters of the stopping rule, or none"),
     Column("memorised_at", _FLOAT, "share", "training accuracy that counts as memorised"),
     Column("grokked_at", _FLOAT, "share", "validation accuracy that counts as grokked"),
@@ -218,6 +228,18 @@ TRIALS: tuple[Column, ...] = (
     Column("package_version", _ID, "-", "version of grokking-sweep"),
 )
 
+DECISIONS: tuple[Column, ...] = (
+    _TRIAL_ID,
+    _STEP,
+    Column("decision", _ID, "-", "parked, given up (parked, its patience over), resumed, or marked (audited)"),
+    Column("stalled_since_step", _INT, "step", "first of the evaluations in a row without progress", True),
+    Column("loss_change", _FLOAT, "share", "change of validation loss over its last factor of steps", True),
+    Column("complexity_change", _FLOAT, "share", "change of complexity over its last factor of steps", True),
+    Column("cell_grokked", _INT, "trials", "other seeds of the setting known to have grokked"),
+    Column("cell_failed", _INT, "trials", "other seeds of the setting known to have failed by far"),
+    Column("patience", _FLOAT, "share", "share of the budget after which it is given up, by this evidence"),
+)
+
 NETWORKS: tuple[Column, ...] = (
     _TRIAL_ID,
     _STEP,
@@ -229,6 +251,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     "complexity": COMPLEXITY,
     "matrices": MATRICES,
     "trials": TRIALS,
+    "decisions": DECISIONS,
     "networks": NETWORKS,
 }
 

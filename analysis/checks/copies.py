@@ -1,4 +1,4 @@
-"""Rows that a table has twice: of the same trial, step, bound or matrix."""
+"""Rows that a table has twice: of the same trial, step, bound, matrix or decision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from analysis.schema import TABLES
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_OF_A_ROW = ("trial_id", "step", "epsilon", "matrix")
+_OF_A_ROW = ("trial_id", "step", "epsilon", "matrix", "decision")
 
 
 def key_of(table: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from analysis.checks.findings import Damaged
@@ -38,6 +38,8 @@ class RequestFile:
 
     trials: list[str]
     schema_version: int
+    specification: dict[str, Any] = field(default_factory=dict)
+    """What was asked for, as plain values; empty if it is not known."""
 
 
 #: Fields of a configuration whose column has another name.
@@ -154,7 +156,8 @@ def parse_request(data: bytes, path: str, newest: int) -> RequestFile:
     trials = stated["trials"]
     if not (isinstance(trials, list) and all(isinstance(trial_id, str) for trial_id in trials)):
         raise Damaged("its trials must be a list of trial ids")
-    return RequestFile(trials, version)
+    specification = stated.get("specification")
+    return RequestFile(trials, version, specification if isinstance(specification, dict) else {})
 
 
 def newer_text(path: str, version: int, newest: int, package_version: object) -> str:

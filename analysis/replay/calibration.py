@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from analysis.replay.lanes import Rule
 from analysis.replay.score import Score, Scoring, total

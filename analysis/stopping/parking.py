@@ -25,6 +25,9 @@ from analysis.stopping.calibration import ALPHA, Calibration
 from analysis.stopping.evidence import Evidence, EvidenceKind
 from analysis.stopping.stall import StallParameters
 
+PREFIX = "park-"
+"""The names of parking rules begin with this."""
+
 __all__ = ["Evidence", "ParkingParameters", "parks", "patience"]
 
 
@@ -57,6 +60,8 @@ class ParkingParameters:
     """What a stall is."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise AnalysisError(f"parking.alpha is a share of grokkers and must lie in (0, 1), got {self.alpha}")
         if self.patience is None:
             # Resolved here, so that a record of these parameters stays the same rule when the calibration grows.
             shipped = Calibration.load().patience(self.alpha, self.stall.signal)
@@ -78,7 +83,7 @@ class ParkingParameters:
             f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.name not in ("alpha", "stall")
         )
         stall = ", ".join(f"{one.name}={getattr(self.stall, one.name)!r}" for one in fields(self.stall))
-        return f"park-{self.version}({numbers}, stall=({stall}))"
+        return f"{PREFIX}{self.version}({numbers}, stall=({stall}))"
 
 
 def patience(evidence: Evidence, parameters: ParkingParameters | None = None) -> float:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from analysis.checks.reports import Report, parse_report
-from analysis.files import Files
+from analysis.checks.reports import Report, before_gap, counted_reports, parse_report
+from analysis.files import Files, NotAFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,29 @@ def checkpoints_of(files: Files, cohort_id: str) -> list[tuple[int, int]]:
     return sorted((int(match[1]), int(match[2])) for match in matches if match is not None)
 
 
+def newest_checkpoint(files: Files, cohort_id: str, rows: Iterable[Report]) -> tuple[int, int] | None:
+    """Return attempt and report of the newest checkpoint whose report, like all before it, counts.
+
+    After a gap, reports count but nothing resumes from them: the missing one is trained again.
+
+    Args:
+        files: the results folder.
+        cohort_id: the cohort.
+        rows: its reports in the table `rows`.
+    """
+    counted = before_gap(counted_reports(rows))
+    places = (place for place in checkpoints_of(files, cohort_id) if Report(cohort_id, *place) in counted)
+    return max(places, key=lambda place: place[1], default=None)
+
+
 def checkpoint_name(cohort_id: str, attempt: int, report: int) -> str:
     """Return the name of the checkpoint after a report."""
     return f"checkpoints/{Report(cohort_id, attempt, report).name}.safetensors"
+
+
+def read_checkpoint(files: Files, name: str) -> bytes:
+    """Return the content of a checkpoint; empty, which is damaged, if it is no regular file."""
+    try:
+        return files.read(name)
+    except NotAFile:
+        return b""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from analysis.stopping.decline import DeclineParameters
+from analysis.stopping.decline import DeclineParameters, is_audited
+from analysis.stopping.parking import ParkingParameters
+from analysis.stopping.stall import StallParameters
 from sweep import __version__
 from trainables.config import TrialConfig, trial_from_dict
 from trainables.numerics.environment import HERE, Reproducible
@@ -28,7 +31,7 @@ class Cohort:
     stop_rule: str
     """Name, version and parameters of the rule, or `none`."""
     decline: DeclineParameters | None
-    """None if we stop no trials."""
+    """None if this rule stops no trials."""
     audit_share: float
     keep_networks: KeepNetworks
     device: str
@@ -38,11 +41,31 @@ class Cohort:
     """Modules that register the trials' tasks and networks, to be imported by the process that trains them."""
     created: str
     """Time of creation, UTC, ISO 8601."""
+    parking: ParkingParameters | None = None
+    """None if no trials are parked."""
+    adopts: Mapping[str, str] = field(default_factory=dict)
+    """First trials of the queue -> the cohort that has parked them, from whose checkpoint they continue; ids."""
+
+    certifies: Mapping[str, int] = field(default_factory=dict)
+    """Trials that the rule had stopped, and that are followed now to certify how many of them grok -> the step at
+    which they were; all trials of the cohort, or none."""
 
     @property
     def trial_ids(self) -> tuple[str, ...]:
         """Ids of the trials, in the order of the queue."""
         return tuple(trial.trial_id for trial in self.trials)
+
+    @property
+    def comparable(self) -> set[tuple[object, ...]]:
+        """What another cohort must share for its trials to tell something about these: setting, budget and rule."""
+        return {(trial.cell_id, trial.steps, self.stop_rule, self.measuring) for trial in self.trials}
+
+    def audits(self, trial_id: str) -> bool:
+        """Check whether a rule, if there is one, only marks this trial and never stops it."""
+        if self.certifies:
+            return True
+        has_rule = self.decline is not None or self.parking is not None
+        return has_rule and is_audited(trial_id, self.audit_share)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, the inverse of `cohort_from_dict`."""
@@ -51,6 +74,9 @@ class Cohort:
             "trials": [{"trial_id": trial.trial_id, "config": trial.as_dict()} for trial in self.trials],
             "measuring": dataclasses.asdict(self.measuring),
             "decline": None if self.decline is None else dataclasses.asdict(self.decline),
+            "parking": None if self.parking is None else dataclasses.asdict(self.parking),
+            "adopts": dict(self.adopts),
+            "certifies": dict(self.certifies),
         }
 
 
@@ -76,6 +102,8 @@ _PLAIN: dict[str, tuple[type, ...]] = {
     "reproducible": (str,),
     "imports": (list, tuple),
     "created": (str,),
+    "adopts": (dict,),
+    "certifies": (dict,),
 }
 
 
@@ -90,7 +118,7 @@ def cohort_from_dict(values: dict[str, Any]) -> Cohort:
         # By type and not isinstance, since True is an int, too.
         if name in values and type(values[name]) not in kinds:
             raise TypeError(f"{name} must be a {kinds[0].__name__}, got {str(values[name])[:80]!r}")
-    decline = values["decline"]
+    decline, parking = values["decline"], values.get("parking")
     cohort = Cohort(
         **{
             **values,
@@ -98,6 +126,7 @@ def cohort_from_dict(values: dict[str, Any]) -> Cohort:
             "measuring": MeasuringConfig(**values["measuring"]),
             "imports": tuple(values["imports"]),
             "decline": None if decline is None else DeclineParameters(**decline),
+            "parking": None if parking is None else _parking_from_dict(parking),
         }
     )
     # An id follows from the configuration, so it works as a checksum of it.
@@ -105,3 +134,7 @@ def cohort_from_dict(values: dict[str, Any]) -> Cohort:
         if trial.trial_id != stated["trial_id"]:
             raise ValueError(f"the configuration of trial {stated['trial_id']} is that of {trial.trial_id}")
     return cohort
+
+
+def _parking_from_dict(values: dict[str, Any]) -> ParkingParameters:
+    return ParkingParameters(**{**values, "stall": StallParameters(**values["stall"])})

@@ -25,12 +25,14 @@ class Outcome:
     complexity_method: str | None
     reproducible: str | None = None
     """What held for its bits; None if it has not ended, or in results of earlier versions."""
+    marked_at_step: int | None = None
+    """Where the rule would have stopped an audited trial that has ended."""
 
 
 def outcomes_of(folder: ResultsFolder) -> dict[str, Outcome]:
     """Return trial id -> outcome of its newest attempt, see `Store.outcomes`."""
     names = ["trial_id", "ended_because", "ended_at_step", "stop_rule", "epsilon", "complexity_method"]
-    names.append("reproducible")
+    names += ["reproducible", "marked_at_step"]
     rows, ends = folder.table("rows", ["trial_id"]), folder.table("trials", names)
     # Reading has shown what is damaged, and from there on a cohort trains again. So what it did after that is left
     # out.
@@ -56,6 +58,7 @@ def outcomes_of(folder: ResultsFolder) -> dict[str, Outcome]:
             epsilon=row.get("epsilon"),
             complexity_method=row.get("complexity_method"),
             reproducible=row.get("reproducible"),
+            marked_at_step=row.get("marked_at_step"),
         )
     return outcome_of
 

@@ -1,9 +1,9 @@
-"""The rows of the five tables, made from measurements, and their content as Parquet."""
+"""The rows of the tables, made from measurements, and their content as Parquet."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ class RunContext:
     trials, or trial id -> what holds."""
     marked_at_step: Mapping[str, int] = field(default_factory=dict)
     """Audited trials that the rule would have stopped: trial id -> step."""
+    decisions: Sequence[Mapping[str, Any]] = ()
+    """Rows of the table `decisions`."""
 
 
 def parquet(
@@ -54,15 +56,17 @@ def parquet(
 
 
 def table_rows(measurements: Iterable[Measurement], context: RunContext) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of all five tables, sorted by trial and step."""
+    """Return the rows of all tables, sorted by trial and step."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    rows["decisions"] += sorted(map(dict, context.decisions), key=lambda row: (row["trial_id"], row["step"]))
     trials = {trial.trial_id: trial for trial in context.cohort.trials}
     # In one order, whichever lanes the trials were in and whenever they were measured.
     for measurement in sorted(measurements, key=lambda entry: (entry.trial_id, entry.step)):
         key = {"trial_id": measurement.trial_id, "step": measurement.step}
-        rows["rows"].append(_fields(measurement, "rows"))
-        rows["complexity"] += [key | _fields(entry, "complexity") for entry in measurement.complexities]
-        rows["matrices"] += [key | _fields(entry, "matrices") for entry in measurement.matrices]
+        if measurement.end is None or not measurement.end.parked:
+            rows["rows"].append(_fields(measurement, "rows"))
+            rows["complexity"] += [key | _fields(entry, "complexity") for entry in measurement.complexities]
+            rows["matrices"] += [key | _fields(entry, "matrices") for entry in measurement.matrices]
         if measurement.end is not None:
             rows["trials"].append(_trial_row(measurement, trials[measurement.trial_id], context))
         if measurement.network is not None and is_kept(context.cohort.keep_networks, measurement):
@@ -83,13 +87,15 @@ def _fields(record: object, table: str) -> dict[str, Any]:
 
 def is_kept(keep: KeepNetworks, measurement: Measurement) -> bool:
     """Check whether the network of a measurement goes into the table `networks`."""
-    return keep == "measured" or (keep == "final" and measurement.end is not None)
+    end = measurement.end
+    if keep == "measured" and end is not None and end.parked:
+        return measurement.complexity_bytes is None  # where it was measured, its network has been kept there
+    return keep == "measured" or (keep == "final" and end is not None)
 
 
 def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext) -> dict[str, Any]:
     import torch
 
-    from analysis.stopping.decline import is_audited
     from trainables.complexity import METHOD
     from trainables.sizes import zstd_version
     from trainables.tasks import build_task
@@ -107,8 +113,9 @@ def _trial_row(measurement: Measurement, trial: TrialConfig, context: RunContext
         "ended_reason": end.ending.reason,
         "spectral_started_at_step": end.spectral_started_at_step,
         "stop_probability": end.ending.probability,
-        "audited": cohort.decline is not None and is_audited(trial.trial_id, cohort.audit_share),
+        "audited": cohort.audits(trial.trial_id),
         "marked_at_step": context.marked_at_step.get(trial.trial_id),
+        "parked": end.parked,
         "stop_rule": cohort.stop_rule,
         "memorised_at": memorised_at,
         "grokked_at": grokked_at,

@@ -18,15 +18,13 @@ from analysis.checks.findings import FAULTS, Damaged, Finding
 from analysis.checks.records import parse_cohort
 from analysis.checks.reports import (
     Report,
-    before_gap,
-    counted_reports,
     index_of,
     is_cohort_id,
     parse_cohort_file,
     parse_report,
 )
 from analysis.errors import AnalysisError, ResultsNotFound
-from analysis.files import Files, NotAFile
+from analysis.files import Files
 from analysis.results_folder import ResultsFolder
 from analysis.schema import SCHEMA_VERSION, TABLES
 from sweep import __version__
@@ -236,21 +234,19 @@ class Store:
         # Of all tables: an attempt that died before its first file in `rows` may have left files in the others.
         newest = max((report.attempt for numbered in reports.values() for report in numbered), default=0)
         number = attempts.begin(self._files, cohort_id, newest + 1)
-        # After a gap, reports count but nothing resumes from them: the missing one is trained again.
-        counted = before_gap(counted_reports(reports["rows"]))
-        usable = [
-            place
-            for place in attempts.checkpoints_of(self._files, cohort_id)
-            if Report(cohort_id, *place) in counted
-        ]
-        if not usable:
+        place = attempts.newest_checkpoint(self._files, cohort_id, reports["rows"])
+        if place is None:
             return Attempt(number, 0, None)
-        attempt, report = max(usable, key=lambda place: place[1])
-        name = attempts.checkpoint_name(cohort_id, attempt, report)
-        try:
-            return Attempt(number, report + 1, self._files.read(name), name)
-        except NotAFile:
-            return Attempt(number, report + 1, b"", name)  # set aside as one that is empty
+        name = attempts.checkpoint_name(cohort_id, *place)
+        return Attempt(number, place[1] + 1, attempts.read_checkpoint(self._files, name), name)
+
+    def newest_checkpoint(self, cohort_id: str) -> bytes | None:
+        """Return the state after a cohort's newest report that counts; None if there is none."""
+        rows = attempts.reports_of(self._files, "rows", cohort_id)
+        place = attempts.newest_checkpoint(self._files, cohort_id, rows)
+        if place is None:
+            return None
+        return attempts.read_checkpoint(self._files, attempts.checkpoint_name(cohort_id, *place))
 
     def set_aside(self, checkpoint_name: str) -> str:
         """Move a checkpoint that cannot be resumed from out of the way, and return its new name.
@@ -331,6 +327,12 @@ class Store:
         """Return the ids of all trials whose grok step has been seen, ended or not."""
         with _as_store_errors():
             return set() if self._folder() is None else grokked_in(self.path)
+
+    def decisions(self, trial_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the rows of the table `decisions` of some trials, as plain values."""
+        folder, columns = self._folder(), [column.name for column in TABLES["decisions"]]
+        with _as_store_errors():
+            return [] if folder is None else list(folder.table("decisions", columns, trial_ids).to_pylist())
 
     def seconds_taken(self) -> dict[str, tuple[int, float]]:
         """Return trial id -> last step and seconds of training and measuring, for the trials that have ended."""

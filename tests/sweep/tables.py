@@ -22,7 +22,7 @@ def tables(results: str | Path) -> dict[str, pd.DataFrame]:
         frame = folder.table(name, columns).to_pandas()
         for column in frame.select_dtypes("category"):
             frame[column] = frame[column].astype(str)
-        keys = [key for key in ("trial_id", "step", "epsilon", "matrix") if key in frame]
+        keys = [key for key in ("trial_id", "step", "epsilon", "matrix", "decision") if key in frame]
         frames[name] = frame.sort_values(keys, ignore_index=True)
         assert not frame.duplicated(keys).any(), f"{name} has a row twice"
     return frames

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from analysis.files import Files
+from analysis.schema import SCHEMA_VERSION
 from sweep.cli import main
 from sweep.plan.plan import plan, record
 from sweep.results.store import Store
@@ -93,7 +94,7 @@ def test_plan_says_what_is_trained_again(results: Path) -> None:
 
 def test_a_newer_schema_is_one_line(results: Path) -> None:
     file = results / "sweep.json"
-    file.write_text(file.read_text().replace('"schema_version": 2', '"schema_version": 99'))
+    file.write_text(file.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
     for arguments in (
         ("status", results),
         ("report", results),

@@ -91,7 +91,7 @@ def test_what_is_written_is_read(
 def test_files_have_the_schema_and_are_compressed(tmp_path: Path) -> None:
     store, cohort = new_sweep(tmp_path)
     end_trials(store, cohort, dict.fromkeys(cohort.trial_ids, "budget"))
-    for table in TABLES:
+    for table in TABLES.keys() - {"decisions"}:
         (file,) = Path(store.path, "tables", table).iterdir()
         assert file.name == f"{cohort.cohort_id}-001-00000.parquet"
         parquet = pq.ParquetFile(file)
