@@ -19,6 +19,7 @@ from analysis.regimes import regimes as regimes_of
 from analysis.report import pictures, tables
 from analysis.report.output import Output
 from analysis.report.summary import result_sentence
+from analysis.stopping.certified import StoppedTrials, stopped_trials
 from analysis.stopping.decline import audit_report
 from analysis.words import counted, listed, plain
 
@@ -57,7 +58,7 @@ def write_report(
     name = str(path).rstrip("/").rsplit("/", 1)[-1]
     rows, planned, ended = load(path), status(path), trials(path)
     events = events_of(rows)
-    page = _page(name, rows, events, planned, ended, complexity(path), out)
+    page = _page(name, rows, events, planned, ended, complexity(path), stopped_trials(path), out)
     if written_at is not None:
         page["notices"].append(f"Written {written_at}.")
     out.write("report.html", _render(page))
@@ -79,6 +80,7 @@ def _page(
     planned: pd.DataFrame,
     ended: pd.DataFrame,
     measured: pd.DataFrame,
+    stopped: StoppedTrials | None,
     out: Output,
 ) -> dict[str, Any]:
     """Collect everything the template needs; pictures and the cells are written meanwhile."""
@@ -96,7 +98,7 @@ def _page(
         "overview": tables.overview(planned, events, regimes_of(rows)),
         "failures": tables.failures(planned),
         "cells": tables.cells(grid),
-        "audit": _audit_sentence(ended, events),
+        "audit": _audit_sentence(ended, events, stopped),
         "compute": tables.spending(events, rows),
         "settings": tables.settings_table(planned, ended),
         "limits": tables.limits(ended),
@@ -132,11 +134,12 @@ def _notices(planned: pd.DataFrame, events: pd.DataFrame) -> list[str]:
     return notices
 
 
-def _audit_sentence(ended: pd.DataFrame, events: pd.DataFrame) -> str:
+def _audit_sentence(ended: pd.DataFrame, events: pd.DataFrame, stopped: StoppedTrials | None) -> str:
     if ended.empty:
         return "No trial has ended yet, so nothing can be said about the stopping rule."
     rules = sorted(set(ended["stop_rule"].astype(str)))
     if rules == ["none"]:
         return "No stopping rule was used: every trial had its whole budget, or ended by itself."
     words = "Stopping rules" if len(rules) > 1 else "Stopping rule"
-    return f"{words}: {listed(rules)}. {audit_report(ended, events).sentence}"
+    certified = "" if stopped is None else f" {stopped.sentences}"
+    return f"{words}: {listed(rules)}. {audit_report(ended, events).sentence}{certified}"

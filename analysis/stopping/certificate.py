@@ -42,11 +42,15 @@ class Certify:
     """Largest share of the trials that would have grokked that may remain stopped."""
     confidence: float = 0.95
     """Probability with which a certificate holds, whenever drawing ends."""
+    allowance: float = 0.5
+    """Share of the steps that stopping has saved that may be spent on following stopped trials."""
 
     def __post_init__(self) -> None:
         for name in ("lost", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 raise AnalysisError(f"certify.{name} is a share and must lie in (0, 1), got {getattr(self, name)}")
+        if not 0 < self.allowance <= 1:
+            raise AnalysisError(f"certify.allowance is a share and must lie in (0, 1], got {self.allowance}")
 
 
 def drawing_order(trial_ids: Iterable[str]) -> list[str]:

@@ -66,7 +66,7 @@ Completion, for bash (zsh and fish alike):
 WAYS_TO_END = {
     "grokked": ", and followed through the tail",
     "budget": " ended",
-    "stopped": " by the decline rule",
+    "stopped": " by the rule",
 }
 
 #: Base classes of errors that say what to do; the modules are looked up, not imported, to keep the command light.

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,9 @@ from sweep.on_ray.cluster import RaySession, local_ray
 from sweep.on_ray.environment import environment
 from sweep.on_ray.head_watch import head_watch
 from sweep.on_ray.user_modules import import_folders
+from sweep.results.cohort import Cohort
 from sweep.results.lease import Lease
+from sweep.results.outcomes import Outcome
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
 from sweep.training import storage
@@ -75,8 +77,7 @@ def run(config: SweepConfig, *, retry_failed: bool = False, progress: Progress |
         prepared = PreparedRun(config, progress, retry_failed=retry_failed)
         require_importable(imports_of(prepared.plan.trials))
         prepared.store.check_usable()
-        local = os.environ.get("RAY_ADDRESS", "local") in ("", "local")
-        if config.device == "cuda" and prepared.plan.cohorts and local:
+        if config.device == "cuda" and prepared.plan.cohorts and _is_local():
             _require_gpu()
         run_of = _Run(prepared, interruption, lease)
         if prepared.plan.cohorts:
@@ -93,7 +94,6 @@ class _Run:
         self._prepared = prepared
         self._config = prepared.config
         self._store = prepared.store
-        self._plan = prepared.plan
         self._progress = prepared.progress
         self._tries = prepared.config.max_failures
         self._interruption = interruption
@@ -101,11 +101,17 @@ class _Run:
         self._began_s = time.monotonic()
 
     def without_ray(self) -> None:
-        """Record the request; there is nothing to train."""
+        """Record the request; nothing is to be trained, unless stopped trials are to be followed."""
         try:
             self._prepared.begin()
-        except StorageFault as fault:
-            self._prepared.end_early(fault)
+            drawn = self._prepared.draw()
+        except (StorageFault, ResultsGone) as error:
+            self._prepared.end_early(error)
+        else:
+            if drawn:
+                if self._config.device == "cuda" and _is_local():
+                    _require_gpu()
+                self.on_ray()
 
     def on_ray(self) -> None:
         # Ray prints about dead processes on standard output, which is reserved for results.
@@ -150,7 +156,7 @@ class _Run:
         """Let Tune run the cohorts, and rerun those that it gives up, until they have failed too often."""
         from sweep.on_ray.feed import CohortFeed
 
-        waiting = [cohort.cohort_id for cohort in self._plan.cohorts]
+        waiting = [cohort.cohort_id for cohort in self._prepared.plan.cohorts]
         faults: Counter[str] = Counter()
         rounds_lost = 0
         while waiting and self._interruption.number is None:
@@ -169,6 +175,8 @@ class _Run:
                 self._prepared.fail(cohort_id, reason)
             if problem is None:
                 waiting = [cohort_id for cohort_id in feed.given_up if cohort_id not in failed]
+                if not waiting and self._interruption.number is None:
+                    waiting = [cohort.cohort_id for cohort in self._prepared.draw()]
                 continue
             rounds_lost += 1
             if rounds_lost > self._tries:
@@ -195,9 +203,9 @@ class _Run:
         outcomes = patiently(self._store, self._store.outcomes, self._progress.note)
         return [
             cohort.cohort_id
-            for cohort in self._plan.cohorts
+            for cohort in self._prepared.plan.cohorts
             if cohort.cohort_id not in self._prepared.failed
-            and len(ended_of(outcomes, cohort.trials, cohort.stop_rule)) < len(cohort.trials)
+            and len(ended_of(_within(outcomes, cohort), cohort.trials, cohort.stop_rule)) < len(cohort.trials)
         ]
 
     def _tuner(self, session: RaySession, cohort_ids: Sequence[str], feed: CohortFeed) -> tune.Tuner:
@@ -208,7 +216,7 @@ class _Run:
         from sweep.training.cohort_training import REPORT_BLOCKS, RESULT_EVERY_S
         from trainables.numerics.computing import THREADS
 
-        on_a_gpu = self._plan.sharing.on_a_gpu
+        on_a_gpu = self._prepared.plan.sharing.on_a_gpu
         needed = {"cpu": THREADS, "gpu": 1 / on_a_gpu if on_a_gpu else 0}
         trainable = tune.with_parameters(
             CohortTrainable,
@@ -216,7 +224,9 @@ class _Run:
             report_blocks=REPORT_BLOCKS,
             result_every_s=RESULT_EVERY_S,
             patience_s=storage.PATIENCE_S,
-            import_folders=import_folders({module for cohort in self._plan.cohorts for module in cohort.imports}),
+            import_folders=import_folders(
+                {module for cohort in self._prepared.plan.cohorts for module in cohort.imports}
+            ),
         )
         return tune.Tuner(
             tune.with_resources(trainable, needed),
@@ -242,6 +252,17 @@ class _Run:
                 stop=StopEarly(feed),
             ),
         )
+
+
+def _is_local() -> bool:
+    """Check that the sweep runs on this machine."""
+    return os.environ.get("RAY_ADDRESS", "local") in ("", "local")
+
+
+def _within(outcomes: Mapping[str, Outcome], cohort: Cohort) -> dict[str, Outcome]:
+    """Return the outcomes that a cohort's trials have in it: one that is followed had another one before."""
+    there = {name: outcomes[name] for name in cohort.trial_ids if name in outcomes}
+    return {name: outcome for name, outcome in there.items() if outcome.cohort_id == cohort.cohort_id}
 
 
 def _require_gpu() -> None:

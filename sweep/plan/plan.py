@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from analysis.stopping.decline import rule_name
+from analysis.stopping.parking import PREFIX
 from analysis.words import counted
 from sweep.imports import imports_of
 from sweep.plan.other_specification import other_specification
+from sweep.plan.stopping_notes import stopping_notes
 from sweep.results.cohort import Cohort
+from sweep.results.evidence import EvidenceBook
 from sweep.specification.config import SweepConfig, check_feasible
 from sweep.specification.trials import trials as trials_of
 from trainables.config import AT_DECLINE, TrialConfig
@@ -75,6 +78,8 @@ class Plan:
 
 def stop_rule_of(config: SweepConfig) -> str:
     """Return name, version and parameters of a specification's stopping rule, or `none`."""
+    if config.stop == "park":
+        return config.parking.name
     return rule_name(config.decline) if config.stop == "decline" else NO_RULE
 
 
@@ -89,10 +94,12 @@ def plan(
     """Compare the request with the existing results. Writes nothing.
 
     A trial satisfies the request if it grokked (which it has done past its tail), diverged (it would again),
-    reached the requested budget, or was stopped under the same rule. If its penalty starts at the decline of
-    complexity, it must also have been measured in the same way. If the same bits across machines are requested, it
-    must have been trained so. A trial that has not ended resumes in its cohort, if that has the same budget, rule,
-    way of measuring and device, and promises the same bits. All others run anew.
+    reached the requested budget, or was stopped under the same rule (if it was parked, with no smaller budget). If
+    its penalty starts at the decline of complexity, it must also have been measured in the same way. If the same
+    bits across machines are requested, it must have been trained so. A trial that has not ended resumes in its
+    cohort, if that has the same budget, rule, way of measuring and device, and promises the same bits. One that
+    was stopped while it was parked continues from there, under another rule or with another budget. All others run
+    anew.
 
     Args:
         config: the request.
@@ -115,6 +122,7 @@ def plan(
     budgets = {(cohort.index, trial.trial_id): trial.steps for cohort in recorded for trial in cohort.trials}
     rule = stop_rule_of(config)
 
+    by_id = {cohort.cohort_id: cohort for cohort in recorded}
     ways = {cohort.cohort_id: cohort.measuring for cohort in recorded}
     promised = {cohort.cohort_id: cohort.reproducible for cohort in recorded}
 
@@ -125,6 +133,7 @@ def plan(
     satisfied: list[str] = []
     failed: list[str] = []
     missing: list[TrialConfig] = []
+    adopts: dict[str, str] = {}
     resume: dict[int, Cohort] = {}
     for trial in requested:
         outcome = outcomes.get(trial.trial_id)
@@ -154,13 +163,15 @@ def plan(
             resume[cohort.index] = cohort
         else:
             missing.append(trial)
+            if outcome is not None and can_continue(outcome, by_id[outcome.cohort_id], config):
+                adopts[trial.trial_id] = outcome.cohort_id
 
     progress(f"putting {len(missing):,} trials into cohorts")
     sharing = _sharing(missing or requested, config, parallel or config.processes)
     return Plan(
         trials=requested,
         resume=[resume[index] for index in sorted(resume)],
-        new=group(missing, config, sharing=sharing, first_index=store.next_index()),
+        new=group(missing, config, sharing=sharing, first_index=store.next_index(), adopts=adopts),
         satisfied=satisfied,
         failed=failed,
         outcomes=outcomes,
@@ -169,6 +180,7 @@ def plan(
         notes=[
             *_damage_notes(damage),
             *_notes(config, satisfied, outcomes),
+            *stopping_notes(config, requested),
             *other_specification(config, requested, recorded, store.path),
         ],
     )
@@ -192,23 +204,31 @@ def record(decided: Plan, config: SweepConfig, store: Store) -> None:
         store.repair(decided.damage)
     store.write_request(config, [trial.trial_id for trial in decided.trials], imports_of(decided.trials))
     store.add_cohorts(decided.new)
+    if config.stop == "park":
+        EvidenceBook(store.path).write_shared({cohort.cohort_id: cohort.comparable for cohort in store.cohorts()})
     for cohort in decided.resume:
         store.clear_failed(cohort.cohort_id)
 
 
 def group(
-    trials: Sequence[TrialConfig], config: SweepConfig, *, sharing: Sharing, first_index: int = 0
+    trials: Sequence[TrialConfig],
+    config: SweepConfig,
+    *,
+    sharing: Sharing,
+    first_index: int = 0,
+    adopts: Mapping[str, str] | None = None,
 ) -> list[Cohort]:
     """Put trials into cohorts of one shape each, as many as keep all processes busy equally long.
 
     Which trials of a shape go together is decided by their ids, which are hashes. So every cohort gets its share of
-    the settings that take long.
+    the settings that take long. Where trials are parked, all seeds of a setting go together, see `_deal_cells`.
 
     Args:
         trials: the trials to train, each once.
         config: the number of lanes, the way of measuring and the stopping rule.
         sharing: the number of cohorts at once, and the memory of each.
         first_index: index of the first cohort.
+        adopts: ids of trials that continue where they were parked -> the cohort that parked them.
 
     Returns:
         The cohorts, the one with the most work first.
@@ -232,25 +252,26 @@ def group(
         lanes = lanes_for(members[0], config.lanes, config.device, sharing.memory_bytes)
         fitting = lanes_within(members[0], sharing.memory_bytes, config.device)
         short = int(SHORT_COHORT_FLOPS * len(members) / work[key])
-        count = _number_of_cohorts(
-            len(members), lanes, sharing.at_once * work[key] / total, longest=max(QUEUE_PER_LANE * lanes, short)
-        )
-        for queue in _deal(members, count):
+        cores = sharing.at_once * work[key] / total
+        count = _number_of_cohorts(len(members), lanes, cores, longest=max(QUEUE_PER_LANE * lanes, short))
+        for queue in _deal_cells(members, count, cores) if config.stop == "park" else _deal(members, count):
             width = lanes if config.lanes != "auto" else min(_even_lanes(len(queue), lanes), fitting)
             queues.append((work[key] * len(queue) / len(members), queue, width))
     queues.sort(key=lambda entry: -entry[0])
 
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    decline = config.decline if config.stop == "decline" else None
+    adopts = adopts or {}
     return [
         Cohort(
             cohort_id=f"c{index:04d}-{_digest(trial.trial_id for trial in queue)}",
             index=index,
-            trials=tuple(queue),
+            trials=tuple(sorted(queue, key=lambda trial: trial.trial_id not in adopts)),
             lanes=width,
             measuring=config.measuring,
             stop_rule=stop_rule_of(config),
-            decline=decline,
+            decline=config.decline if config.stop == "decline" else None,
+            parking=config.parking if config.stop == "park" else None,
+            adopts={trial.trial_id: adopts[trial.trial_id] for trial in queue if trial.trial_id in adopts},
             audit_share=config.audit_share,
             keep_networks=config.keep_networks,
             device=config.device,
@@ -273,9 +294,27 @@ def satisfies(outcome: Outcome, steps: int, rule: str) -> bool:
     if outcome.ended_because in ("grokked", "diverged"):
         return True
     if outcome.ended_because == "stopped" and outcome.stop_rule == rule:
-        return True
+        # Parked trials are given a share of their budget, so with a larger one they are to continue.
+        return outcome.budget_steps >= steps or not rule.startswith(PREFIX)
     ended = outcome.ended_because in ("budget", "stopped")
     return ended and outcome.ended_at_step is not None and outcome.ended_at_step >= steps
+
+
+def can_continue(outcome: Outcome, cohort: Cohort, config: SweepConfig) -> bool:
+    """Check whether a trial can continue from where a cohort has parked it, in a cohort of this request.
+
+    Args:
+        outcome: the trial's outcome.
+        cohort: the cohort that this outcome is of.
+        config: the request.
+    """
+    return (
+        outcome.ended_because == "stopped"
+        and cohort.parking is not None
+        and cohort.device == config.device
+        and cohort.measuring == config.measuring
+        and promises(cohort.reproducible, config.reproducible)
+    )
 
 
 def promises(trained: Reproducible, asked: Reproducible) -> bool:
@@ -322,6 +361,32 @@ def _deal(members: Sequence[TrialConfig], count: int) -> list[list[TrialConfig]]
     """Divide members into `count` queues of nearly equal length; a queue keeps their order."""
     by_hash = sorted(range(len(members)), key=lambda place: members[place].trial_id)
     return [[members[place] for place in sorted(by_hash[start::count])] for start in range(count)]
+
+
+def _deal_cells(members: Sequence[TrialConfig], count: int, cores: float) -> list[list[TrialConfig]]:
+    """Divide members into about `count` queues of about equal length that keep the seeds of a setting together.
+
+    So what one seed tells is known where the others wait. A setting is divided only if it has more seeds than a
+    queue is long. A queue begins with the first seed of each of its settings, then come the second ones, and so on.
+    """
+    cells: dict[str, list[TrialConfig]] = defaultdict(list)
+    for trial in members:
+        cells[trial.cell_id].append(trial)
+    count = min(count, max(len(cells), round(cores)))
+    longest = -(-len(members) // count)
+    parts = [
+        sorted(seeds, key=lambda trial: trial.seed)[first : first + longest]
+        for _, seeds in sorted(cells.items())
+        for first in range(0, len(seeds), longest)
+    ]
+    queues: list[list[list[TrialConfig]]] = [[] for _ in range(count)]
+    for part in sorted(parts, key=len, reverse=True):
+        min(queues, key=lambda queue: sum(map(len, queue))).append(part)
+    return [
+        [part[place] for place in range(max(map(len, queue))) for part in queue if place < len(part)]
+        for queue in queues
+        if queue
+    ]
 
 
 def _even_lanes(queue: int, lanes: int) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
+from analysis.stopping.certificate import Certify
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -23,6 +24,7 @@ from pydantic import (
 )
 
 from analysis.stopping.decline import DeclineParameters
+from analysis.stopping.parking import ParkingParameters
 from sweep.errors import Problem, SpecificationError
 from sweep.imports import planned_with
 from sweep.specification.axes import Number, Text, Whole
@@ -81,10 +83,16 @@ class SweepConfig(Experiment):
     # Editors accept keys that hold anchors; they never arrive here.
     model_config = ConfigDict(json_schema_extra={"patternProperties": {f"^{ANCHORS_PREFIX}": {}}})
 
-    stop: Literal["decline", "none"] = "decline"
-    """decline: stop trials whose complexity will not decline; none: stop no trials."""
+    stop: Literal["decline", "park", "none"] = "decline"
+    """park: trials that have stalled wait, and the other seeds of their setting decide whether they continue;
+    decline: stop trials whose complexity will not decline; none: stop no trials."""
     decline: DeclineParameters = DeclineParameters()
     """Parameters of the decline rule."""
+    parking: ParkingParameters = ParkingParameters()
+    """Parameters of the parking rule."""
+    certify: Certify | None = None
+    """With stop: park, how few of the trials that would have grokked may remain stopped, and how surely. Stopped
+    trials are drawn and followed to their end until this is certified; empty: none are."""
     audit_share: Annotated[Number, Field(ge=0, le=1)] = 0.1
     """Share of trials that the rule never stops, only marks; they keep estimates honest."""
 
@@ -116,7 +124,7 @@ class SweepConfig(Experiment):
             if len(problems) > MOST_PROBLEMS:
                 raise SpecificationError(problems) from None
             raise SpecificationError([*problems, *_problems_of_the_rest(values, problems)]) from None
-        problems = [*impossible_values(self), *self._impossible_promise()]
+        problems = [*impossible_values(self), *self._impossible_promise(), *self._impossible_parking()]
         if problems:
             raise SpecificationError(problems)
 
@@ -134,6 +142,15 @@ class SweepConfig(Experiment):
             return []
         message = f"reproducible: {ACROSS_MACHINES} needs device: cpu, got {self.device}; leave one of them out"
         return [Problem(("reproducible",), message)]
+
+    def _impossible_parking(self) -> list[Problem]:
+        if self.stop != "park" or self.schedule != "paper":
+            return []
+        message = (
+            "stop: park needs schedule: default, which evaluates where a trial can be parked, got paper; "
+            "leave one of them out"
+        )
+        return [Problem(("stop",), message)]
 
     def __hash__(self) -> int:
         return hash(tuple(getattr(self, name) for name in type(self).model_fields if name != "cases"))

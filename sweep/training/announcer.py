@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from sweep.training.brake import Brake
 from sweep.training.progress import Progress, Tally
 from sweep.training.storage import RESUMED, pause_text
 
@@ -24,10 +26,16 @@ class Announcer:
         self._progress = progress
         self._warnings: set[str] = set()
         self._waiting: set[str] = set()
+        self.brake: Brake | None = None
+        """Judges the parking rule, if there is one."""
 
     def result(self, cohort_id: str, result: Mapping[str, Any]) -> None:
         """Take in a result of `CohortTraining.step`."""
         self._tally.result(cohort_id, result)
+        if self.brake is not None:
+            with contextlib.suppress(OSError):
+                if (suspended := self.brake.result(result)) is not None:
+                    self._progress.note(f"{suspended}.")
         if result["note"] is not None:
             self._progress.note(f"Cohort {cohort_id}: {result['note']}.")
         if result["warning"] is not None and result["warning"] not in self._warnings:

@@ -19,12 +19,15 @@ from analysis.errors import AnalysisError
 from sweep.errors import ResultsGone, StorageFault, SweepError
 from sweep.results.attempts import Attempt
 from sweep.results.cohort import Cohort
+from sweep.results.evidence import EvidenceBook
 from sweep.results.rows import RunContext, is_kept
 from sweep.results.store import Store
+from sweep.training.parking import CellParking
 from sweep.training.storage import Patience, given_up_text, storage_faults
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
 from trainables.errors import CheckpointError, CheckpointTooNew, ConfigError, TrainablesError
 from trainables.lanes import LaneRun
+from trainables.lanes.checkpoint import decode
 from trainables.lanes.company import advice
 from trainables.measurement import Measurement
 from trainables.numerics.computing import THREADS
@@ -81,6 +84,7 @@ class CohortTraining:
         self._prepare = prepare
         self._patience_s = patience_s
         self._store = Store(results, makes_root=False)
+        self._evidence = EvidenceBook(self._store.path)
         self._asked = asked
 
     def take_up(self, cohort_id: str) -> None:
@@ -103,6 +107,8 @@ class CohortTraining:
         Returns:
             ended: trial id -> (ending, step), for the trials that ended since the last result.
             grokked: ids of the trials that have grokked so far in this attempt, whether or not they have ended.
+            marked: ids of audited trials that the parking rule would have given up so far -> the step.
+            confirmed: ids of trials that have grokked so far for the parking rule, with drift in their last phase.
             running: trials that have begun and not ended.
             trained_steps: optimiser updates since the last result, summed over trials.
             remaining_steps: budgets of the cohort's unfinished trials, minus the steps already done; None if not
@@ -126,9 +132,10 @@ class CohortTraining:
             # What is not stored yet has not ended.
             "ended": {} if waits_for or self._ended_early else self._pop_ended(),
             "grokked": [],
-            "running": 0 if run is None else len(run.ages),
+            **self._audits(),
+            "running": 0 if run is None else run.counts.running,
             "trained_steps": 0,
-            "remaining_steps": 0 if over else None if run is None else self._remaining_steps(run.ages),
+            "remaining_steps": 0 if over else None if run is None else run.remaining_steps,
             "note": self._pop_note(),
             "warning": self._warning,
             "waits_for": waits_for,
@@ -212,12 +219,24 @@ class CohortTraining:
         self._lanes = lanes or cohort.lanes
         self._unreported_blocks = 0
         self._unreported: list[Measurement] = []
+        self._carried: list[dict[str, Any]] = []
+        """Decisions about trials that continue here, of the cohorts that parked them."""
         thresholds = thresholds_of(cohort.measuring, cohort.trials[0].task)
-        self._trial_watch = TrialWatch(cohort.decline, cohort.audit_share, thresholds)
+        self._parking = (
+            None if cohort.parking is None else CellParking(cohort.parking, cohort.audit_share, thresholds)
+        )
+        self._trial_watch = TrialWatch(
+            cohort.decline, cohort.audit_share, thresholds, self._parking, cohort.certifies
+        )
+        if self._parking is not None:
+            with storage_faults(self._store):
+                self._shares_cells_with = self._evidence.shared_with(cohort.cohort_id)
+            self._hear()
         how: dict[str, Any] = {
             "measuring": cohort.measuring,
             "declined": decline_seen(thresholds),
             "watch": self._trial_watch,
+            "parking": self._parking,
             "device": cohort.device,
         }
         self._run = self._resumed(cohort, lanes, how)
@@ -253,10 +272,48 @@ class CohortTraining:
             self._notes.append(f"{'; '.join(damaged)}; it continues {where}")
         return run
 
+    def _audits(self) -> dict[str, Any]:
+        """Return what the brake on the parking rule must hear."""
+        parking: CellParking | None = self.__dict__.get("_parking")
+        return {"marked": {}, "confirmed": []} if parking is None else parking.audits
+
+    def _write_evidence(self) -> None:
+        """Write what this cohort knows of its cells: also that a trial has grokked that was stopped before."""
+        if self._parking is not None:
+            self._evidence.write(self._cohort.cohort_id, self._parking.fates)
+        elif self._cohort.certifies:
+            self._evidence.write_grokked(self._cohort, self._trial_watch.grokked)
+
+    def _hear(self) -> None:
+        """Read what is known of this cohort's cells from other cohorts."""
+        if self._parking is not None:
+            # What cannot be read now is read with the next report; until then less is known.
+            with contextlib.suppress(StorageFault), storage_faults(self._store):
+                # Trials that continue here had failed in the cohort that gave them up.
+                elsewhere = self._evidence.read(self._shares_cells_with, without=set(self._cohort.trial_ids))
+                self._parking.hear(elsewhere, suspended=self._evidence.is_suspended(self._cohort.stop_rule))
+
     def _run_of(self, attempt: Attempt, cohort: Cohort, lanes: int | None, how: dict[str, Any]) -> LaneRun:
         if attempt.checkpoint is None:
-            return LaneRun(cohort.trials, lanes=self._lanes, **how)
+            run = LaneRun(cohort.trials, lanes=self._lanes, **how)
+            self._adopt(cohort, run)
+            return run
         return LaneRun.restore(attempt.checkpoint, cohort.trials, lanes=lanes, **how)
+
+    def _adopt(self, cohort: Cohort, run: LaneRun) -> None:
+        """Continue trials where other cohorts have parked them, as far as their checkpoints can be read."""
+        if not cohort.adopts:
+            return
+        with storage_faults(self._store):
+            saved = {name: self._store.newest_checkpoint(name) for name in dict.fromkeys(cohort.adopts.values())}
+        try:
+            records = {name: decode(data or b"") for name, data in saved.items()}
+            parked = [records[cohort.adopts[trial]] for trial in cohort.trial_ids if trial in cohort.adopts]
+            self._unreported += run.adopt(parked)
+            self._carried = self._store.decisions(list(cohort.adopts))
+        except CheckpointError as error:
+            why = str(error).partition(";")[0]
+            self._notes.append(f"trials that had been parked begin anew, since their state cannot be used: {why}")
 
     def _train(self) -> dict[str, Any]:
         self._catch_up()
@@ -272,9 +329,10 @@ class CohortTraining:
         return {
             "ended": ended,
             "grokked": sorted(self._trial_watch.grokked),
-            "running": len(ages),
+            **self._audits(),
+            "running": self._run.counts.running,
             "trained_steps": sum(step - before.get(trial_id, 0) for trial_id, step in reached.items()),
-            "remaining_steps": self._remaining_steps(ages),
+            "remaining_steps": self._run.remaining_steps,
             "note": self._pop_note(),
             "warning": self._warning,
             "waits_for": None,
@@ -323,6 +381,7 @@ class CohortTraining:
                 threads=self._run.threads,
                 reproducible={m.trial_id: self._run.verdict(m.trial_id) for m in self._unreported},
                 marked_at_step=marks,
+                decisions=[*self._carried, *(() if self._parking is None else self._parking.pop_decisions())],
             )
             self._to_store = functools.partial(self._store_report, context, self._run.save())
             self._catch_up()
@@ -332,14 +391,9 @@ class CohortTraining:
         place = self._cohort.cohort_id, self._attempt.number, self._report
         with storage_faults(self._store):
             self._store.add_report(*place, self._unreported, context)
+            self._write_evidence()
             self._store.write_checkpoint(*place, checkpoint)
         self._report += 1
         self._unreported_blocks = 0
-        self._unreported = []
-
-    def _remaining_steps(self, ages: dict[str, int]) -> int:
-        counts = self._run.counts
-        started = self._cohort.trials[: counts.done + counts.running]
-        queued = self._cohort.trials[len(started) :]
-        running = sum(trial.steps - ages[trial.trial_id] for trial in started if trial.trial_id in ages)
-        return running + sum(trial.steps for trial in queued)
+        self._unreported, self._carried = [], []
+        self._hear()

@@ -121,7 +121,7 @@ def _train(run: PreparedRun, lease: Lease) -> None:
     )
     try:
         run.begin()
-        for cohort in run.plan.cohorts:
+        for cohort in run.cohorts():
             training.take_up(cohort.cohort_id)
             try:
                 _train_cohort(run, training, cohort.cohort_id, lease)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Collection, Iterator
 
+from analysis.stopping.alarm import Alarm
+from analysis.stopping.decline import is_audited
+from analysis.words import counted
 from sweep.errors import ResultsGone, StorageFault
 from sweep.plan.plan import Plan, plan, record, stop_rule_of
+from sweep.results.cohort import Cohort
+from sweep.results.evidence import EvidenceBook
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
 from sweep.training.announcer import Announcer
+from sweep.training.brake import Brake
+from sweep.training.certifying import next_cohorts
 from sweep.training.progress import Progress, Tally
 from sweep.training.run_summary import RunSummary, ended_of, summary_as_heard, summary_of
 from sweep.training.storage import given_up_text, patiently
@@ -41,12 +49,30 @@ class PreparedRun:
         grokked = self.store.grokked() if self.plan.satisfied else set()
         self.tally = Tally(requested, before, grokked, self.plan.cohorts)
         self.announcer = Announcer(self.tally, progress)
+        if config.stop == "park":
+            self.announcer.brake = self._brake(grokked)
         self.failed: dict[str, str] = {}
         """Cohort id -> why it failed for good in this run."""
         self.problem: str | None = None
         """What ended this run early."""
         self._begun = False
         self._storage_lasts = False
+
+    def _brake(self, grokked: Collection[str]) -> Brake:
+        """Return the brake on the parking rule, which knows the audited trials that ended under this very rule."""
+        rule = stop_rule_of(self.config)
+        before = {name: self.plan.outcomes[name] for name in self.plan.satisfied}
+        judged = {name for name, one in before.items() if one.stop_rule == rule and one.ended_because != "stopped"}
+        audited = [
+            trial.trial_id
+            for trial in self.plan.trials
+            if is_audited(trial.trial_id, self.config.audit_share)
+            and (trial.trial_id in judged or trial.trial_id not in before)
+        ]
+        brake = Brake(rule, audited, Alarm(alpha=self.config.parking.alpha), EvidenceBook(self.store.path))
+        for trial_id in judged.intersection(audited):
+            brake.know(trial_id, grokked=trial_id in grokked, marked=before[trial_id].marked_at_step is not None)
+        return brake
 
     def begin(self) -> None:
         """Record the request and the new cohorts, and wait for the storage if need be.
@@ -55,6 +81,8 @@ class PreparedRun:
             StorageFault: they could not be written.
             StoreError: another run has added cohorts meanwhile.
         """
+        if self._begun:
+            return
         tries = itertools.count()
 
         def write() -> None:
@@ -66,6 +94,38 @@ class PreparedRun:
 
         patiently(self.store, write, self.progress.note, begun=False)
         self._begun = True
+
+    def cohorts(self) -> Iterator[Cohort]:
+        """Yield the cohorts to train: those of the plan, and then those that follow stopped trials."""
+        yield from self.plan.cohorts
+        while drawn := self.draw():
+            yield from drawn
+
+    def draw(self) -> list[Cohort]:
+        """Record the cohorts that follow stopped trials, and return them; none if nothing is to be certified yet.
+
+        Raises:
+            StorageFault, ResultsGone: the results could not be read or written.
+        """
+        if self.config.certify is None or self.failed or self.problem or self.tally.missing:
+            return []
+
+        def record_cohorts() -> list[Cohort]:
+            cohorts = next_cohorts(self.config, self.store, self.plan.trials, self.plan.sharing)
+            self.store.add_cohorts(cohorts)
+            return cohorts
+
+        cohorts = patiently(self.store, record_cohorts, self.progress.note)
+        drawn = {trial_id for cohort in cohorts for trial_id in cohort.trial_ids}
+        satisfied = [trial_id for trial_id in self.plan.satisfied if trial_id not in drawn]
+        self.plan = dataclasses.replace(self.plan, new=[*self.plan.new, *cohorts], satisfied=satisfied)
+        self.tally.add(cohorts)
+        if cohorts:
+            count = counted(sum(len(cohort.trials) for cohort in cohorts), "stopped trial")
+            self.progress.note(
+                f"To certify what the rule has lost, {count} drawn by lot are followed to their end."
+            )
+        return cohorts
 
     def fail(self, cohort_id: str, reason: str) -> None:
         """Record that a cohort has failed for good, and say so.

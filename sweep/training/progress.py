@@ -128,6 +128,20 @@ class Tally:
         while len(self._past) > 2 and self._past[1][0] <= now - WINDOW_S:
             self._past.popleft()
 
+    def add(self, cohorts: Sequence[Cohort]) -> None:
+        """Count cohorts that were added to the sweep; their trials have not ended any more."""
+        for cohort in cohorts:
+            for trial in cohort.trials:
+                self._budgets[trial.trial_id] = trial.steps
+                self._stopped -= self._ended.pop(trial.trial_id, None) == "stopped"
+            self._remaining[cohort.cohort_id] = sum(trial.steps for trial in cohort.trials)
+            self._running[cohort.cohort_id] = 0
+
+    @property
+    def missing(self) -> bool:
+        """Whether a requested trial has not ended."""
+        return len(self._ended) < len(self._requested)
+
     @property
     def ended(self) -> dict[str, str]:
         """Trial id -> ending of the requested trials that have ended so far."""

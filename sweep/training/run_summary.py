@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from analysis.stopping.certified import stopped_trials
 from analysis.words import plain
 from sweep.plan.plan import Plan, satisfies, stop_rule_of
 from sweep.results.outcomes import Outcome
@@ -52,6 +53,8 @@ class RunSummary:
     saved: bool = True
     """Whether these numbers were read from the results folder after the run. Otherwise it could not be read, and
     they are what the cohorts had reported."""
+    parked: str | None = None
+    """What the parking rule has saved, and what is certified of its losses; None without such a rule."""
     notes: tuple[str, ...] = ()
     """Information that may surprise."""
     wall_s: float = 0.0
@@ -81,6 +84,8 @@ class RunSummary:
             lines.append(f"This run took {duration(self.wall_s)} for {self.ended_here} of them.")
         elif self.done == self.trials:
             lines.append("All of them had results already; nothing was run.")
+        if self.parked is not None:
+            lines.append(self.parked)
         lines += [f"Note: {note}." for note in self.notes]
         lines += [f"Cohort {cohort_id} failed: {reason}" for cohort_id, reason in self.failed.items()]
         if self.failed_trials:
@@ -114,6 +119,7 @@ def summary_of(config: SweepConfig, store: Store, decided: Plan) -> RunSummary:
     outcomes = store.outcomes()
     ended = ended_of(outcomes, decided.trials, stop_rule_of(config))
     requested = [trial.trial_id for trial in decided.trials]
+    stopped = stopped_trials(store.path) if config.stop == "park" and ended else None
     return RunSummary(
         results=store.path,
         trials=len(requested),
@@ -121,6 +127,7 @@ def summary_of(config: SweepConfig, store: Store, decided: Plan) -> RunSummary:
         grokked=len(store.grokked().intersection(requested)),
         ended_here=len(ended.keys() & set(decided.to_run)),
         failed_trials=sum(outcomes[name].ended_because == "failed" for name in requested if name in outcomes),
+        parked=None if stopped is None else stopped.sentences,
         notes=tuple(decided.notes),
     )
 

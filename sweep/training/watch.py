@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import groupby
 
 from analysis.events import Thresholds, trajectory_events
 from analysis.stopping.decline import DeclineParameters, first_stop, is_audited, stop_decision
 from analysis.trajectory import Trajectory, phase_budget_steps
+from sweep.training.parking import CellParking
 from trainables.config import TaskConfig
 from trainables.measurement import Declined, Ending, TrialHistory
 from trainables.schedule import MeasuringConfig
@@ -46,9 +48,20 @@ class TrialWatch:
         decline: parameters of the decline rule; None never stops a trial.
         audit_share: share of trials, in [0, 1], that the rule never stops.
         thresholds: the thresholds for memorised and grokked.
+        parking: learns from each evaluated step; None if no trials are parked.
+        marked: trials that a rule has stopped before -> the step at which it did.
     """
 
-    def __init__(self, decline: DeclineParameters | None, audit_share: float, thresholds: Thresholds) -> None:
+    def __init__(
+        self,
+        decline: DeclineParameters | None,
+        audit_share: float,
+        thresholds: Thresholds,
+        parking: CellParking | None = None,
+        marked: Mapping[str, int] | None = None,
+    ) -> None:
+        self._parking = parking
+        self._marked = marked or {}
         self._decline = decline
         self._audit_share = audit_share
         self._thresholds = thresholds
@@ -64,6 +77,8 @@ class TrialWatch:
         if audited:
             self._audited[last.trial_id] = history
         events = trajectory_events(trajectory, self._thresholds)
+        if self._parking is not None:
+            self._parking.saw(history, events)
         if events.grok_step is not None:
             self.grokked.add(last.trial_id)
             if events.tail_complete and history.in_last_phase:
@@ -85,6 +100,10 @@ class TrialWatch:
 
         The rule is replayed over the whole history, so a mark is not lost when a run resumes from a checkpoint.
         """
+        if trial_id in self._marked:
+            return self._marked[trial_id]
+        if self._parking is not None:
+            return self._parking.marked.get(trial_id)
         if self._decline is None or trial_id not in self._audited:
             return None
         for _, phase in groupby(self._audited.pop(trial_id).measurements, key=lambda row: row.phase):

@@ -30,14 +30,17 @@ def test_all_text_goes_through_one_function() -> None:
 
 @pytest.mark.parametrize("command", ["compress", "decompress"])
 def test_escapes_in_names_of_files(command: str, file: Path) -> None:  # noqa: F811
-    network = file.rename(file.with_name("red\x1b[31m.safetensors"))
-    packed = file.with_name("\x1b]0;title\x07.grok")
+    """What is read may be called anything; nothing new is called so."""
+    network, packed = file.rename(file.with_name("red\x1b[31m.safetensors")), file.with_name("packed.grok")
     arguments = ["compress", str(network), "--output", str(packed), "--epsilon", "1e6"]
-    answer = CliRunner().invoke(main, arguments, prog_name="sweep")
+    answers = [CliRunner().invoke(main, arguments, prog_name="sweep")]
     if command == "decompress":
-        output = str(file.with_name("\x9b2J.safetensors"))
-        answer = CliRunner().invoke(main, ["decompress", str(packed), "--output", output], prog_name="sweep")
-    printed = answer.stdout + answer.stderr
-    assert answer.exit_code == 0, printed
+        packed = packed.rename(file.with_name("\x1b]0;title\x07.grok"))
+        arguments = ["decompress", str(packed), "--output", str(file.with_name("back.safetensors"))]
+        answers.append(CliRunner().invoke(main, arguments, prog_name="sweep"))
+    refused = CliRunner().invoke(main, [*arguments[:3], str(file.with_name("\x9b2J.new"))], prog_name="sweep")
+    assert [answer.exit_code for answer in answers] == [0] * len(answers)
+    assert refused.exit_code == 2
+    printed = "".join(answer.stdout + answer.stderr for answer in (*answers, refused))
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", printed)
     assert "\\x" in printed

@@ -24,6 +24,7 @@ from sweep.training.watch import TrialWatch, thresholds_of
 from tests.sweep.tables import assert_same_tables, tables
 from tests.trainables.little_room import Room, of_torch
 from trainables.lanes import LaneRun, device, step, train
+from trainables.lanes.checkpoint import FORMAT_VERSION
 from trainables.measurement import Measurement
 from trainables.schedule import whole_blocks
 from trainables.seal import sealed
@@ -357,11 +358,18 @@ def test_what_a_retry_cannot_cure_is_said_and_not_raised(tmp_path: Path) -> None
     [checkpoint] = (tmp_path / "checkpoints").glob("*.safetensors")
     sound = checkpoint.read_bytes()
     tensors = load(sound)
-    state = tensors["state"].numpy().tobytes().replace(b'"format_version":5', b'"format_version":9')
+    state = (
+        tensors["state"]
+        .numpy()
+        .tobytes()
+        .replace(f'"format_version":{FORMAT_VERSION}'.encode(), b'"format_version":99')
+    )
     checkpoint.write_bytes(sealed({**tensors, "state": torch.frombuffer(bytearray(state), dtype=torch.uint8)}))
     result = actor(tmp_path, cohort_id).step()
     assert result["done"]
-    assert result["failure"].startswith("CheckpointTooNew: a checkpoint must have format version 5 at most, got 9")
+    assert result["failure"].startswith(
+        f"CheckpointTooNew: a checkpoint must have format version {FORMAT_VERSION} at most, got 99"
+    )
     assert checkpoint.exists()
 
 

@@ -10,6 +10,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -339,11 +341,16 @@ def test_a_cohort_that_fails_for_good_is_said_and_tried_again_alone(
 ) -> None:
     config = specification(tmp_path, max_failures=1)
     [bad, *_] = plan(config, Store(tmp_path)).new
-    # A folder where the first report of both attempts belongs: no process can write it.
     obstacles = [tmp_path / "tables" / "rows" / f"{bad.cohort_id}-00{attempt}-00000.parquet" for attempt in (1, 2)]
-    for obstacle in obstacles:
-        obstacle.mkdir(parents=True)
 
+    def obstruct() -> None:
+        """Put a folder where the first report of each attempt belongs, as soon as the attempt has its number."""
+        for attempt, obstacle in enumerate(obstacles, start=1):
+            while not (tmp_path / "checkpoints" / f"{bad.cohort_id}-00{attempt}.begun").exists():
+                time.sleep(0.002)
+            obstacle.mkdir(parents=True)
+
+    threading.Thread(target=obstruct, daemon=True).start()
     recorder = Recorder()
     summary = run(config, progress=recorder)
 

@@ -15,7 +15,7 @@ from sweep.results.store import Store
 
 
 def specification(tmp_path: Path, **values: Any) -> SweepConfig:
-    settings = {"task": {"modulus": 7}, "model": {"width": 8, "heads": 2}, "steps": 96, **values}
+    settings = {"task": {"modulus": 7}, "model": {"width": 8, "heads": 2}, "steps": 96, "stop": "none", **values}
     return SweepConfig(results=str(tmp_path / "r"), **settings)
 
 

@@ -232,10 +232,11 @@ def test_failed_trials_run_again_and_can_be_the_only_ones(store: Store) -> None:
 
 
 def test_another_epsilon_is_said_not_silent(store: Store) -> None:
-    first = plan(tiny(), store)
-    record(first, tiny(), store)
+    config = tiny(stop="none")
+    first = plan(config, store)
+    record(first, config, store)
     end_trials(store, first.new[0], {first.to_run[0]: "budget"})
-    assert plan(tiny(), store).notes == []
+    assert plan(config, store).notes == []
     assert "measured at epsilon 1, not 0.5" in plan(tiny(epsilon=0.5), store).notes[0]
 
 
