@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from analysis.stopping.certificate import Certify
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -23,6 +22,7 @@ from pydantic import (
     model_serializer,
 )
 
+from analysis.stopping.certificate import Certify
 from analysis.stopping.decline import DeclineParameters
 from analysis.stopping.parking import ParkingParameters
 from sweep.errors import Problem, SpecificationError
