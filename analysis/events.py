@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -289,6 +290,22 @@ def trajectories(ordered: pd.DataFrame, starts: Sequence[int] | NDArray[np.intp]
     )
     edges = [*(int(start) for start in starts), len(ordered)]
     return [Trajectory(*(array[low:high] for array in arrays)) for low, high in pairwise(edges)]
+
+
+def grokked_trials(path: str | Path, *, in_last_phase: bool = False) -> set[str]:
+    """Return the ids of the trials in a results folder whose grok step has been seen, ended or not.
+
+    Args:
+        path: the results folder, local or `s3://...`.
+        in_last_phase: whether, with drift, a grok counts only in the last phase that the trial has reached.
+    """
+    from analysis.load import load
+
+    columns = ["train_accuracy", "val_accuracy", "complexity_bytes", "memorised_at", "grokked_at"]
+    phases = events(load(path, [*columns, "phase_start_step"], mix_methods=True))
+    if in_last_phase:
+        phases = phases.sort_values("phase_start_step", kind="stable").groupby("trial_id", observed=True).tail(1)
+    return set(phases.loc[~phases["censored"], "trial_id"].astype(str))
 
 
 def thresholds_of(trials: pd.DataFrame, thresholds: Thresholds | None) -> list[Thresholds]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import AnalysisError
-from analysis.events import events
-from analysis.load import load
+from analysis.events import grokked_trials
 from analysis.results_folder import ResultsFolder
 from analysis.stopping.certificate import Audit, Certificate, Certify, drawing_order, known_fates
 from analysis.stopping.parking import PREFIX
@@ -78,7 +77,8 @@ def stopped_trials(path: str | Path) -> StoppedTrials | None:
         AnalysisError: the folder cannot be read.
     """
     folder = ResultsFolder(path)
-    homes = {name: home for name, home in folder.cohort_of_trials().items() if name in set(folder.request())}
+    requested = set(folder.request())
+    homes = {name: home for name, home in folder.cohort_of_trials().items() if name in requested}
     names = ["trial_id", "ended_because", "ended_at_step", "stop_rule"]
     ended = {row["trial_id"]: row for row in folder.table("trials", names).to_pylist() if row["trial_id"] in homes}
     # What counts is the cohort that a trial counts in: a draw that was recorded and not begun is none.
@@ -90,7 +90,7 @@ def stopped_trials(path: str | Path) -> StoppedTrials | None:
         name: row["ended_at_step"] for name, row in parked.items() if row["ended_because"] == "stopped"
     } | drawn
     budgets = {name: homes[name].configs[name]["steps"] for name in since}
-    grokked = _grokked(path) & homes.keys()
+    grokked = grokked_trials(path, in_last_phase=True) & homes.keys()
     followed = {name: ended[name] for name in drawn if name in ended}
     return StoppedTrials(
         asked=_asked(folder.specification.get("certify")),
@@ -102,14 +102,6 @@ def stopped_trials(path: str | Path) -> StoppedTrials | None:
         audit_steps=sum(row["ended_at_step"] - drawn[name] for name, row in followed.items()),
         remaining_steps={name: budgets[name] - step for name, step in since.items() if name not in drawn},
     )
-
-
-def _grokked(path: str | Path) -> set[str]:
-    """Return the ids of the trials that grokked; with drift, in the last phase that they reached."""
-    columns = ["train_accuracy", "val_accuracy", "complexity_bytes", "memorised_at", "grokked_at"]
-    phases = events(load(path, [*columns, "phase_start_step"], mix_methods=True))
-    last = phases.sort_values("phase_start_step", kind="stable").groupby("trial_id", observed=True).tail(1)
-    return set(last.loc[~last["censored"], "trial_id"].astype(str))
 
 
 def _drawn_at(stated: dict[str, Any], trial_id: str) -> int | None:

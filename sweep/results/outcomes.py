@@ -63,18 +63,6 @@ def outcomes_of(folder: ResultsFolder) -> dict[str, Outcome]:
     return outcome_of
 
 
-def grokked_in(path: str) -> set[str]:
-    """Return the ids of all trials in a results folder whose grok step has been seen, ended or not."""
-    from analysis.events import events
-    from analysis.load import load
-
-    # A grok step is a matter of accuracies, so complexities by several methods do no harm.
-    columns = ["train_accuracy", "val_accuracy", "complexity_bytes", "memorised_at", "grokked_at"]
-    columns += ["phase_start_step"]
-    trials = events(load(path, columns, mix_methods=True))
-    return set(trials.loc[~trials["censored"], "trial_id"].astype(str))
-
-
 def seconds_taken_in(folder: ResultsFolder) -> dict[str, tuple[int, float]]:
     """Return trial id -> last step and seconds of training and measuring, for the trials that have ended."""
     rows = folder.table("trials", ["trial_id", "ended_at_step", "train_wall_s", "measure_wall_s"]).to_pylist()

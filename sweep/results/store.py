@@ -33,7 +33,7 @@ from sweep.results import attempts
 from sweep.results.attempts import Attempt
 from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict, unreadable
 from sweep.results.lease import Lease
-from sweep.results.outcomes import Outcome, grokked_in, outcomes_of, seconds_taken_in
+from sweep.results.outcomes import Outcome, outcomes_of, seconds_taken_in
 from sweep.results.repair import FOLDER, set_aside, unreadable_cohorts
 from sweep.results.rows import RunContext, parquet, table_rows
 from trainables.config.address import checked_address
@@ -325,8 +325,10 @@ class Store:
 
     def grokked(self) -> set[str]:
         """Return the ids of all trials whose grok step has been seen, ended or not."""
+        from analysis.events import grokked_trials  # pandas is needed for nothing else here
+
         with _as_store_errors():
-            return set() if self._folder() is None else grokked_in(self.path)
+            return set() if self._folder() is None else grokked_trials(self.path)
 
     def decisions(self, trial_ids: Sequence[str]) -> list[dict[str, Any]]:
         """Return the rows of the table `decisions` of some trials, as plain values."""

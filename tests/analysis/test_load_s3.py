@@ -12,6 +12,7 @@ from pyarrow import fs
 import analysis
 from analysis.errors import ResultsNotFound
 from tests.analysis.folder import Folder, end, measured, row
+from tests.buckets import use_server
 from trainables.config import TrialConfig
 
 moto_server = pytest.importorskip("moto.server", reason="needs the extra s3-test")
@@ -22,15 +23,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
+    use_server(monkeypatch, f"http://{host}:{port}")
     filesystem, _ = fs.FileSystem.from_uri("s3://sweeps?allow_bucket_creation=true&region=us-east-1")
     filesystem.create_dir("sweeps")
     yield "s3://sweeps"

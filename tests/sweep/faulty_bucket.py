@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.buckets import use_server
+
 REFUSED = (403, "AccessDenied")
 OVERLOADED = (503, "SlowDown")
 HANGS = (0, "")
@@ -112,15 +114,7 @@ def faulty_bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyBucket]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
+    use_server(monkeypatch, f"http://127.0.0.1:{server.server_port}")
     connection = http.client.HTTPConnection(*behind)
     connection.request("PUT", "/sweeps")
     assert connection.getresponse().status == 200

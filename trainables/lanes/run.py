@@ -206,7 +206,7 @@ class LaneRun:
             if chosen is None:
                 break
             if not free:
-                self._lanes.widen(self._wanted_lanes)
+                self._lanes.widen(min(self._wanted_lanes, len(self._lanes) + len(self._queue.parked)))
                 self._stepper.allocate()
                 free = self._lanes.free()
             self._lanes.place(free[0], *self._queue.parked.pop(chosen))
