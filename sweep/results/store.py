@@ -129,6 +129,8 @@ class Store:
         Args:
             note: called with a sentence for people where taking it has to wait.
         """
+        import pandas  # noqa: F401 PyArrow imports it at its first table; cut short there by Ctrl-C, it stays broken
+
         return Lease(Files(self.path, makes_root=False), DRIVER, note=note)
 
     def require_there(self) -> None:

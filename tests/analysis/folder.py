@@ -82,6 +82,7 @@ def end(trial: TrialConfig, cohort_id: str, because: str = "budget", **values: A
         "stop_probability": None,
         "audited": False,
         "marked_at_step": None,
+        "parked": None,
         "stop_rule": "none",
         "memorised_at": 0.99,
         "grokked_at": 0.99,

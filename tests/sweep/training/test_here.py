@@ -7,6 +7,7 @@ import itertools
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,18 @@ def test_again_it_does_what_is_missing(finished: Path) -> None:
     assert here(finished, module=lambda: nn.Linear(4, 3), spectral_entropy_weight=0.0).ended_here == 0
 
 
+@pytest.fixture
+def _default_signals() -> Iterator[None]:
+    """Handle the signals as a fresh Python does: the Ray of another test takes over SIGTERM while it runs."""
+    before = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_default_signals")
 @pytest.mark.parametrize("number", ENDING_SIGNALS)
 def test_interrupted_it_has_saved_and_goes_on(
     number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
