@@ -27,7 +27,6 @@ from sweep.training.storage import Patience, given_up_text, storage_faults
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
 from trainables.errors import CheckpointError, CheckpointTooNew, ConfigError, TrainablesError
 from trainables.lanes import LaneRun
-from trainables.lanes.checkpoint import decode
 from trainables.lanes.company import advice
 from trainables.measurement import Measurement
 from trainables.numerics.computing import THREADS
@@ -306,14 +305,15 @@ class CohortTraining:
             return
         with storage_faults(self._store):
             saved = {name: self._store.newest_checkpoint(name) for name in dict.fromkeys(cohort.adopts.values())}
-        try:
-            records = {name: decode(data or b"") for name, data in saved.items()}
-            parked = [records[cohort.adopts[trial]] for trial in cohort.trial_ids if trial in cohort.adopts]
-            self._unreported += run.adopt(parked)
-            self._carried = self._store.decisions(list(cohort.adopts))
-        except CheckpointError as error:
-            why = str(error).partition(";")[0]
-            self._notes.append(f"trials that had been parked begin anew, since their state cannot be used: {why}")
+        parked = [saved[cohort.adopts[trial]] or b"" for trial in cohort.trial_ids if trial in cohort.adopts]
+        before, anew = run.adopt(parked)
+        self._unreported += before
+        self._carried = self._store.decisions([trial for trial in cohort.adopts if trial not in anew])
+        if anew:
+            told = f"{len(anew)} of {len(parked)} trials that had been parked begin anew"
+            self._notes.append(
+                f"{told}, since their state cannot be used: {'; '.join(dict.fromkeys(anew.values()))}"
+            )
 
     def _train(self) -> dict[str, Any]:
         self._catch_up()

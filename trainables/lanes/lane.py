@@ -76,8 +76,10 @@ class Lane:
     def resume(cls, record: LaneRecord, trial: TrialConfig, measuring: MeasuringConfig) -> Lane:
         """Continue a trial where its record was made; the inverse of `record`."""
         lane = cls.begin(record.trial_index, trial, measuring, age=record.age)
-        # A record is made after the evaluations at its age, so only those of later steps are left.
-        lane.evaluated = [step for step in lane.evaluated if step > record.age]
+        # A record is made after the evaluations at its age, so only those of later steps are left, unless the trial
+        # had no lane yet.
+        has_begun = record.age > 0 or bool(record.history)
+        lane.evaluated = [step for step in lane.evaluated if step > record.age or not has_begun]
         lane.train_wall_s, lane.measure_wall_s = record.train_wall_s, record.measure_wall_s
         lane.penalised_from = record.penalised_from
         lane.history = list(record.history)

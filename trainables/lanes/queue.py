@@ -45,10 +45,12 @@ class TrialQueue:
         """Take out the next trial, with its state on the host."""
         if self.waiting:
             return self.waiting.pop(0)
+        return self._begin()
+
+    def _begin(self) -> tuple[Lane, State]:
         lane = Lane.begin(self.next_trial, self._trials[self.next_trial], self._measuring)
-        state = self._shape.initial_state(lane.trial.seed)
         self.next_trial += 1
-        return lane, state
+        return lane, self._shape.initial_state(lane.trial.seed)
 
     def give_up(self) -> list[tuple[Lane, State]]:
         """End the trials that are parked, and return them."""
@@ -70,16 +72,18 @@ class TrialQueue:
         running, parked = len(record.running), len(record.running) + len(record.parked)
         self.waiting, self.parked, self.given_up = resumed[:running], resumed[running:parked], resumed[parked:]
 
-    def adopt(self, saved: Sequence[tuple[LaneRecord, State]]) -> list[Lane]:
+    def adopt(self, saved: Sequence[tuple[LaneRecord, State] | None]) -> list[Lane]:
         """Let trials that another run has begun wait for lanes: the first ones of the queue, before any has begun.
 
         Args:
-            saved: what was recorded of the trials, in the order of the queue, with their states.
+            saved: what was recorded of the trials, in the order of the queue, with their states; None for a trial
+                that begins anew.
         """
         assert self.next_trial == 0, "trials are adopted before any begins"
-        for lane, state in saved:
-            trial = self._trials[self.next_trial]
-            lane = dataclasses.replace(lane, trial_index=self.next_trial)
-            self.waiting.append((Lane.resume(lane, trial, self._measuring), state))
-            self.next_trial += 1
+        for recorded in saved:
+            lane, state = self._begin()
+            if recorded is not None:
+                record = dataclasses.replace(recorded[0], trial_index=lane.trial_index)
+                lane, state = Lane.resume(record, lane.trial, self._measuring), recorded[1]
+            self.waiting.append((lane, state))
         return [lane for lane, _ in self.waiting]

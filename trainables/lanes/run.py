@@ -7,14 +7,14 @@ Read `LaneRun.advance` first. The parts it calls have modules of their own: the 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 
 from trainables.config import AT_DECLINE, TrialConfig
-from trainables.errors import ConfigError
+from trainables.errors import CheckpointError, ConfigError
 from trainables.lanes import checkpoint
 from trainables.lanes.company import dependent_computations, independent_of_company, is_own
 from trainables.lanes.device import DeviceLanes
@@ -22,7 +22,7 @@ from trainables.lanes.evaluate import Evaluator
 from trainables.lanes.lane import Lane
 from trainables.lanes.memory import keep_freed_memory
 from trainables.lanes.queue import TrialQueue
-from trainables.lanes.shape import Shape, shape_key
+from trainables.lanes.shape import Shape, State, shape_key
 from trainables.lanes.step import Stepper
 from trainables.measurement import Declined, Measurement, Parking, TrialHistory, Watch
 from trainables.numerics.computing import THREADS, settled_torch
@@ -135,7 +135,7 @@ class LaneRun:
         """The device of the lanes."""
         return self._shape.device
 
-    @cached_property
+    @functools.cached_property
     def dependent_computations(self) -> tuple[str, ...]:
         """The computations of this run whose bits depend on company here; see `trainables.lanes.company`."""
         lanes = min(self._wanted_lanes, len(self._trials))
@@ -291,24 +291,31 @@ class LaneRun:
         self._allocate()
 
     @settled_torch()
-    def adopt(self, records: Sequence[checkpoint.RunRecord]) -> list[Measurement]:
-        """Continue the first trials of the queue where another run has parked them; return what it has measured.
+    def adopt(self, saved: Sequence[bytes]) -> tuple[list[Measurement], dict[str, str]]:
+        """Continue the first trials of the queue where other runs have parked them, before anything is trained.
 
-        The other run may have had another budget and another rule. So this works before anything is trained.
+        The other runs may have had another budget and another rule. A trial whose checkpoint cannot be read, does
+        not hold it, or is of another way of measuring begins anew.
 
         Args:
-            records: for each of the first trials of the queue, the record of the run that parked it.
+            saved: for each of the first trials of the queue, what `save` returned to the run that parked it.
 
-        Raises:
-            CheckpointError: a record does not hold its trial, or the trial was watched in another way.
+        Returns:
+            What has been measured of the trials that continue, and trial id -> why it begins anew.
         """
-        saved = [
-            checkpoint.state_of(record, trial, self._measuring, self._shape.layout.weights)
-            for record, trial in zip(records, self._trials, strict=False)
-        ]
-        for record, trial in zip(records, self._trials, strict=False):
-            self._earlier[trial.trial_id] = checkpoint.verdicts_of(record)[trial.trial_id]
-        return [row for lane in self._queue.adopt(saved) for row in lane.history]
+        read = functools.cache(checkpoint.decode)  # one checkpoint holds many trials
+        states: list[tuple[checkpoint.LaneRecord, State] | None] = []
+        anew: dict[str, str] = {}
+        for data, trial in zip(saved, self._trials, strict=False):
+            try:
+                record = read(data)
+                state = checkpoint.state_of(record, trial, self._measuring, self._shape.layout.weights)
+                self._earlier[trial.trial_id] = checkpoint.verdicts_of(record)[trial.trial_id]
+                states.append(state)
+            except CheckpointError as error:
+                anew[trial.trial_id] = str(error).partition(";")[0]
+                states.append(None)
+        return [row for lane in self._queue.adopt(states) for row in lane.history], anew
 
     def save(self) -> bytes:
         """Write the state between two calls of `advance` as safetensors bytes."""

@@ -11,7 +11,6 @@ import pytest
 
 from tests.trainables.lanes.small import RARELY, trial
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
-from trainables.errors import CheckpointError
 from trainables.lanes import LaneRun
 from trainables.lanes.checkpoint import decode
 from trainables.measurement import Ending, Measurement, TrialHistory
@@ -173,25 +172,36 @@ def test_lanes_that_were_given_up_are_made_again_for_parked_trials() -> None:
 def test_another_run_continues_parked_trials_bit_for_bit_also_with_a_larger_budget(steps: int) -> None:
     first = LaneRun(trials(4), measuring=RARELY, lanes=2, parking=Never())
     trained(first)
-    record = decode(first.save())
-    assert len(record.given_up) == 4
+    saved = first.save()
+    assert len(decode(saved).given_up) == 4
 
     wanted = [trials(4, steps)[2], trials(4, steps)[0], small(9, steps)]
     second = LaneRun(wanted, measuring=RARELY, lanes=2)
-    before = second.adopt([record, record])
+    before, anew = second.adopt([saved, saved])
+    assert anew == {}
     assert {row.trial_id for row in before} == {one.trial_id for one in wanted[:2]}
     together = rows([*before, *trained(second)])
     assert together == rows(trained(LaneRun(wanted, measuring=RARELY, lanes=2)))
 
 
-def test_trials_that_cannot_be_continued_are_refused() -> None:
-    first = LaneRun(trials(2), measuring=RARELY, lanes=2, parking=Never())
+def test_a_trial_that_cannot_be_continued_begins_anew_and_the_others_continue() -> None:
+    first = LaneRun(trials(3), measuring=RARELY, lanes=2, parking=Never())
     trained(first)
-    record = decode(first.save())
-    with pytest.raises(CheckpointError, match="is not in the checkpoint"):
-        LaneRun([small(7)], measuring=RARELY).adopt([record])
-    with pytest.raises(CheckpointError, match="measured in another way"):
-        LaneRun(trials(1), measuring=MeasuringConfig(evaluate_ratio=1.5)).adopt([record])
+    saved = first.save()
+    wanted = [trials(3)[0], small(7), trials(3)[2], trials(3)[1]]
+    second = LaneRun(wanted, measuring=RARELY, lanes=2)
+    before, anew = second.adopt([saved, saved, saved[:-7], saved])
+    assert {row.trial_id for row in before} == {wanted[0].trial_id, wanted[3].trial_id}
+    assert list(anew) == [wanted[1].trial_id, wanted[2].trial_id]
+    assert "is not in the checkpoint" in anew[wanted[1].trial_id]
+    assert "damaged" in anew[wanted[2].trial_id]
+    # Also if the run is saved while those that begin anew still wait for a lane.
+    for run in (second, LaneRun.restore(second.save(), wanted, measuring=RARELY)):
+        assert rows([*before, *trained(run)]) == rows(trained(LaneRun(wanted, measuring=RARELY, lanes=2)))
+
+    other = LaneRun(trials(1), measuring=MeasuringConfig(evaluate_ratio=1.5))
+    (why,) = other.adopt([saved])[1].values()
+    assert "measured in another way" in why
 
 
 def test_without_a_rule_parked_trials_simply_continue(undisturbed: dict[tuple[str, int], Measurement]) -> None:
