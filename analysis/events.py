@@ -230,6 +230,10 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     if "ended_because" in result.columns:
         exchanged = result["trial_id"].duplicated(keep="last")
         result.loc[exchanged, "ended_because"] = "budget"
+    units = dict.fromkeys([*_EVENT_COLUMNS, "delay", "last_step"], "step") | {"decline": "share"}
+    units |= {name: "bytes" for name in _EVENT_COLUMNS if name.endswith("_bytes")}
+    known = {name: unit for name, unit in df.attrs.get("units", {}).items() if name in result.columns}
+    result.attrs["units"] = known | units
     return result
 
 
@@ -255,9 +259,16 @@ def by_phase(df: pd.DataFrame) -> tuple[pd.DataFrame, NDArray[np.intp]]:
     """Return rows sorted by trial and step, with phase columns, and the index of each phase's start.
 
     Raises:
-        AnalysisError: rows have several phases and do not say where these begin.
+        AnalysisError: rows have several phases and do not say where these begin, or a trial has a step twice.
     """
     ordered = with_phases(df).sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
+    trial, step = ordered["trial_id"].to_numpy(), ordered["step"].to_numpy()
+    twice = np.flatnonzero((trial[1:] == trial[:-1]) & (step[1:] == step[:-1]))
+    if len(twice):
+        raise AnalysisError(
+            f"each trial must have one row for a step, and {trial[twice[0]]} has two for step {step[twice[0]]}; "
+            "load several sweeps with analysis.load([one, other]), which counts a trial once"
+        )
     return ordered, np.flatnonzero(~ordered[["trial_id", "phase"]].duplicated().to_numpy())
 
 

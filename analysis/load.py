@@ -22,12 +22,14 @@ ENDINGS = ("grokked", "budget", "stopped", "diverged", "failed")
 #: The statuses of a planned trial: its ending, or its state before that.
 STATUSES = ("planned", "unfinished", *ENDINGS)
 #: The columns that `load` joins to each row besides the settings.
-FACTS = ("budget_steps", "ended_because", "memorised_at", "grokked_at", "complexity_method")
+FACTS = ("budget_steps", "ended_because", "memorised_at", "grokked_at", "complexity_method", "sweep")
 #: Columns that depend on the complexity method.
 _OF_THE_METHOD = frozenset({"complexity_bytes", "description_length_bits", "complexity_method"})
 
 
-def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods: bool = False) -> pd.DataFrame:
+def load(
+    path: str | Path | Sequence[str | Path], columns: Sequence[str] | None = None, *, mix_methods: bool = False
+) -> pd.DataFrame:
     """Load one row per (trial, evaluated step), settings joined, sorted by trial and step.
 
     Every trial in the folder is included, ended or not. Each row counts once, whatever was restarted, see
@@ -35,7 +37,8 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
     missing.
 
     Args:
-        path: the results folder, local or `s3://...`.
+        path: the results folder, local or `s3://...`; or several, which the column `sweep` tells apart. A trial
+            that several of them hold is taken from the one that has followed it furthest.
         columns: the columns to load, from the table `rows`, the settings, and the facts below; by default all. Only
             these are read. `trial_id`, `step` and `phase` are always included.
         mix_methods: allow trials measured by different complexity methods in one frame; the column
@@ -45,7 +48,8 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
         The columns of `analysis.schema.ROWS`, the rest of `analysis.schema.SETTINGS`, and the facts
         `budget_steps`, `ended_because` (missing while a trial runs or is interrupted), `memorised_at` and
         `grokked_at` (missing while a trial runs if they are the task's own), `complexity_method` (missing
-        if nothing has been measured).
+        if nothing has been measured), `sweep` (the path, as it was given). `attrs` of the frame has the unit and
+        the meaning of each column.
 
     Raises:
         ResultsNotFound: the path holds no results.
@@ -53,6 +57,15 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
         MixedMethods: there are complexities of several methods, and `mix_methods` is off.
         AnalysisError: a column does not exist, or a file cannot be reached.
     """
+    if isinstance(path, (str, Path)):
+        return _load(path, columns, mix_methods)
+    if not path:
+        raise AnalysisError("at least one results folder must be given, got an empty list")
+    return _together([_load(one, columns, mix_methods) for one in path], path, mix_methods)
+
+
+def _load(path: str | Path, columns: Sequence[str] | None, mix_methods: bool) -> pd.DataFrame:
+    """Load one results folder."""
     from analysis.schema import ROWS, SETTINGS
 
     of_rows = [column.name for column in ROWS]
@@ -71,7 +84,46 @@ def load(path: str | Path, columns: Sequence[str] | None = None, *, mix_methods:
         codes = frame["trial_id"].cat.codes.to_numpy()
         for name in joined:
             frame[name] = facts[name].array.take(codes)
-    return frame[wanted]
+    return described(frame[wanted], "trials", "rows")
+
+
+def _together(frames: list[pd.DataFrame], paths: Sequence[str | Path], mix_methods: bool) -> pd.DataFrame:
+    """Put the rows of several sweeps into one frame, each trial from the sweep that has followed it furthest."""
+    import pandas as pd
+
+    if "complexity_method" in frames[0].columns:
+        methods = {method for frame in frames for method in frame["complexity_method"].dropna().unique()}
+        _refuse_mix(methods, mix_methods, ", ".join(map(str, paths)))
+    furthest: dict[str, tuple[int, int]] = {}
+    for place, frame in enumerate(frames):
+        for trial, step in frame.groupby("trial_id", observed=True)["step"].max().items():
+            furthest[str(trial)] = max(furthest.get(str(trial), (-1, 0)), (int(step), -place))
+    kept = [
+        frame[frame["trial_id"].astype("str").map(lambda trial, place=place: furthest[trial][1] == -place)]
+        for place, frame in enumerate(frames)
+    ]
+    for name in frames[0].columns:
+        if frames[0][name].dtype == "category":
+            words = sorted({word for frame in frames for word in frame[name].cat.categories}, key=by_size)
+            ordered = pd.CategoricalDtype(list(ENDINGS) if name == "ended_because" else words)
+            kept = [frame.assign(**{name: frame[name].astype(ordered)}) for frame in kept]
+    rows = pd.concat(kept).sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
+    return described(rows, "trials", "rows")
+
+
+def described(frame: pd.DataFrame, *tables: str) -> pd.DataFrame:
+    """Say in the frame's `attrs` what its columns mean: `units` and `meanings`, by column.
+
+    Args:
+        frame: columns that the schema does not have are left out.
+        tables: the tables whose columns it has; for a column of several of them the last one counts.
+    """
+    from analysis.schema import TABLES
+
+    known = {column.name: column for table in tables for column in TABLES[table] if column.name in frame.columns}
+    frame.attrs["units"] = {name: column.unit for name, column in known.items()}
+    frame.attrs["meanings"] = {name: column.meaning for name, column in known.items()}
+    return frame
 
 
 def trials(path: str | Path) -> pd.DataFrame:
@@ -144,7 +196,7 @@ def _table(path: str | Path, name: str, order: list[str], trial_ids: Collection[
     from analysis.schema import TABLES
 
     columns = [column.name for column in TABLES[name]]
-    return _sorted(_frame(ResultsFolder(path).table(name, columns, trial_ids), name), order)
+    return described(_sorted(_frame(ResultsFolder(path).table(name, columns, trial_ids), name), order), name)
 
 
 def _frame(table: Any, name: str) -> pd.DataFrame:
@@ -187,7 +239,7 @@ def _facts(folder: ResultsFolder) -> pd.DataFrame:
     ]
     settings = [column.name for column in SETTINGS]
     names = ["trial_id", "cohort_id", "failed", "memorised_at", "grokked_at", *settings, "budget_steps"]
-    facts = pd.DataFrame(stated, columns=names).set_index("trial_id")
+    facts = pd.DataFrame(stated, columns=names).set_index("trial_id").assign(sweep=folder.path.rstrip("/"))
     facts.index = facts.index.astype("str")
 
     own = ["memorised_at", "grokked_at", "ended_because", "ended_reason"]
@@ -226,7 +278,8 @@ def _typed_settings(facts: pd.DataFrame) -> pd.DataFrame:
         else:
             facts[column.name] = facts[column.name].astype("int64")
     facts["budget_steps"] = facts["budget_steps"].astype("int64")
-    facts["cohort_id"] = facts["cohort_id"].astype("category")
+    for name in ("cohort_id", "sweep"):
+        facts[name] = facts[name].astype("category")
     return facts
 
 

@@ -96,11 +96,28 @@ CELL_COLUMNS = (
 
 
 def varying_settings(df: pd.DataFrame) -> list[str]:
-    """Return the settings with more than one value in the frame, except the seed; if `phase` varies, it is last."""
-    from analysis.schema import SETTINGS
+    """Return what distinguishes trials and has more than one value in the frame, except the seed.
 
-    names = [*(column.name for column in SETTINGS if column.name != "seed"), "phase"]
+    These are settings, then the sweep and the user's own columns of words or of true and false, then `phase`. Own
+    columns of numbers are taken for measurements; they become facets only where they are named.
+    """
+    from analysis.schema import SETTINGS, TABLES
+
+    settings = [column.name for column in SETTINGS]
+    ours = {column.name for table in TABLES.values() for column in table} | {*settings, *_DERIVED}
+    own = [name for name in df.columns if name not in ours and _is_label(df[name])]
+    names = [*(name for name in settings if name != "seed"), "sweep", *own, "phase"]
     return [name for name in names if name in df.columns and df[name].nunique(dropna=False) > 1]
+
+
+#: Columns of labels that this package derives, which are results and no settings.
+_DERIVED = ("censored", "tail_complete", "phase", "sweep", "status", "action", "reason")
+
+
+def _is_label(column: pd.Series[Any]) -> bool:
+    from pandas.api.types import is_bool_dtype, is_string_dtype
+
+    return column.dtype == "category" or is_bool_dtype(column) or is_string_dtype(column)
 
 
 def facets_of(cells: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = None) -> list[str]:

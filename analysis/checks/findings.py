@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
@@ -59,5 +60,15 @@ def warn(path: str, findings: Iterable[Finding]) -> None:
     for (kind, wrong, remedy), names in files.items():
         more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
         text = f"{path}: {', '.join(names[:MOST_NAMED])}{more}: {wrong}; {remedy}"
-        # The line of the caller of `load` or `status`.
-        warnings.warn(plain(text), OlderResults if kind == "older" else ResultsWarning, stacklevel=6)
+        warnings.warn(plain(text), OlderResults if kind == "older" else ResultsWarning, stacklevel=_outside())
+
+
+def _outside() -> int:
+    """Return the stack level of the code that called this package, whose line a warning is to show."""
+    outside, level, frame = 1, 0, sys._getframe(1)
+    while frame is not None:
+        level += 1
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "analysis":
+            outside = level + 1  # the standard library may be between two functions of this package
+        frame = frame.f_back  # type: ignore[assignment]
+    return outside
