@@ -149,6 +149,13 @@ ROWS: tuple[Column, ...] = (
     Column("phase", _INT, "-", "exchanges of the training set before this step; 0 without drift"),
     Column("phase_start_step", _INT, "step", "steps done when the phase began"),
     Column("phase_end_step", _INT, "step", "steps done when the phase ends: at the next exchange, or the budget"),
+    Column(
+        "logit_scale",
+        _FLOAT,
+        "-",
+        "mean Euclidean norm of the logits over training and validation examples; empty in older results",
+        True,
+    ),
 )
 
 COMPLEXITY: tuple[Column, ...] = (

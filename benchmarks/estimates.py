@@ -78,14 +78,14 @@ def rows(network: str, settings: dict[str, Any]) -> list[Row]:
     shape, placed = Shape.of(trials[0], torch.device("cpu")), run._lanes.placed()
 
     def evaluated() -> None:
-        for (_, lane), (losses, answers, weights) in zip(placed, run._evaluator.outcomes(placed), strict=True):
+        for (_, lane), (outcomes, weights) in zip(placed, run._evaluator.outcomes(placed), strict=True):
             network = shape.layout.parameters(weights)
-            scoring.scores(losses, answers, lane.split)
+            scoring.scores(outcomes.losses, outcomes.answers, lane.split)
             scoring.size_scores(network, scoring.matrices(network))
 
     evaluated()
     evaluation_s = processor_seconds(evaluated) / LANES
-    [(_, _, weights)], (_, lane) = run._evaluator.outcomes(placed[:1]), placed[0]
+    [(_, weights)], (_, lane) = run._evaluator.outcomes(placed[:1]), placed[0]
     network_of_lane = shape.layout.parameters(weights)
     measuring = MeasuringConfig()
     measurement_s = processor_seconds(

@@ -188,9 +188,9 @@ def watching_table(lanes: int, step_ms: float, device: str) -> list[Row]:
     started = seconds()
     placed = run._lanes.placed()
     networks = []
-    for (_, lane), (losses, answers, weights) in zip(placed, run._evaluator.outcomes(placed), strict=True):
+    for (_, lane), (outcomes, weights) in zip(placed, run._evaluator.outcomes(placed), strict=True):
         network = {name: w.clone() for name, w in shape.layout.parameters(weights).items()}
-        scoring.scores(losses, answers, lane.split)
+        scoring.scores(outcomes.losses, outcomes.answers, lane.split)
         scoring.size_scores(network, scoring.matrices(network))
         networks.append(network)
     evaluation = (seconds() - started) / lanes

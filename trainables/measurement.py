@@ -16,6 +16,7 @@ from trainables.scoring import (
     ComplexityMeasurement,
     ComplexityScores,
     GroupScores,
+    LogitScores,
     MatrixMeasurement,
     NoiseScores,
     Scores,
@@ -89,6 +90,7 @@ class PhaseColumns:
 # A dataclass takes its fields from its last base first: so the last base has the first columns of the table.
 @dataclass(frozen=True, kw_only=True)
 class Measurement(
+    LogitScores,
     PhaseColumns,
     GroupScores,
     NoiseScores,

@@ -40,7 +40,7 @@ def auroc(grokkers: Sequence[float], failures: Sequence[float]) -> tuple[float, 
 def separation(
     sweeps: Mapping[str, Sequence[Recording]], signal: Signal, share: float, *, hard_only: bool
 ) -> Separation:
-    """Return how well a signal separates at a share of the budget.
+    """Return how well a signal separates at a share of the budget, in the sweeps that have it.
 
     Args:
         sweeps: sweep -> its trials.
@@ -53,6 +53,8 @@ def separation(
         at = {id(trial): _open_at(trial, share) for trial in trials}
         open_trials = [trial for trial in trials if at[id(trial)] is not None]
         values = {id(trial): signal(trial, at[id(trial)] or 0) for trial in open_trials}
+        if all(np.isnan(value) for value in values.values()):
+            continue  # a column that older versions did not write, or a setting that does not vary
         failures = [trial for trial in open_trials if (trial.is_hard_failure if hard_only else not trial.grokked)]
         right, n = auroc(
             [values[id(trial)] for trial in open_trials if trial.grokked], [values[id(trial)] for trial in failures]

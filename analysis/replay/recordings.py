@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NEAR_ACCURACY = 0.9
 """A failure is hard in the counts of a replay if its validation accuracy never reached this."""
 
-SIGNALS = ("l2_norm", "effective_rank", "spectral_entropy", "train_loss")
+SIGNALS = ("logit_scale", "l2_norm", "effective_rank", "spectral_entropy", "train_loss")
 """Columns of `rows` that are kept beside the trajectory, to be judged as predictors."""
 
 _COLUMNS = [

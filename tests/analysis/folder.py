@@ -48,6 +48,7 @@ def row(trial: TrialConfig, step: int, **values: Any) -> dict[str, Any]:
         "phase": 0,
         "phase_start_step": 0,
         "phase_end_step": trial.steps,
+        "logit_scale": 3.5,
     } | values
 
 

@@ -157,6 +157,7 @@ def curves(config: TrialConfig, fate: Fate) -> list[dict[str, Any]]:
                 "phase": 0,
                 "phase_start_step": 0,
                 "phase_end_step": config.steps,
+                "logit_scale": 10.0 + rise,
             }
         )
     return rows

@@ -18,7 +18,7 @@ def test_the_columns_promised_for_rows() -> None:
         "trial_id step weight_decay data_fraction spectral_entropy_weight seed train_loss val_loss train_accuracy "
         "val_accuracy complexity_bytes description_length_bits zstd_bytes l2_norm spectral_entropy effective_rank "
         "train_wall_s measure_wall_s clean_train_accuracy corrupted_train_accuracy recovered_train_accuracy "
-        "group_train_accuracy group_val_accuracy phase phase_start_step phase_end_step"
+        "group_train_accuracy group_val_accuracy phase phase_start_step phase_end_step logit_scale"
     )
     assert [column.name for column in TABLES["rows"]] == promised.split()
 

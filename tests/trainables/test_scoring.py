@@ -30,7 +30,7 @@ NETWORK = initialise(TASK, TRIAL.model, 3)
 
 def test_scores_are_means_over_each_part_with_noisy_labels_in_training_only() -> None:
     lanes = {name: torch.stack([weight, weight]) for name, weight in NETWORK.items()}
-    losses, answers = scoring.table_outcomes(ARCHITECTURE, lanes, TASK.inputs, SPLIT.targets.repeat(2, 1))
+    losses, answers, squares = scoring.table_outcomes(ARCHITECTURE, lanes, TASK.inputs, SPLIT.targets.repeat(2, 1))
     scores = scoring.scores(losses[1], answers[1], SPLIT)
     logits = forward(TRIAL.model, lanes, TASK.inputs)[1]
     for part, labels, loss, accuracy in (
@@ -39,6 +39,9 @@ def test_scores_are_means_over_each_part_with_noisy_labels_in_training_only() ->
     ):
         assert loss == pytest.approx(float(functional.cross_entropy(logits[part], labels[part])), rel=1e-5)
         assert accuracy == pytest.approx(float((logits[part].argmax(-1) == labels[part]).float().mean()))
+    seen = torch.cat([logits[SPLIT.train], logits[SPLIT.validation]])
+    scale = float(seen.double().square().sum(-1).sqrt().mean())
+    assert scoring.logit_scores(squares[1], SPLIT).logit_scale == pytest.approx(scale, rel=1e-12)
 
 
 def test_a_group_is_scored_by_itself() -> None:

@@ -27,10 +27,10 @@ from trainables.schedule import BLOCK_STEPS, MeasuringConfig, evaluated_steps, s
 from trainables.scoring import ComplexityMeasurement, MatrixMeasurement
 from trainables.seal import check_seal, sealed
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
-FORMATS_READ = (6, 5)
-"""Versions with a checksum. Version 5 has no parked trials."""
+FORMATS_READ = (7, 6, 5)
+"""Versions with a checksum. Version 5 has no parked trials, and version 6 no scale of the logits."""
 
 FORMAT_WITHOUT_CHECKSUM = 4
 """The content of version 5 without a checksum, still read."""
@@ -382,6 +382,7 @@ def _measurement_as_dict(measurement: Measurement) -> dict[str, Any]:
 def _measurement_from_dict(values: dict[str, Any]) -> Measurement:
     return Measurement(
         **{
+            "logit_scale": None,  # absent before format 7
             **values,
             "complexities": tuple(ComplexityMeasurement(**row) for row in values["complexities"]),
             "matrices": tuple(MatrixMeasurement(**row) for row in values["matrices"]),

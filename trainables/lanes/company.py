@@ -107,7 +107,10 @@ def _probe(shape: Shape, penalised: bool, widths: tuple[int, ...]) -> tuple[str,
         return gradient
 
     def evaluation(at: Tensor, lanes: Sequence[int]) -> Tensor:
-        return table_outcomes(architecture, layout.parameters(at), table, labels.repeat(len(lanes), 1))[0]
+        losses, _, squares = table_outcomes(
+            architecture, layout.parameters(at), table, labels.repeat(len(lanes), 1)
+        )
+        return torch.cat([losses, squares.view(torch.float32)], 1)  # all bits, for `_same_bits`
 
     def rows_of(compute: _Computation, company: Sequence[int]) -> Iterator[Tensor]:
         """Compute as the run does: for all together, or for each in a row of its own, at an address of its own."""

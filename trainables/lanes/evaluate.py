@@ -59,20 +59,20 @@ class Evaluator:
         outcomes = self.outcomes(due)
         seconds_each = (time.perf_counter() - started) / len(due)
         measurements = []
-        for (_, lane), (losses, answers, weights) in zip(due, outcomes, strict=True):
+        for (_, lane), (of_lane, weights) in zip(due, outcomes, strict=True):
             lane.measure_wall_s += seconds_each
-            measurements.append(self._measure(lane, losses, answers, weights))
+            measurements.append(self._measure(lane, of_lane, weights))
         return measurements
 
     # --- on the device -------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def outcomes(self, due: Sequence[tuple[int, Lane]]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Compute losses [N], answers [N] and weights [P] of lanes given with their places, on the host.
+    def outcomes(self, due: Sequence[tuple[int, Lane]]) -> list[tuple[scoring.TableOutcomes, Tensor]]:
+        """Compute outcomes, [N] each, and weights [P] of lanes given with their places, on the host.
 
         This is the one moment between two evaluations at which the host waits for the device.
         """
-        losses, answers = dict[int, Tensor](), dict[int, Tensor]()
+        of_place: dict[int, scoring.TableOutcomes] = {}
         by_table: dict[int, list[int]] = {}
         for place, lane in due:
             by_table.setdefault(self._lanes.table_of(lane), []).append(place)
@@ -82,29 +82,26 @@ class Evaluator:
                 some = places[first : first + together]
                 # Too few lanes have other bits: a lane alone is evaluated twice, and its copy left out below.
                 rows = some * self._shape.fewest_lanes if len(some) < self._shape.fewest_lanes else some
-                some_losses, some_answers = scoring.table_outcomes(
+                outcomes = scoring.table_outcomes(
                     self._shape.architecture,
                     self._shape.layout.parameters(self._lanes.weights[rows]),
                     self._lanes.table(table),
                     self._lanes.targets[rows],
                 )
-                losses |= zip(some, some_losses, strict=False)
-                answers |= zip(some, some_answers, strict=False)
+                for place, *one_lane in zip(some, *outcomes, strict=False):
+                    of_place[place] = scoring.TableOutcomes(*one_lane)
         places = [place for place, _ in due]
         # One transfer of each kind, and not one a lane.
-        return list(
-            zip(
-                torch.stack([losses[place] for place in places]).cpu(),
-                torch.stack([answers[place] for place in places]).cpu(),
-                self._lanes.weights[places].cpu(),
-                strict=True,
-            )
-        )
+        kinds = zip(*(of_place[place] for place in places), strict=True)
+        on_host = zip(*(torch.stack(kind).cpu() for kind in kinds), strict=True)
+        weights = self._lanes.weights[places].cpu()
+        return [(scoring.TableOutcomes(*row), own) for row, own in zip(on_host, weights, strict=True)]
 
     # --- on the host ---------------------------------------------------------------------------------------------
 
-    def _measure(self, lane: Lane, losses: Tensor, answers: Tensor, weights: Tensor) -> Measurement:
+    def _measure(self, lane: Lane, outcomes: scoring.TableOutcomes, weights: Tensor) -> Measurement:
         """Make one lane's measurement from its outcomes, and end the trial where that is due."""
+        losses, answers, squared_logit_norms = outcomes
         started = time.perf_counter()
         lane.evaluated.pop()
         network = {name: weight.clone() for name, weight in self._shape.layout.parameters(weights).items()}
@@ -122,6 +119,7 @@ class Evaluator:
             scores,
             scoring.noise_scores(answers, lane.split, lane.task.targets),
             scoring.group_scores(answers, lane.split, lane.task.group),
+            scoring.logit_scores(squared_logit_norms, lane.split),
             size,
             scoring.complexity_scores(complexities, len(lane.split.train)),
         )

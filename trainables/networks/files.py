@@ -106,7 +106,7 @@ class LoadedNetwork:
         The parameters are named as in `parameters`; the losses are differentiable in them.
         """
         lanes = {name: weight[None] for name, weight in parameters.items()}
-        losses, answers = table_outcomes(self.architecture, lanes, examples.inputs, examples.targets[None])
+        losses, answers, _ = table_outcomes(self.architecture, lanes, examples.inputs, examples.targets[None])
         return losses[0], answers[0] == examples.targets
 
     def specification(self) -> dict[str, str]:

@@ -101,7 +101,9 @@ def test_learning_wrong_labels_is_no_way_to_a_better_bound() -> None:
     assert last.train_accuracy == 1
     task = build_task(trial.task)
     lanes = {name: torch.stack([weight, weight]) for name, weight in last.network.items()}
-    _, answers = table_outcomes(architecture_of(task, trial.model), lanes, task.inputs, task.targets.repeat(2, 1))
+    _, answers, _ = table_outcomes(
+        architecture_of(task, trial.model), lanes, task.inputs, task.targets.repeat(2, 1)
+    )
     trained_on = split(task, 0.6, 0.25, trial.seed).train
     truly_wrong = int((answers[0] != task.targets)[trained_on].sum())
 

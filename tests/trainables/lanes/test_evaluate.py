@@ -42,11 +42,12 @@ def test_a_row_is_about_the_lanes_own_network_split_and_table() -> None:
     for place, measurement in enumerate(Evaluator(shape, lanes, RARELY).evaluate_due()):
         lane = lanes.running()[place]
         twice = shape.layout.parameters(lanes.weights[place].repeat(2, 1))
-        losses, answers = scoring.table_outcomes(
+        losses, answers, squares = scoring.table_outcomes(
             shape.architecture, twice, lane.task.inputs, lane.split.targets.repeat(2, 1)
         )
         alone = scoring.scores(losses[0], answers[0], lane.split)
         assert (measurement.train_loss, measurement.val_accuracy) == (alone.train_loss, alone.val_accuracy)
+        assert measurement.logit_scale == scoring.logit_scores(squares[0], lane.split).logit_scale
         assert measurement.l2_norm == pytest.approx(float(lanes.weights[place].double().norm()))
         assert (measurement.trial_id, measurement.step) == (TRIALS[place].trial_id, 0)
         assert measurement.complexity_bytes == measurement.complexities[0].complexity_bytes
