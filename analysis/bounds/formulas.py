@@ -199,6 +199,7 @@ def binary_kl_bound(
     allowed = -_log_threshold(code_bits, delta) / n
     q = k / n
     q, allowed = np.broadcast_arrays(q, allowed)
+    # kl(q, p) grows with p from q on, so bisection finds the largest p; its upper end is returned, the safe side.
     low, high = q.astype(np.float64), np.ones(q.shape)
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
@@ -334,6 +335,7 @@ def _require_order(words: str, smaller: NDArray[np.int64], larger: NDArray[np.in
 
 def _whole(name: str, value: ArrayLike, lowest: int) -> NDArray[np.int64]:
     numbers = np.asarray(value, dtype=np.float64)
+    # Beyond 2^53 a float64 skips whole numbers, so a count could have been changed before it arrived here.
     fine = np.isfinite(numbers) & (numbers >= lowest) & (numbers == np.floor(numbers)) & (numbers < 2**53)
     if not fine.all():
         raise AnalysisError(f"{name} must be whole and at least {lowest}, got {_first(numbers, fine)}")
@@ -352,4 +354,5 @@ def _log2_floor(value: NDArray[np.int64]) -> NDArray[np.int64]:
 def _binary_kl(q: NDArray[np.float64], p: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.special import xlogy
 
+    # xlogy takes 0 ln 0 as 0, but not 0 ln(0 / 0), which would arise for p = q = 1.
     return cast("NDArray[np.float64]", xlogy(q, q / p) + xlogy(1 - q, (1 - q) / np.where(p < 1, 1 - p, 1)))

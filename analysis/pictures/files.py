@@ -22,6 +22,7 @@ def png(figure: Figure) -> bytes:
     """Render the figure as a PNG; the same figure always gives the same bytes."""
     with palette.style():
         buffer = io.BytesIO()
+        # matplotlib writes its version into each file, and the date into an SVG, unless told not to.
         figure.savefig(buffer, format="png", dpi=PNG_DPI, metadata={"Software": None})
         return buffer.getvalue()
 

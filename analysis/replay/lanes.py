@@ -103,7 +103,8 @@ class _Lanes:
 
     def run(self, lanes: int) -> Fates:
         waiting = breadth_first(self._trials)[::-1]
-        events: list[tuple[int, int, int]] = []  # time, order of entry, trial: its next evaluation
+        # Time, order of entry, trial: its next evaluation. The order settles ties, so a replay is always the same.
+        events: list[tuple[int, int, int]] = []
         entered = now = 0
         idle = lanes
         while True:
@@ -138,6 +139,7 @@ class _Lanes:
         trial = self._trials[place]
         self._at[place] += 1
         at = self._at[place]
+        # Before anything is decided: a grok at this evaluation prolongs the patience of the cell's other seeds.
         if trial.confirmed_at is not None and at >= trial.confirmed_at:
             self._grokked[trial.cell].add(place)
         if at == len(trial.trajectory) - 1:

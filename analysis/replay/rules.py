@@ -59,7 +59,7 @@ def named_rule(text: str, others: Mapping[str, Maker] | None = None) -> NamedRul
 
     try:
         if name in ("stall", "park") and "patience" not in parameters:
-            with_patience(1.0)
+            with_patience(1.0)  # for its errors only: a wrong parameter is named before anything is calibrated
             return NamedRule(text, None, with_patience)
         return NamedRule(text, make(parameters), None)
     except TypeError as error:
@@ -83,6 +83,7 @@ def rule_of_function(text: str, function: Callable[..., object]) -> NamedRule:
             raise AnalysisError(
                 f"{text} raised {type(error).__name__}: {error}, on trial {trial.trial_id}"
             ) from error
+        # True is an integer to Python: whoever returns whether to stop would stop everything at step 1.
         if step is not None and (isinstance(step, bool) or not isinstance(step, numbers.Integral)):
             raise AnalysisError(f"{text} must return a step or None, got {step!r} for trial {trial.trial_id}")
         return None if step is None else int(step)

@@ -45,6 +45,7 @@ class Alarm:
         Returns:
             Shape [..., n].
         """
+        # In logarithms: over hundreds of grokkers the product itself would leave the range of a float.
         eta = self.bet / self.alpha
         return np.cumsum(np.log1p(eta * (np.asarray(lost, dtype=np.float64) - self.alpha)), axis=-1)
 

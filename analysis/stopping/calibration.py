@@ -174,6 +174,7 @@ class Calibration:
         kept = list(self.sweeps)
         for sweep in sweeps:
             at = [place for place, other in enumerate(kept) if sweep.is_same_as(other)]
+            # A record that has grown takes the place of the old one, so that other lines of the file stay.
             kept = [other for place, other in enumerate(kept) if place not in at]
             kept.insert(at[0] if at else len(kept), sweep)
         return Calibration(tuple(kept))

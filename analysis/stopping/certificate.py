@@ -103,7 +103,8 @@ class Certificate:
         """One line to show to people."""
         if not self.met:
             return f"not certified: needs {self.needs} more"
-        percent = math.ceil(1000 * self.lost - 1e-9) / 10  # rounded to the safe side
+        # Rounded to the safe side; the 1e-9 keeps an error in the last bit from adding a whole tenth.
+        percent = math.ceil(1000 * self.lost - 1e-9) / 10
         return (
             f"certified: at most {percent:g} % of the trials that would have grokked were stopped "
             f"({self.audited} audited)"
@@ -171,6 +172,7 @@ class Audit:
         grokked = sum(fates)
         rest = self.stopped - len(fates)
         for j, look in enumerate(self.looks, 1):
+            # The last look is after all M: nothing is left then, and there is nothing to bound.
             if look <= min(len(fates), self.stopped - 1):
                 before = sum(fates[:look])
                 unseen = _unseen(before, look, self.stopped, self._log_error(j))

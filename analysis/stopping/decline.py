@@ -151,6 +151,7 @@ def decline_probability(events: Events, step: int, budget_steps: int) -> float:
         return 1.0
     if events.memorisation_step is None:
         return DECLINING_SHARE * (1 - _survival(max(budget_steps, step) / max(step, 1)))
+    # Times are ratios to the memorisation step, which is 0 where the first weights know the answers.
     memorised = max(events.memorisation_step, 1)
     step = max(step, memorised)
     later, beyond = _survival(step / memorised), _survival(max(budget_steps, step) / memorised)
@@ -171,6 +172,7 @@ def first_stop(
         parameters: parameters of the rule.
         thresholds: what counts as memorised, grokked, declined.
     """
+    # Quadratic, and quick even so: evaluated steps are spaced geometrically, so a trial has some tens of them.
     for n in range(1, len(history) + 1):
         if stop_decision(history.prefix(n), budget_steps, parameters, thresholds).stop:
             return int(history.step[n - 1])

@@ -28,6 +28,7 @@ from analysis.trajectory import Trajectory
 Signal = Literal["loss and complexity", "loss", "complexity"]
 """What counts as progress. With `complexity` alone the rule never looks at validation data."""
 
+# A loss is exactly 0 once every probability of a right answer rounds to 1; its logarithm must be finite even so.
 _SMALLEST_LOSS = 1e-300
 
 
@@ -97,6 +98,7 @@ def _loss_falls(trajectory: Trajectory, parameters: StallParameters) -> NDArray[
     step = np.log(trajectory.step[known])
     loss = np.log(np.maximum(trajectory.val_loss[known], _SMALLEST_LOSS))
     before = step - math.log(parameters.loss_factor)
+    # Before the first known step np.interp would repeat the first loss, which looks like a standstill.
     falls[known] = (np.interp(before, step, loss) - loss >= parameters.loss_fall) | (before < step[0])
     return falls
 
@@ -109,6 +111,7 @@ def _complexity_falls(trajectory: Trajectory, parameters: StallParameters) -> ND
     step, size = np.log(trajectory.step[at]), np.log(trajectory.complexity_bytes[at])
     first = np.searchsorted(step, step - math.log(parameters.complexity_factor))
     falls = np.array([_slope(step[a : b + 1], size[a : b + 1]) for b, a in enumerate(first)])
+    # Complexity is measured more rarely than losses are: in between, the slope of the last measurement holds.
     last = np.searchsorted(at, np.arange(len(trajectory)), side="right") - 1
     falling: NDArray[np.bool_] = (falls <= -parameters.complexity_fall)[np.maximum(last, 0)] & (last >= 0)
     return falling
@@ -124,6 +127,7 @@ def _slope(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 def _none_since(progress: NDArray[np.bool_], step: NDArray[np.int64], apart: float) -> NDArray[np.bool_]:
     """Return where there was no progress, and none since the last evaluation a factor `apart` earlier."""
+    # count[n] is the progress in the first n evaluations, so the difference covers `earlier` and `here`, too.
     count = np.concatenate([[0], np.cumsum(progress)])
     earlier = np.searchsorted(step, step / apart, side="right") - 1
     here = np.arange(len(step)) + 1

@@ -42,6 +42,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self._began_s = time.monotonic()
+        # In a file or a pipe the line could not be overwritten, so there is none.
         self._next_s = self._began_s + self.QUIET_S if sys.stderr.isatty() else math.inf
         self._written = False
 

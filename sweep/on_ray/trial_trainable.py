@@ -224,6 +224,7 @@ class DeclineStopper(tune.Stopper):  # type: ignore[misc]
         )
         if not decision.stop:
             return False
+        # Marked as it goes, not by a replay at the end as in `TrialWatch`: Tune does not tell which result is last.
         audited = is_audited(str(result.get("sweep_trial_id", trial_id)), self._audit_share)
         self.stops[trial_id] = Stop(row.step, decision.reason, decision.probability, audited)
         return not audited

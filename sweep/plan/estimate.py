@@ -107,9 +107,11 @@ def matrix_product_rate() -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        # Rows sum to 1, so that products stay as they are: numbers that grow, or become denormal, take other times.
         matrix = torch.full((_RATE_SIDE, _RATE_SIDE), 1 / _RATE_SIDE)
         result = matrix @ matrix  # the first product is not timed: it sets things up
         products = 0
+        # Time of this process: cohorts that train beside it would make a clock on the wall run on.
         start = time.process_time()
         while (elapsed := time.process_time() - start) < _RATE_SECONDS:
             result = result @ matrix

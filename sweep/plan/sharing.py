@@ -112,6 +112,7 @@ def share(
     room = max(1, int(MEMORY_SHARE * node.memory_bytes / process_bytes))
     if device == "cpu":
         at_once = min(node.cores, room) if processes == "auto" else processes
+        # With more cohorts than cores the rest are on other nodes, which have memory of their own.
         here = min(at_once, node.cores)
         return Sharing(at_once, 0, MEMORY_SHARE * node.memory_bytes / here - PROCESS_BYTES)
     if processes != "auto":

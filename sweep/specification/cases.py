@@ -67,7 +67,7 @@ class Product:
         axes = self.trial_axes()
         combinations: list[dict[str, Any]] = []
         tasks = [TaskConfig(**values).with_source() for values in self.tasks()]
-        models = [ModelConfig(**values) for values in self.models()]
+        models = [ModelConfig(**values).with_source() for values in self.models()]
         for task, model, *values in itertools.product(tasks, models, *axes.values()):
             settings = {"task": task, "model": model, **dict(zip(axes, values, strict=True))}
             if settings["spectral_entropy_weight"] == 0:

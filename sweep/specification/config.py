@@ -153,6 +153,7 @@ class SweepConfig(Experiment):
         return [Problem(("stop",), message)]
 
     def __hash__(self) -> int:
+        # Cases are a mapping, which has no hash; specifications that differ in them alone are still unequal.
         return hash(tuple(getattr(self, name) for name in type(self).model_fields if name != "cases"))
 
     @model_serializer(mode="wrap")
@@ -200,6 +201,7 @@ def load_specification(
 
 def _default_name(stem: str) -> str:
     """Return the name of a specification without one: its file's, in any script, with '-' for what no name has."""
+    # macOS spells file names decomposed, where an accent is a character of its own and no letter.
     letters = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", stem))[:LONGEST_NAME]
     return letters.strip("-._") or "sweep"
 

@@ -44,7 +44,7 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
     for values in product.tasks():
         yield from refused("task", _task, values)
     for values in product.models():
-        yield from refused("model", ModelConfig, values)
+        yield from refused("model", _model, values)
     for name, axis in product.trial_axes().items():
         for value in axis if name not in ("spectral_start", "drift") else ():
             yield from refused("", TrialConfig, {name: value})
@@ -65,6 +65,11 @@ def _impossible_in(product: Product) -> Iterator[Problem]:
 def _task(**values: Any) -> TaskConfig:
     """Build a task and read its files, so that what is wrong with them is reported where they are named."""
     return TaskConfig(**values).with_source()
+
+
+def _model(**values: Any) -> ModelConfig:
+    """Build a model and look up its kind, so that an unknown one is reported where it is named."""
+    return ModelConfig(**values).with_source()
 
 
 def _one_of_each_family(product: Product) -> list[TaskConfig]:

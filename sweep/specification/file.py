@@ -113,6 +113,7 @@ def apply_override(source: Source, override: str) -> None:
             return
         target = inner
     path: Path = tuple(names)
+    # Lines of the file would be wrong for what replaces its value.
     source.where = {known: line for known, line in source.where.items() if known[: len(path)] != path}
     source.where[path] = where
     target[names[-1]] = _Reader(source, where, one_line=True).read(text, path)
@@ -146,6 +147,7 @@ class _Reader:
     def read(self, text: str, path: Path) -> Any:
         yaml = YAML(typ="safe", pure=True)
         try:
+            # Composing takes time that grows faster than the depth, so deep texts are refused before.
             if _may_be_deep(text) and _is_deep(text):
                 raise RecursionError
             with warnings.catch_warnings():

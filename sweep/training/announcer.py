@@ -33,6 +33,7 @@ class Announcer:
         """Take in a result of `CohortTraining.step`."""
         self._tally.result(cohort_id, result)
         if self.brake is not None:
+            # A suspension that cannot be written now is written with a later result.
             with contextlib.suppress(OSError):
                 if (suspended := self.brake.result(result)) is not None:
                     self._progress.note(f"{suspended}.")

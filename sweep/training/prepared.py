@@ -87,6 +87,7 @@ class PreparedRun:
 
         def write() -> None:
             new = self.plan.new
+            # The last try may have written some cohorts before it failed, and ids are written once only.
             if next(tries):
                 there = {cohort.cohort_id for cohort in self.store.cohorts()}
                 new = [cohort for cohort in new if cohort.cohort_id not in there]

@@ -125,6 +125,7 @@ class Tally:
         self._trained_steps += result["trained_steps"]
         now = self._clock()
         self._past.append((now, self._trained_steps, len(self._ended_here)))
+        # The oldest one kept lies at the window's beginning or before it, so that the window is never shorter.
         while len(self._past) > 2 and self._past[1][0] <= now - WINDOW_S:
             self._past.popleft()
 
@@ -241,6 +242,7 @@ class OneLine:
 
     def _write(self, text: str) -> None:
         """Overwrite the previous text, whatever its length."""
+        # A ValueError says that somebody has closed the stream, as notebooks do with a cell's output.
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write("\r" + text.ljust(self._width))
             sys.stderr.flush()

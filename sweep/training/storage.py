@@ -79,6 +79,7 @@ def storage_faults(store: Store, *, begun: bool = True) -> Iterator[None]:
         if isinstance(error, (ResultsGone, StorageFault)):
             raise
         if begun:
+            # A folder that was moved away makes writes fail in many ways; that it is gone is the reason to name.
             with contextlib.suppress(OSError):
                 store.require_there()
         fault = _storage_error(error)

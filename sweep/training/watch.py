@@ -100,6 +100,8 @@ class TrialWatch:
 
         The rule is replayed over the whole history, so a mark is not lost when a run resumes from a checkpoint.
         """
+        # `DeclineStopper` marks as it goes, at the same steps: Tune does not tell it when a trial ends, and pickles
+        # it with its marks. This watch is made anew after a restart, and a lane's checkpoint knows of no rule.
         if trial_id in self._marked:
             return self._marked[trial_id]
         if self._parking is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,34 @@ class Folder:
             records = tables.get(table, [])
             if records or table == "rows":
                 self.write(table, f"{cohort_id}-{attempt:03d}-{report:05d}.parquet", records)
+
+    def reports(
+        self,
+        trials: Sequence[TrialConfig],
+        steps: Sequence[int],
+        *,
+        attempt: int = 0,
+        ended: Mapping[int, Sequence[TrialConfig]],
+    ) -> None:
+        """Request trials and report them in one cohort, a report for each step: all measured there, some ended.
+
+        Args:
+            trials: the trials of the cohort.
+            steps: the step of each report.
+            attempt: the number of the attempt.
+            ended: report -> the trials that end there.
+        """
+        self.request(trials)
+        cohort = self.cohort(0, trials)
+        for report, step in enumerate(steps):
+            self.report(
+                cohort,
+                attempt,
+                report,
+                rows=[row(trial, step) for trial in trials],
+                complexity=[measured(trial, step) for trial in trials],
+                trials=[end(trial, cohort) for trial in ended.get(report, ())],
+            )
 
     def write(self, table: str, name: str, records: list[dict[str, Any]]) -> None:
         file = self.path / "tables" / table / name

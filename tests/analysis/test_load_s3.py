@@ -11,7 +11,7 @@ from pyarrow import fs
 
 import analysis
 from analysis.errors import ResultsNotFound
-from tests.analysis.folder import Folder, end, measured, row
+from tests.analysis.folder import Folder
 from tests.buckets import use_server
 from trainables.config import TrialConfig
 
@@ -33,17 +33,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_bucket_is_read_like_a_folder(bucket: str, tmp_path: Path) -> None:
     trials = [TrialConfig(seed=seed) for seed in range(2)]
     folder = Folder(tmp_path / "results")
-    folder.request(trials)
-    cohort = folder.cohort(0, trials)
-    for report in range(2):
-        folder.report(
-            cohort,
-            0,
-            report,
-            rows=[row(trial, 32 * report) for trial in trials],
-            complexity=[measured(trial, 32 * report) for trial in trials],
-            trials=[end(trials[0], cohort)] if report else [],
-        )
+    folder.reports(trials, (0, 32), ended={1: trials[:1]})
     destination, root = fs.FileSystem.from_uri(f"{bucket}/results/mine")
     fs.copy_files(str(folder.path), root, fs.LocalFileSystem(), destination)
 

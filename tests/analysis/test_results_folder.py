@@ -18,7 +18,7 @@ from analysis.files import Files
 from analysis.report import write_report
 from analysis.results_folder import ResultsFolder
 from analysis.schema import TABLES
-from tests.analysis.folder import Folder, end, measured, row
+from tests.analysis.folder import Folder, row
 from trainables.config import TrialConfig
 
 TRIALS = [TrialConfig(seed=seed, steps=100) for seed in range(3)]
@@ -28,17 +28,7 @@ TRIALS = [TrialConfig(seed=seed, steps=100) for seed in range(3)]
 def folder(tmp_path: Path) -> Folder:
     """Three reports of one cohort, with a step each."""
     made = Folder(tmp_path / "results")
-    made.request(TRIALS)
-    cohort = made.cohort(0, TRIALS)
-    for report, step in enumerate((0, 32, 64)):
-        made.report(
-            cohort,
-            1,
-            report,
-            rows=[row(trial, step) for trial in TRIALS],
-            complexity=[measured(trial, step) for trial in TRIALS],
-            trials=[end(TRIALS[report], cohort)],
-        )
+    made.reports(TRIALS, (0, 32, 64), attempt=1, ended={place: [trial] for place, trial in enumerate(TRIALS)})
     return made
 
 

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from sweep.plan.plan import plan, record
 from sweep.plan.sharing import Sharing
 from sweep.results.cohort import Cohort
 from sweep.results.rows import RunContext
 from sweep.results.store import Store
+from sweep.specification.config import SweepConfig
 from tests.trainables.made_up import measurement
 from trainables.measurement import EndedBecause
 
-__all__ = ["end_trials", "measurement", "on_cores"]
+__all__ = ["end_trials", "finished_sweep", "measurement", "new_sweep", "on_cores"]
+
+
+def new_sweep(config: SweepConfig, cohorts: int = 1) -> tuple[Store, list[Cohort]]:
+    """A results folder in which this many cohorts are recorded, none of which has begun."""
+    store = Store(config.results_path)
+    decided = plan(config, store, parallel=cohorts)
+    record(decided, config, store)
+    assert len(decided.new) == cohorts
+    return store, decided.new
+
+
+def finished_sweep(config: SweepConfig) -> None:
+    """A finished sweep with one report in each of two cohorts."""
+    store, cohorts = new_sweep(config, 2)
+    for cohort in cohorts:
+        end_trials(store, cohort, dict.fromkeys(cohort.trial_ids, "budget"))
 
 
 def end_trials(

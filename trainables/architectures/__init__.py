@@ -17,14 +17,19 @@ from trainables.tasks import Task
 __all__ = ["Architecture", "Shapes", "WriteGradient", "architecture_of", "initial_weights"]
 
 
-@lru_cache(maxsize=16)
-@settled_torch()  # what is kept must be of use whatever the caller's settings were
 def architecture_of(task: Task, model: ModelConfig) -> Architecture:
     """Return the network that a configuration describes for a task.
 
     Raises:
         ConfigError: task and model do not fit, or the kind of model is registered and cannot be trained in lanes.
     """
+    # Looked up before what is remembered: a kind may be registered anew.
+    return _built(task, model.with_source())
+
+
+@lru_cache(maxsize=16)
+@settled_torch()  # what is remembered must be of use whatever the caller's settings were
+def _built(task: Task, model: ModelConfig) -> Architecture:
     if model.kind in BUILT_IN_KINDS:
         return BuiltIn(task, model)
     return registered_module(task, model)

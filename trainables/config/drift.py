@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
-from trainables.config import registry
+from trainables.config.task_source import task_source
 from trainables.errors import SHOWN_CHARACTERS, ConfigError, shown
 from trainables.schedule import BLOCK_STEPS, LARGEST_STEPS, is_finite, whole_blocks
 
@@ -40,7 +40,7 @@ class TrainingSet:
     shift: float = 0.0
     """Shift of the inputs, which keep their targets; see `trainables.tasks.phases.shifted`."""
     source: str | None = None
-    """Hash of a registered family's source; filled in where the family is known."""
+    """Hash of a registered family's source; filled in by `with_source` where the family is known."""
 
     def __post_init__(self) -> None:
         if not _is_whole(self.split) or self.split < 0:
@@ -55,9 +55,13 @@ class TrainingSet:
         if abs(self.shift) > LARGEST_SHIFT:
             raise ConfigError(f"drift: shift must lie within +-{LARGEST_SHIFT:g}, got {shown(self.shift)}")
         object.__setattr__(self, "shift", float(self.shift))
-        own = registry.TASKS.get(self.family) if self.family is not None and self.source is None else None
-        if own is not None:
-            object.__setattr__(self, "source", own.source)
+
+    def with_source(self) -> TrainingSet:
+        """Return the same training set with `source` filled in, where it has a family that is registered here."""
+        if self.family is None or self.source is not None:
+            return self
+        source = task_source(self.family, None)
+        return self if source is None else replace(self, source=source)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the differences as plain values."""
@@ -134,6 +138,11 @@ class Drift:
                     f"drift at step {step} must change the training set, got the current one again; name "
                     "another split, family or shift, or leave it out"
                 )
+
+    def with_sources(self) -> Drift:
+        """Return the same drift, each training set with its `source`; making a trial calls this."""
+        exchanges = tuple((step, training_set.with_source()) for step, training_set in self.exchanges)
+        return self if exchanges == self.exchanges else Drift(exchanges)
 
     def without_own(self, family: str) -> Drift:
         """Return the drift of a trial of this family: naming that family is the same as leaving it out."""

@@ -127,14 +127,9 @@ class ModelConfig:
     """The factor on initial weights with two or more axes; large weights delay generalisation (Omnigrok, arXiv
     2210.01117)."""
     source: str | None = None
-    """Hash of a registered network's source; filled in where the network is known."""
+    """Hash of a registered network's source; filled in by `with_source`."""
 
     def __post_init__(self) -> None:
-        if self.kind not in BUILT_IN_KINDS and self.source is None:
-            own = registry.MODELS.get(self.kind)
-            if own is None:
-                raise registry.MODELS.unknown(self.kind)
-            object.__setattr__(self, "source", own.source)
         _check_range("model.width", self.width, LARGEST_WIDTH)
         if self.layers is None:
             object.__setattr__(self, "layers", 3 if self.kind == "mlp" else 1)
@@ -151,6 +146,18 @@ class ModelConfig:
                 f"model.heads must divide model.width, got {shown(self.heads)} heads for width {self.width}; "
                 f"use a divisor of {self.width}"
             )
+
+    def with_source(self) -> ModelConfig:
+        """Return the same model with `source` filled in; making a trial and building the network both call this.
+
+        A source that is there already is kept: building the network compares it with what is registered.
+
+        Raises:
+            ConfigError: the kind is neither built in nor registered; the message names the nearest ones.
+        """
+        if self.source is not None or self.kind in BUILT_IN_KINDS:
+            return self
+        return dataclasses.replace(self, source=registry.MODELS.matching(self.kind, None).source)
 
     @property
     def depth(self) -> int:
@@ -231,8 +238,10 @@ class TrialConfig:
                 f"spectral_start must come before the end of the budget, rounded up to blocks of {BLOCK_STEPS} "
                 f"steps, got {shown(self.spectral_start)} for {self.steps} steps; start earlier or allow more steps"
             )
+        # The one place where sources are looked up: the id is a hash of them, whatever is registered later.
         object.__setattr__(self, "task", self.task.with_source())
-        object.__setattr__(self, "drift", self.drift.without_own(self.task.family))
+        object.__setattr__(self, "model", self.model.with_source())
+        object.__setattr__(self, "drift", self.drift.without_own(self.task.family).with_sources())
         self.drift.check(self.steps)
 
     def _check_spectral_start(self) -> None:

@@ -140,6 +140,7 @@ def trained_network(trial: TrialConfig, parameters: dict[str, Tensor], step: int
         parameters: name -> tensor, without lane axis.
         step: the step at which it was kept, which determines its training set under drift; None for the end.
     """
+    # One step back: where the training set is exchanged, the weights come from the phase that ends there.
     phase = trial.phase_at((trial.steps if step is None else step) - 1)
     task = phase_task(trial, phase)
     parts = phase_split(trial, phase, task)
@@ -238,6 +239,7 @@ def _archive(path: Path) -> Iterator[Callable[[str, str], npt.NDArray[Any]]]:
             f"{path} must unpack to at most {LARGEST_NPZ_BYTES / 2**20:,.0f} MiB, got {unpacked / 2**20:,.0f}; "
             "it is no network of the public code"
         )
+    # Files come from others, and a pickle runs code as it is read.
     with np.load(path, allow_pickle=False) as archive:
 
         def read(name: str, kinds: str) -> npt.NDArray[Any]:

@@ -69,7 +69,8 @@ def check_drift(config: TaskConfig, drift: Drift) -> None:
 def _table(config: TaskConfig, training_set: TrainingSet) -> Task:
     if training_set.family is None and not training_set.shift:
         return build_task(config)  # the same object for every split
-    return _other_table(config, dataclasses.replace(training_set, split=0))
+    # Looked up before what is remembered: a family may be registered anew.
+    return _other_table(config, dataclasses.replace(training_set.with_source(), split=0))
 
 
 @lru_cache(maxsize=16)

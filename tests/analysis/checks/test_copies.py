@@ -12,7 +12,7 @@ import analysis
 from analysis.errors import ResultsWarning
 from analysis.results_folder import ResultsFolder
 from analysis.schema import TABLES
-from tests.analysis.folder import Folder, end, measured, row
+from tests.analysis.folder import Folder, row
 from trainables.config import TrialConfig
 
 TRIALS = [TrialConfig(seed=seed, steps=100) for seed in range(2)]
@@ -21,17 +21,7 @@ TRIALS = [TrialConfig(seed=seed, steps=100) for seed in range(2)]
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     made = Folder(tmp_path / "results")
-    made.request(TRIALS)
-    cohort = made.cohort(0, TRIALS)
-    for report in range(2):
-        made.report(
-            cohort,
-            1,
-            report,
-            rows=[row(trial, 32 * report) for trial in TRIALS],
-            complexity=[measured(trial, 32 * report) for trial in TRIALS],
-            trials=[end(trial, cohort) for trial in TRIALS] if report else [],
-        )
+    made.reports(TRIALS, (0, 32), attempt=1, ended={1: TRIALS})
     return made
 
 

@@ -14,10 +14,8 @@ from click.testing import CliRunner, Result
 from analysis.files import Files
 from analysis.schema import SCHEMA_VERSION
 from sweep.cli import main
-from sweep.plan.plan import plan, record
-from sweep.results.store import Store
 from sweep.specification.config import load_specification
-from tests.sweep.made_up import end_trials
+from tests.sweep.made_up import finished_sweep
 
 
 @pytest.fixture(autouse=True)
@@ -31,11 +29,7 @@ def _as_in_a_new_process() -> Iterator[None]:
 def results(tmp_path: Path) -> Path:
     """A finished sweep with one report in each of two cohorts."""
     config = load_specification("tiny", results=str(tmp_path / "results"))
-    store = Store(config.results_path)
-    decided = plan(config, store, parallel=2)
-    record(decided, config, store)
-    for cohort in decided.new:
-        end_trials(store, cohort, dict.fromkeys(cohort.trial_ids, "budget"))
+    finished_sweep(config)
     return Path(config.results_path)
 
 

@@ -13,10 +13,8 @@ from click.testing import CliRunner, Result
 
 from sweep.cli import main
 from sweep.cli.sweeps import _Commands
-from sweep.plan.plan import plan, record
-from sweep.results.store import Store
 from sweep.specification.config import load_specification
-from tests.sweep.made_up import end_trials
+from tests.sweep.made_up import end_trials, new_sweep
 
 HEAVY = {"torch", "ray", "pandas", "pyarrow", "matplotlib", "numpy", "pydantic", "ruamel"}
 
@@ -44,10 +42,7 @@ def modules_after(*arguments: str) -> tuple[int, set[str]]:
 def results(tmp_path: Path) -> str:
     """A finished sweep, but for one trial that failed."""
     config = load_specification("tiny", results=str(tmp_path / "results"))
-    store = Store(config.results_path)
-    decided = plan(config, store, parallel=2)
-    record(decided, config, store)
-    done, broken = decided.new
+    store, (done, broken) = new_sweep(config, 2)
     end_trials(store, done, dict.fromkeys(done.trial_ids, "budget"))
     end_trials(store, broken, {broken.trial_ids[0]: "grokked"})
     store.mark_failed(broken.cohort_id, "no memory")

@@ -142,7 +142,7 @@ def test_a_second_run_runs_nothing_and_starts_no_ray(undisturbed: tuple[Path, Ru
     results, _, _ = undisturbed
     before = sorted((path, path.stat().st_mtime_ns) for path in (results / "tables").rglob("*.parquet"))
     outcome = subprocess.run(
-        [sys.executable, "-c", _DRIVER.format(settings={**SETTINGS, "results": str(results)}, act="")],
+        driver(results),
         capture_output=True,
         text=True,
         timeout=100,
@@ -241,6 +241,12 @@ sys.exit(summary.exit_code)
 """
 
 
+def driver(results: Path, act: str = "") -> list[str]:
+    """A command that runs the sweep in a process of its own and acts once, as soon as a trial has ended."""
+    code = _DRIVER.format(settings={**SETTINGS, "results": str(results)}, act=act)
+    return [sys.executable, "-c", code]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "kill"),
@@ -266,7 +272,7 @@ def test_a_driver_that_is_stopped_goes_on_where_it_was(
     act = kill.format(int(number))
     try:
         outcome = subprocess.run(
-            [sys.executable, "-c", _DRIVER.format(settings={**SETTINGS, "results": str(results)}, act=act)],
+            driver(results, act),
             capture_output=True,
             text=True,
             timeout=200,
@@ -303,7 +309,7 @@ def test_a_head_that_dies_ends_the_run_in_our_words(
 ) -> None:
     act = f"from ray._private import worker; worker._global_node.all_processes[{which!r}][0].process.kill()"
     outcome = subprocess.run(
-        [sys.executable, "-c", _DRIVER.format(settings={**SETTINGS, "results": str(tmp_path)}, act=act)],
+        driver(tmp_path, act),
         capture_output=True,
         text=True,
         timeout=200,

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from sweep.cli import main
 from sweep.errors import UnusableNetwork
-from sweep.plan.plan import plan, record
 from sweep.results.kept_networks import kept_network
 from sweep.results.rows import RunContext
 from sweep.results.store import Store
 from sweep.specification.config import load_specification
+from tests.sweep.made_up import new_sweep
 from trainables import Measurement, train
 
 
@@ -22,10 +22,7 @@ from trainables import Measurement, train
 def trained(tmp_path: Path) -> tuple[str, Measurement]:
     """The results of a tiny sweep of which one trial was trained and kept its network; and its last measurement."""
     config = load_specification("tiny", ["steps=40"], results=str(tmp_path / "results"))
-    store = Store(config.results_path)
-    decided = plan(config, store, parallel=1)
-    record(decided, config, store)
-    (cohort,) = decided.new
+    store, (cohort,) = new_sweep(config)
     *_, last = train([cohort.trials[1]])
     attempt = store.claim_attempt(cohort.cohort_id)
     context = RunContext(cohort=cohort, device="cpu", threads=1, reproducible="here")

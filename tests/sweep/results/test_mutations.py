@@ -16,21 +16,17 @@ from hypothesis import strategies as st
 import analysis
 from analysis.errors import ResultsWarning
 from analysis.report import write_report
-from sweep.plan.plan import plan, record
+from sweep.plan.plan import plan
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig, load_specification
-from tests.sweep.made_up import end_trials
+from tests.sweep.made_up import finished_sweep
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> SweepConfig:
     """A finished sweep with one report in each of two cohorts."""
     config = load_specification("tiny", results=str(tmp_path_factory.mktemp("sweep") / "results"))
-    store = Store(config.results_path)
-    decided = plan(config, store, parallel=2)
-    record(decided, config, store)
-    for cohort in decided.new:
-        end_trials(store, cohort, dict.fromkeys(cohort.trial_ids, "budget"))
+    finished_sweep(config)
     return config
 
 

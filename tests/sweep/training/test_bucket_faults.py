@@ -60,7 +60,7 @@ def train(results: str | Path, progress: NoProgress | None = None) -> RunSummary
     return run_here(config(results), progress=progress or NoProgress())
 
 
-@pytest.mark.parametrize(
+each_fault = pytest.mark.parametrize(
     ("fault", "words"),
     [
         (REFUSED, "storage refuses access"),
@@ -68,6 +68,9 @@ def train(results: str | Path, progress: NoProgress | None = None) -> RunSummary
         pytest.param(HANGS, "storage cannot be reached", marks=pytest.mark.slow),
     ],
 )
+
+
+@each_fault
 def test_a_fault_that_passes_is_waited_for(
     bucket: FaultyBucket, tmp_path: Path, fault: tuple[int, str], words: str
 ) -> None:
@@ -85,14 +88,7 @@ def test_a_fault_that_passes_is_waited_for(
     assert_same_tables(bucket.path, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        (REFUSED, "storage refuses access"),
-        pytest.param(OVERLOADED, "storage is overloaded", marks=pytest.mark.slow),
-        pytest.param(HANGS, "storage cannot be reached", marks=pytest.mark.slow),
-    ],
-)
+@each_fault
 def test_a_fault_that_lasts_ends_the_run_and_the_same_call_resumes(
     bucket: FaultyBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: tuple[int, str], words: str
 ) -> None:

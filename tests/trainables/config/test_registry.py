@@ -24,7 +24,7 @@ from trainables import (
     trial_from_dict,
 )
 from trainables.architectures import architecture_of
-from trainables.config import identity
+from trainables.config import Drift, TrainingSet, identity
 from trainables.config.registry import MODELS, TASKS
 from trainables.config.source import source_digest
 
@@ -163,9 +163,31 @@ def test_a_recorded_configuration_is_readable_without_its_module_and_buildable_o
 
 def test_unknown_names_are_told_the_nearest() -> None:
     with pytest.raises(ConfigError, match="got 'tiny-conf'; try tiny-conv"):
-        ModelConfig(kind="tiny-conf")
+        TrialConfig(model=ModelConfig(kind="tiny-conf"))
     with pytest.raises(ConfigError, match="got 'stripe'; try stripes"):
         build_task(TaskConfig(family="stripe"))
+
+
+def test_parts_of_a_trial_are_written_before_their_names_are_registered() -> None:
+    written = {
+        "task": TaskConfig(family="later"),
+        "model": ModelConfig(kind="later-net"),
+        "drift": Drift(((32, TrainingSet(family="even-later")),)),
+    }
+    for register, name in ((register_task, "later"), (register_task, "even-later"), (register_model, "later-net")):
+        register(name, version="1")(test_names_are_registered_once)
+    trial = TrialConfig(**written)  # type: ignore[arg-type]
+    [(_, exchanged)] = trial.drift.exchanges
+    assert all((trial.task.source, trial.model.source, exchanged.source))
+    assert trial_from_dict(trial.as_dict()).trial_id == trial.trial_id
+
+
+def test_a_network_that_is_registered_anew_is_built_anew() -> None:
+    task, model = build_task(TaskConfig(family="stripes")), ModelConfig(kind="twice", width=4)
+    register_model("twice", version="1")(lab.tiny_conv)
+    before = architecture_of(task, model).shapes
+    register_model("twice", version="2")(lab.Attentive)
+    assert architecture_of(task, model).shapes.keys() != before.keys()
 
 
 def test_names_are_registered_once() -> None:
@@ -203,7 +225,7 @@ def test_installed_distributions_are_found_by_their_entry_points(
     (about / "entry_points.txt").write_text("[grokking_sweep]\nlab = installed_lab\n")
     code = (
         "import sys; from trainables import ModelConfig; "
-        "print(ModelConfig(kind='from-outside').source, 'torch' in sys.modules)"
+        "print(ModelConfig(kind='from-outside').with_source().source, 'torch' in sys.modules)"
     )
     path = f"{tmp_path}:{Path(__file__).parents[3]}"
     run = subprocess.run(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import CodeType
 from typing import Any, Final
 
+# EXTENDED_ARG widens the next operand, which `dis` has put together already; CACHE is room for the interpreter.
 _NOTHING: Final = {"NOP", "CACHE", "EXTENDED_ARG"}
 _NOT_CODE: Final = {"__doc__", "__module__", "__qualname__", "__firstlineno__", "__static_attributes__"}
 """Names that Python itself sets at the top of each class body."""
@@ -62,7 +63,7 @@ def form_of(code: CodeType) -> CodeForm:
         operand: object = instruction.arg
         if instruction.opcode in _CONSTANTS:
             constants.append(instruction.argval)
-            operand = "constant"
+            operand = "constant"  # its index depends on constants that nothing loads, such as docstrings
         elif instruction.opcode in _JUMPS:
             operand = position(instruction.argval)
         elif instruction.opcode in _NAMES:
@@ -76,6 +77,7 @@ def form_of(code: CodeType) -> CodeForm:
     arguments = code.co_argcount + code.co_kwonlyargcount
     arguments += sum(bool(code.co_flags & flag) for flag in (inspect.CO_VARARGS, inspect.CO_VARKEYWORDS))
     counted = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags & _FLAGS)
+    # Locals have no names as they run, except for arguments, which callers name, and where code asks for them.
     names = code.co_varnames[: None if _SEES_LOCALS & set(code.co_names) else arguments]
     return CodeForm(repr((counted, names, lines, handlers)), tuple(constants))
 
@@ -104,6 +106,7 @@ def _uses(code: CodeType) -> Iterator[Use]:
         if isinstance(instruction.argval, CodeType):
             yield from _uses(instruction.argval)
         elif instruction.opname == "IMPORT_NAME":
+            # The compiler loads the number of dots, and then the names, right before the import.
             level, names = (before.argval for before in instructions[number - 2 : number])
             yield Use("import", instruction.argval, tuple(names or ()), level)
         elif instruction.opname in GLOBAL_LOADS | FREE_LOADS:

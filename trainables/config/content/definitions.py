@@ -83,6 +83,7 @@ class Definitions:
         Raises:
             NoContent: a function that looks up names as it runs.
         """
+        # Identity, not `in`: the value may be an array, whose == has no single answer.
         if any(value is function for function in _LOOKS_UP):
             raise NoContent("a function that looks names up as it runs, so what it uses cannot be known")
         if isinstance(value, type):
@@ -133,6 +134,7 @@ class Definitions:
         names = function.__globals__
         closure = _closure(function)
         for name, value in closure.items():
+            # Of a module only what the code reaches counts, see below.
             if not isinstance(value, types.ModuleType):
                 yield name, value
         for use in uses_of(function.__code__):
@@ -225,6 +227,7 @@ def _is_at(module: str | None, name: str, value: object) -> bool:
     """Tell whether an import finds this very value under its name."""
     there: object = sys.modules.get(module or "")
     for part in name.split("."):
+        # Statically: a property or a lazy module must not run as it is looked at.
         there = inspect.getattr_static(there, part, None)
     if isinstance(there, (staticmethod, classmethod)):
         there = there.__func__

@@ -55,6 +55,7 @@ def content_of(thing: Any, *, own: str | None = None) -> Content:
     """
     nodes = _visited(thing, Definitions(own))
     digests = _refined(nodes)
+    # Rounds end once all nodes are told apart, often before the first digest has heard of distant parts.
     everything = b"".join([digests[0], *sorted(set(digests))])
     parts = {node.path: digest for node, digest in zip(nodes, digests, strict=True)}
     return Content(hashlib.sha256(everything).hexdigest(), parts)

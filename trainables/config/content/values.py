@@ -77,13 +77,14 @@ def _array(value: Any) -> Node | None:
     """Describe an array or tensor by its bytes, without importing torch: if it is there, it is imported."""
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None and type(value) in (numpy.ndarray, numpy.memmap):
-        if value.dtype.hasobject:
+        if value.dtype.hasobject:  # its bytes are addresses, another in each process
             return Node(f"array {value.dtype} {value.shape}", [("its elements", value.reshape(-1).tolist())])
         digest = hashlib.sha256(numpy.ascontiguousarray(value).data.cast("B") if value.size else b"")
         return Node(f"array {value.dtype.descr} {value.shape} {digest.hexdigest()}")
     if torch is not None and isinstance(value, torch.Tensor):
         if value.layout != torch.strided or value.is_quantized or value.is_meta:
             raise NoContent("a sparse, quantised or meta tensor")
+        # Conjugation and negation are flags on the same bytes, so they are carried out before these are hashed.
         plain = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         digest = hashlib.sha256(plain.view(torch.uint8).numpy().data if plain.numel() else b"")
         about = f"{value.dtype} {tuple(value.shape)} {value.requires_grad} {digest.hexdigest()}"
@@ -100,6 +101,7 @@ def _object(value: Any, definitions: Definitions) -> Node:
         raise NoContent(f"a {full_name(kind)}, which changes as it is read")
     if isinstance(value, functools.cached_property):
         return Node("cached property", [("its function", value.func)])
+    # As pickle does it: a function registered for the type comes before the type's own method.
     try:
         reduce = copyreg.dispatch_table.get(kind)
         reduced = reduce(value) if reduce is not None else value.__reduce_ex__(_PICKLE_PROTOCOL)
