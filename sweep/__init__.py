@@ -6,8 +6,8 @@
     sweep.run(config)                                 # or: sweep.load_specification("quickstart")
     sweep.run_here(module=lambda: ConvNet(), inputs=images, targets=labels)     # in this process, your own network
 
-`TrialTrainable` and `DeclineStopper` are for your own Ray Tune scripts. Importing this package costs nothing;
-each name is imported when it is first used.
+`TrialTrainable`, `DeclineStopper` and `GrokScheduler` are for your own Ray Tune scripts. Importing this package
+costs nothing; each name is imported when it is first used.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from .errors import SpecificationError as SpecificationError
 from .errors import SweepError as SweepError
 from .on_ray.runner import run as run
+from .on_ray.scheduler.grok_scheduler import GrokScheduler as GrokScheduler
 from .on_ray.trial_trainable import DeclineStopper as DeclineStopper
 from .on_ray.trial_trainable import TrialTrainable as TrialTrainable
 from .specification.config import SweepConfig as SweepConfig

@@ -7,6 +7,12 @@ from typing import Literal, NamedTuple
 EvidenceKind = Literal["a grok", "nothing", "one hard failure", "two or more hard failures"]
 """What the parking rule tells apart."""
 
+Fate = Literal["grokked", "failed"]
+"""`failed`: ended or given up without a grok, and far from one."""
+
+Fates = dict[str, dict[str, Fate]]
+"""Cell id -> trial id -> fate."""
+
 
 class Evidence(NamedTuple):
     """What is known of a trial's cell from its other seeds."""

@@ -19,7 +19,6 @@ import json
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from analysis.events import Thresholds
 from analysis.stopping.decline import DeclineParameters, is_audited, stop_decision
 from analysis.trajectory import Trajectory, phase_budget_steps
 from sweep.errors import Problem, SpecificationError
+from sweep.on_ray.scheduler.reported import Columns, Row, Stop, of_last_phase, row_of, take_in
 from sweep.specification.bounds import oversized
 from sweep.specification.config import SweepConfig, check_feasible
 from sweep.specification.problems import nearest
@@ -144,31 +144,13 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Where and why the decline rule stopped a trial, or would have stopped an audited one."""
-
-    step: int
-    reason: str
-    """One sentence to show to people."""
-    probability: float
-    """The rule's probability that the trial would still have shown the decline within its budget."""
-    audited: bool
-    """Whether the trial is in the audit share: it was not stopped, only marked."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """As much of a result as the rule needs, named as in a `Measurement`."""
-
-    step: int
-    train_accuracy: float
-    val_accuracy: float
-    complexity_bytes: float
-    """NaN where it was not measured."""
-    val_loss: float
-    phase_start_step: int
-    phase_end_step: int
+_COLUMNS = Columns(
+    step="step",
+    train_accuracy="train_accuracy",
+    val_accuracy="val_accuracy",
+    complexity_bytes="complexity_bytes",
+    val_loss=None,
+)
 
 
 class DeclineStopper(tune.Stopper):  # type: ignore[misc]
@@ -206,21 +188,17 @@ class DeclineStopper(tune.Stopper):  # type: ignore[misc]
         self._parameters = parameters
         self._audit_share = audit_share
         self._thresholds = thresholds
-        self._rows: dict[str, list[_Row]] = {}
+        self._rows: dict[str, list[Row]] = {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Decide whether to stop the trial after this result."""
         rows = self._rows.setdefault(trial_id, [])
-        row = _row(result, self._budget_steps)
-        while rows and rows[-1].step >= row.step:  # the trial resumed from a checkpoint
-            rows.pop()
-        rows.append(row)
+        row = row_of(result, _COLUMNS, self._budget_steps, type(self).__name__)
+        take_in(rows, row)
         if trial_id in self.stops:
             return not self.stops[trial_id].audited
-        # Use the current phase only: earlier training sets say nothing about this one.
-        in_phase = [past for past in rows if past.phase_start_step == row.phase_start_step]
         decision = stop_decision(
-            Trajectory.of_phase(in_phase), phase_budget_steps(row), self._parameters, self._thresholds
+            Trajectory.of_phase(of_last_phase(rows)), phase_budget_steps(row), self._parameters, self._thresholds
         )
         if not decision.stop:
             return False
@@ -318,24 +296,3 @@ def _result(measurement: Measurement) -> dict[str, Any]:
         "ended_because": ending.because if ending else None,
         "ended_reason": ending.reason if ending else None,
     }
-
-
-def _row(result: Mapping[str, Any], budget_steps: int) -> _Row:
-    """Take what the rule needs from a result of Tune; any trainable may have reported it."""
-    try:
-        step, train, validation = (result[name] for name in ("step", "train_accuracy", "val_accuracy"))
-        complexity = result["complexity_bytes"]
-    except KeyError as error:
-        raise ValueError(
-            "DeclineStopper needs results with step, train_accuracy, val_accuracy and complexity_bytes "
-            f"(NaN where not measured), got none named {error.args[0]!r}"
-        ) from error
-    return _Row(
-        step=int(step),
-        train_accuracy=float(train),
-        val_accuracy=float(validation),
-        complexity_bytes=math.nan if complexity is None else float(complexity),
-        val_loss=math.nan,
-        phase_start_step=int(result.get("phase_start_step", 0)),
-        phase_end_step=min(budget_steps, int(result.get("phase_end_step", budget_steps))),
-    )

@@ -9,21 +9,16 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from analysis.checks.reports import is_cohort_id
 from analysis.files import Files
+from analysis.stopping.evidence import Fate, Fates
 from sweep.results.cohort import Cohort
 
 FOLDER = "evidence"
 _SUSPENDED = f"{FOLDER}/suspended.json"
 _SHARED = f"{FOLDER}/shared-cells.json"
-
-Fate = Literal["grokked", "failed"]
-"""`failed`: ended or given up without a grok, and far from one."""
-
-Fates = dict[str, dict[str, Fate]]
-"""Cell id -> trial id -> fate."""
 
 
 class EvidenceBook:

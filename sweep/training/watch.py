@@ -78,7 +78,7 @@ class TrialWatch:
             self._audited[last.trial_id] = history
         events = trajectory_events(trajectory, self._thresholds)
         if self._parking is not None:
-            self._parking.saw(history, events)
+            self._parking.saw(history, trajectory, events)
         if events.grok_step is not None:
             self.grokked.add(last.trial_id)
             if events.tail_complete and history.in_last_phase:
