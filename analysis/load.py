@@ -127,6 +127,12 @@ def networks(path: str | Path, trial_ids: Collection[str] | None = None) -> pd.D
     return _table(path, "networks", ["trial_id", "step"], trial_ids)
 
 
+def kept_steps(path: str | Path, trial_ids: Collection[str]) -> pd.DataFrame:
+    """Load `trial_id` and `step` of each kept network of some trials, without the networks."""
+    frame = _frame(ResultsFolder(path).table("networks", ["trial_id", "step"], trial_ids), "networks")
+    return _sorted(frame, ["trial_id", "step"])
+
+
 def status(path: str | Path) -> pd.DataFrame:
     """Return one row per trial of the current request, in its order, with the trial's status.
 
@@ -141,20 +147,34 @@ def status(path: str | Path) -> pd.DataFrame:
     return _status(folder, _facts(folder), _last_steps(rows))
 
 
-def status_and_rows(path: str | Path, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what `status` and `load` return, from the same state of the folder and reading its tables once.
+def status_and_rows(path: str | Path, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame, float | None]:
+    """Return what `status` and `load` return, from one state of the folder and reading its tables once.
 
     Args:
         path: the results folder, local or `s3://...`.
         columns: the columns of the rows, none of which depends on the complexity method but `complexity_bytes`,
             whose methods are not told apart here.
+
+    Returns:
+        The status of each requested trial, the rows of all trials, and the price of an hour of one process in the
+        sweep's specification, None without one.
     """
     from analysis.schema import ROWS, SETTINGS
 
     folder, of_rows = ResultsFolder(path), [column.name for column in ROWS]
     known = [*of_rows, *(column.name for column in SETTINGS), *FACTS]
     rows, facts = _rows(folder, _selection(columns, known), of_rows, mix_methods=True)
-    return _status(folder, facts, _last_steps(rows)), rows
+    return _status(folder, facts, _last_steps(rows)), rows, _price(folder)
+
+
+def price_per_hour(path: str | Path) -> float | None:
+    """Return the price of an hour of one process in a sweep's specification; None without one."""
+    return _price(ResultsFolder(path))
+
+
+def _price(folder: ResultsFolder) -> float | None:
+    price = folder.specification.get("price_per_hour")
+    return float(price) if isinstance(price, int | float) and not isinstance(price, bool) and price >= 0 else None
 
 
 def _status(folder: ResultsFolder, facts: pd.DataFrame, last_steps: pd.Series[Any]) -> pd.DataFrame:

@@ -37,6 +37,9 @@ ENOUGH = 20
 
 _ROUNDING = 1e-9
 
+KNOWN_FATES = 10
+"""Number of trials whose fate by the end of a budget must be known for a chance to mean anything."""
+
 MISSED = 0.1
 """Alpha, the share of groks that may come before the lower end, and as many after the upper one."""
 
@@ -177,6 +180,12 @@ class _Others:
             return self.own.grokked_by(ratio)
         return 1 - (1 - self._own_share()) * (1 - self._beyond().grokked_by(ratio))
 
+    def fates(self, ratio: float) -> int:
+        """Return the number of trials whose fate by a ratio is known."""
+        one = self.own if self.own_sweep and ratio <= self.until else self._beyond()
+        followed = len(one) - int(np.searchsorted(one.courses.ratio[one.first :], ratio))
+        return followed + int(np.searchsorted(one.groks, ratio, side="left"))
+
     def ratio_at(self, share: float) -> float:
         own = self._own_share()
         if share <= own + _ROUNDING:
@@ -205,12 +214,20 @@ class Forecast:
     """Share of such trials that grok within this trial's budget."""
     trials: int
     """Number of trials that this rests on: of the same sweep if it tells anything, else of recorded ones."""
+    fates: int
+    """Number of trials, as old at the step to which the same sweep tells, or now, that are known to have grokked by
+    the end of the budget or not to have."""
     own_until_step: float | None
     """The step to which trials of the same sweep tell; None if too few of them were as old without a grok."""
     budget_steps: int
     """Steps that it may have in all."""
     step: int
     """The step that the forecast was made at."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough trials were followed as far as the budget for the chance to mean anything."""
+        return self.fates >= KNOWN_FATES
 
     @property
     def own_sweep(self) -> bool:
@@ -223,14 +240,14 @@ class Forecast:
         return None if self.half_step is None else self.half_step - self.step
 
     def with_chance(self, probability: float) -> Forecast:
-        """Return the forecast with a chance that is known better; then a later end and a half are stated if likely.
+        """Return the forecast with a chance that is known from elsewhere; a later end and a half only if likely.
 
         Args:
             probability: share of such trials that grok within the budget.
         """
         if probability >= LIKELY:
-            return replace(self, probability=probability)
-        return replace(self, probability=probability, latest_step=None, half_step=None)
+            return replace(self, probability=probability, fates=KNOWN_FATES)
+        return replace(self, probability=probability, fates=KNOWN_FATES, latest_step=None, half_step=None)
 
     @property
     def sentence(self) -> str:
@@ -299,6 +316,7 @@ def forecast(
         half_step=half if half <= budget_steps else None,
         probability=probability,
         trials=len(others.first),
+        fates=others.fates(budget),
         own_until_step=unit * others.until if others.own_sweep else None,
         budget_steps=budget_steps,
         step=step,

@@ -1,9 +1,9 @@
 """When the trials of a sweep will grok that have not grokked yet: a forecast of each, and what waiting costs.
 
 A trial that runs is compared with the trials of its sweep as the sweep goes: one that the rule has stopped will not
-grok in it, however long it might have been followed. A trial that the rule has stopped is compared as if it were
-resumed: of others that were stopped it is only known that they had not grokked by then. Each phase of drift is
-compared with the same phase of other trials, and counts its own steps.
+grok in it, however long it might have been followed. A trial that the rule has stopped is compared with recorded
+trials only, as if it were resumed: those as old in its own sweep are the ones that the rule has spared. Each phase
+of drift is compared with the same phase of other trials, and counts its own steps.
 """
 
 from __future__ import annotations
@@ -34,17 +34,22 @@ _NEEDED = ("trial_id", "step", "train_accuracy", "val_accuracy", "budget_steps",
 
 
 def forecasts(
-    df: pd.DataFrame, *, price_per_hour: float | None = None, calibration: Calibration | None = None
+    df: pd.DataFrame,
+    *,
+    price_per_hour: float | None = None,
+    calibration: Calibration | None = None,
+    phases: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Forecast the grok of each trial that has not grokked and runs, waits, or was stopped by the rule.
 
     Used are the sweep's own trials once `analysis.stopping.forecast.ENOUGH` of them were as old without a grok, and
-    the recorded sweeps before. A trial that has not memorised yet has a row without a forecast.
+    the recorded sweeps before, and for stopped trials. One that has not memorised yet has a row without a forecast.
 
     Args:
         df: rows from `load`, in any order.
         price_per_hour: price of an hour of one process, as in a specification; None if it is not known.
         calibration: the recorded sweeps, by default the shipped ones.
+        phases: the events of these rows, if they are known already.
 
     Returns:
         Sorted by `trial_id`. Steps are those of the trial; numbers are floats, NaN where they are not known:
@@ -54,7 +59,8 @@ def forecasts(
         - `earliest_step`: a grok before it is unlikely, 10 % at most among exchangeable trials. `latest_step`: if
           it groks, it has done so by then in 90 %; only where `chance` is at least a half.
         - `chance`: share of such trials that grok within this trial's budget. For a trial that the parking rule
-          has given up it is the rule's `stop_probability`, which knows that it has stalled.
+          has given up it is the rule's `stop_probability`, which knows that it has stalled. NaN where too few
+          trials were followed as far.
         - `half_step`: by it half of such trials have grokked; NaN beyond the budget. `further_steps`: from now
           until then; `further_s`: lane-seconds of training and measuring for them, at the trial's own pace so far;
           `wait_s`: seconds until then, at most, if it runs and its process trains as many lanes as it may;
@@ -69,7 +75,7 @@ def forecasts(
 
     from analysis.schema import SETTINGS
 
-    phases = phase_events(df)
+    phases = phase_events(df) if phases is None else phases
     current = phases.drop_duplicates("trial_id", keep="last")
     because = current["ended_because"].astype("object")
     can_grok = current["grok_step"].isna() & (because.isna() | because.eq("stopped"))
@@ -87,7 +93,8 @@ def forecasts(
     began = waiting["phase_start_step"].to_numpy(np.float64)
     for name in ("earliest_step", "latest_step"):
         result[name] = began + _numbers(made, name)
-    result["chance"] = _numbers(made, "probability")
+    known = np.array([one is not None and one.is_known for one in made], dtype=bool)
+    result["chance"] = np.where(known, _numbers(made, "probability"), np.nan)
     result["half_step"] = began + _numbers(made, "half_step")
     result["further_steps"] = result["half_step"] - result["last_step"]
     result["further_s"] = result["further_steps"] * seconds_per_step(df, waiting)
@@ -113,10 +120,7 @@ def phase_events(df: pd.DataFrame) -> pd.DataFrame:
         raise AnalysisError(
             f"forecasts need the columns {', '.join(_NEEDED)}; {', '.join(missing)} missing; load them too"
         )
-    phases = events(df if "complexity_bytes" in df.columns else df.assign(complexity_bytes=np.nan))
-    if "phase_end_step" not in phases.columns:
-        phases["phase_end_step"] = phases["budget_steps"]
-    return phases
+    return events(df if "complexity_bytes" in df.columns else df.assign(complexity_bytes=np.nan))
 
 
 def made_forecasts(
@@ -139,7 +143,7 @@ def made_forecasts(
     """
     calibration = calibration or Calibration.load()
     recorded = recorded_courses(calibration)
-    known: dict[tuple[int, bool], Courses] = {}
+    known: dict[int, Courses] = {}
     began = waiting["phase_start_step"].to_numpy(np.float64)
     steps = waiting["last_step"].to_numpy(np.float64) - began
     memorised = waiting["memorisation_step"].to_numpy(np.float64) - began
@@ -152,21 +156,21 @@ def made_forecasts(
         if np.isnan(memorised[place]):
             made.append(None)
             continue
-        key = (phase, bool(stopped[place]))
-        if key not in known:
-            known[key] = _courses(phases[phases["phase"].eq(phase)], resumed=key[1])
+        if phase not in known:
+            known[phase] = _courses(phases[phases["phase"].eq(phase)])
+        same_sweep = () if stopped[place] else known[phase]
         step, budget = int(steps[place]), int(max(budgets[place], steps[place]))
-        one = forecast(step, memorised[place], budget, recorded=recorded, same_sweep=known[key])
+        one = forecast(step, memorised[place], budget, recorded=recorded, same_sweep=same_sweep)
         made.append(one if np.isnan(chances[place]) else one.with_chance(chances[place]))
     return made
 
 
-def _courses(phases: pd.DataFrame, *, resumed: bool) -> Courses:
-    """Return how the trials of a phase went; with `resumed`, as if those that were stopped might be resumed."""
+def _courses(phases: pd.DataFrame) -> Courses:
+    """Return how the trials of a phase went."""
     began = phases["phase_start_step"].to_numpy(np.float64)
     budgets = phases["phase_end_step"].to_numpy(np.float64) - began
-    # A trial that has diverged cannot grok any more, nor can one that the rule has stopped, unless it is resumed.
-    over = phases["ended_because"].isin(["diverged"] if resumed else ["diverged", "stopped"]).to_numpy()
+    # A trial that has diverged cannot grok any more, nor does one that the rule has stopped.
+    over = phases["ended_because"].isin(["diverged", "stopped"]).to_numpy()
     followed = np.where(over, budgets, phases["last_step"].to_numpy(np.float64) - began)
     memorised, grokked = (phases[name].to_numpy(np.float64) - began for name in ("memorisation_step", "grok_step"))
     return Courses.of(map(Course, memorised.tolist(), grokked.tolist(), followed.tolist()))

@@ -61,14 +61,18 @@ def test_its_own_sweep_tells_once_twenty_were_as_old(tmp_path: Path) -> None:
 
 
 def test_what_the_rule_has_stopped_does_not_grok_in_this_sweep(tmp_path: Path) -> None:
-    """Of a trial that runs half of its like were stopped; of one that was stopped this is not known."""
+    """Of a trial that runs half of its like were stopped; one that was stopped asks recorded sweeps."""
     ended = [Fate(outcome="grokked", grok_step=3_000 + 100 * n) for n in range(20)]
     stopped = [Fate(outcome="stopped", last_step=1_500) for _ in range(20)]
     rows = sweep_of(tmp_path / "sweep", [Fate(outcome="running", grok_step=4_000), *ended, *stopped])
     frame = analysis.forecasts(rows).set_index("state")
     assert frame.loc["unfinished", "chance"] == pytest.approx(0.5, abs=0.05)
     assert len(frame.loc["stopped"]) == 20
-    assert frame.loc["stopped", "chance"].min() > 0.9
+    assert not frame.loc["stopped", "own_sweep"].any()
+    recorded = recorded_courses(Calibration.load())
+    for one in frame.loc["stopped"].to_dict("records"):
+        alike = forecast(1_500, one["memorisation_step"], 20_000, recorded=recorded)
+        assert one["chance"] == alike.probability
 
 
 def test_a_trial_that_has_not_memorised_has_no_forecast(tmp_path: Path) -> None:
