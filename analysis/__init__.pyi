@@ -36,4 +36,5 @@ from .report.summary import result_sentence as result_sentence
 from .report.summary import text_map as text_map
 from .stopping.decline import Decision as Decision
 from .stopping.decline import DeclineParameters as DeclineParameters
+from .stopping.forecasts import forecasts as forecasts
 from .trajectory import Trajectory as Trajectory

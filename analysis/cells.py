@@ -24,8 +24,8 @@ class Kind(Enum):
     LATER = "later"
     """The median is only known to be later than a step: some trials were stopped, failed or still run, or the
     budget ended with fewer than half grokked."""
-    NEVER = "never"
-    """None grokked, and all were followed to the end."""
+    NOT_WITHIN = "not within"
+    """None grokked, and all were followed to the end of their budget."""
     EMPTY = "empty"
     """No trial of this cell has reported yet."""
 
@@ -36,9 +36,10 @@ class Cell:
 
     kind: Kind
     when: str
-    """`1,024`, `>2,048`, `never` or `–`."""
+    """`1,024`, `>2,048`, `not in 4,000` or `–`."""
     count: str
-    """Grokked trials out of all, `2/3`; empty for an empty cell."""
+    """Grokked trials out of all, `2/3`, and how many kept it where some did not, `2/3, 1 kept`; empty for an empty
+    cell."""
     step: float
     """Median grok step in steps; NaN unless `kind` is `MEDIAN`."""
     share: float
@@ -57,6 +58,9 @@ class Cell:
         return f"{self.when} ({self.count}){'…' if self.unfinished else ''}" if self.count else self.when
 
 
+NOT_IN = "not in"
+"""What a cell says, with its budget, where none grokked within it."""
+
 EMPTY_CELL = Cell(Kind.EMPTY, "–", "", math.nan, math.nan, math.nan, math.nan, 0, 0, "no trial has reported yet")
 
 
@@ -69,7 +73,7 @@ def cell(row: Mapping[Any, Any]) -> Cell:
     if math.isfinite(median):
         kind, when = Kind.MEDIAN, f"{median:,.0f}"
     elif math.isinf(median) and not grokked and not row["undetermined"]:
-        kind, when = Kind.NEVER, "never"
+        kind, when = Kind.NOT_WITHIN, f"{NOT_IN} {float(row['budget_steps']):,.0f}"
     elif math.isinf(median):
         kind, when = Kind.LATER, f">{float(row['budget_steps']):,.0f}"
     else:
@@ -78,7 +82,7 @@ def cell(row: Mapping[Any, Any]) -> Cell:
     return Cell(
         kind,
         when,
-        f"{grokked}/{n}",
+        f"{grokked}/{n}" + (f", {grokked - int(row['lost'])} kept" if row["lost"] else ""),
         median if kind is Kind.MEDIAN else math.nan,
         float(row["share"]),
         float(row["share_low"]),
@@ -91,13 +95,24 @@ def cell(row: Mapping[Any, Any]) -> Cell:
 
 def _endings(row: Mapping[Any, Any]) -> str:
     counts = {"grokked": int(row["grokked"]), **{name: int(row[f"censored_{name}"]) for name in CENSORINGS}}
-    return ", ".join(f"{count} {ENDINGS[name]}" for name, count in counts.items() if count)
+    words = [f"{count} {ENDINGS[name]}" for name, count in counts.items() if count]
+    if row["lost"]:
+        ends = "ends" if row["lost"] == 1 else "end"
+        lowest = "" if row["lost"] == 1 else "as low as "
+        words.append(
+            f"{row['lost']:.0f} of these {ends} below the threshold again, at validation accuracy "
+            f"{lowest}{row['lost_val_accuracy']:.3g}"
+        )
+    return ", ".join(words)
 
+
+KEPT = "2/3, 1 kept: of the 2 that grokked 1 was still at the threshold at its end"
+"""The meaning of the words in a cell some of whose trials have lost their grok."""
 
 #: The meaning of the words in a cell.
 LEGEND: dict[Kind, str] = {
     Kind.MEDIAN: "1,024 (2/3): median grok step, and how many of the cell's trials grokked",
-    Kind.NEVER: "never (0/3): none grokked, and all were followed to the end of their budget",
+    Kind.NOT_WITHIN: "not in 4,000 (0/3): none grokked within 4,000 steps, all followed to the end of their budget",
     Kind.LATER: ">1,024 (0/3), ≥1,024 (1/3): later than this, if at all; the others were followed no further",
     Kind.EMPTY: "–: no trial has reported yet",
 }
@@ -166,7 +181,7 @@ def sweep_map(events: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
     keys = [*facets_of(every, x, y), y, x]
     known = grok_map(events, x, y, keys[:-2])
     asked = every[keys].drop_duplicates().merge(known[keys], how="left", indicator=True)
-    unreported = asked.loc[asked["_merge"] == "left_only", keys].assign(n=0, grokked=0)
+    unreported = asked.loc[asked["_merge"] == "left_only", keys].assign(n=0, grokked=0, lost=0)
     if unreported.empty:
         return known
     return pd.concat([known, unreported], ignore_index=True).sort_values(keys, ignore_index=True)

@@ -189,6 +189,8 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
         - `last_step`: last evaluated step; the trial was followed up to here.
         - `censored`: no grok step was seen, so the time to grok is only known to exceed `last_step`.
         - `tail_complete`: the trial was followed through the tail of its grok.
+        - `final_val_accuracy`: at the last evaluated step. `grok_lost`: it grokked, and that is below the
+          threshold; a fall that it has recovered from has a `grok_lost_step` only.
         - every column of `df` that belongs to the trial: settings, `budget_steps`, `ended_because` (missing
           while a trial runs or is interrupted), `memorised_at`, `grokked_at`, `complexity_method`.
 
@@ -212,11 +214,10 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     result["phase"] = ordered["phase"].to_numpy()[starts]
     began = ordered["phase_start_step"].to_numpy()[starts]
     result["phase_start_step"] = began
+    of_phases = thresholds_of(result, thresholds)
     events_of_phases = [
         trajectory_events(trajectory, trial_thresholds)
-        for trajectory, trial_thresholds in zip(
-            trajectories(ordered, starts), thresholds_of(result, thresholds), strict=True
-        )
+        for trajectory, trial_thresholds in zip(trajectories(ordered, starts), of_phases, strict=True)
     ]
     for name in _EVENT_COLUMNS:
         result[name] = np.array([getattr(event, name) for event in events_of_phases], dtype=np.float64)
@@ -224,9 +225,14 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
             result[name] += began
     ends = np.append(starts[1:], len(ordered)) - 1
     result["delay"] = result["grok_step"] - result["memorisation_step"]
-    result["last_step"] = ordered["step"].to_numpy()[ends].astype(np.float64) if len(ordered) else np.array([])
+    ends = ends if len(ordered) else ends[:0]
+    result["last_step"] = ordered["step"].to_numpy()[ends].astype(np.float64)
     result["censored"] = result["grok_step"].isna()
     result["tail_complete"] = pd.array([event.tail_complete for event in events_of_phases], dtype=bool)
+    result["final_val_accuracy"] = ordered["val_accuracy"].to_numpy(np.float64)[ends]
+    grokked_at = np.array([each.grokked_at for each in of_phases], dtype=np.float64)
+    # Written so that an accuracy that is no number counts as lost.
+    result["grok_lost"] = ~(result["censored"] | (result["final_val_accuracy"] >= grokked_at))
     if "ended_because" in result.columns:
         exchanged = result["trial_id"].duplicated(keep="last")
         result.loc[exchanged, "ended_because"] = "budget"

@@ -74,6 +74,29 @@ def fates(phases: pd.DataFrame) -> tuple[str, ...]:
     return tuple(chosen.tolist())
 
 
+def kept_words(events: pd.DataFrame) -> str:
+    """Say how many trials that grokked kept it, and how the others ended; empty if all kept it.
+
+    `9 of them kept it to their last evaluation, the other 5 ended at a validation accuracy of 0.45 to 0.98`
+
+    Args:
+        events: one row per trial, from `analysis.events`, with `grok_lost`.
+    """
+    lost = events[events["grok_lost"].astype(bool)]
+    if lost.empty:
+        return ""
+    kept = int(events["grok_step"].notna().sum()) - len(lost)
+    ends = [f"{value:.3g}" for value in (lost["final_val_accuracy"].min(), lost["final_val_accuracy"].max())]
+    at = ends[0] if ends[0] == ends[1] else " to ".join(ends)
+    others = f"the other {len(lost)}" if kept else "they"
+    if len(lost) == 1:
+        others = "the other" if kept else "it"
+    whose = "of them " if kept + len(lost) > 1 else ""
+    return (
+        f"{kept or 'none'} {whose}kept it to the last evaluation, {others} ended at a validation accuracy of {at}"
+    )
+
+
 def fates_title(names: Sequence[str]) -> str:
     """Write `Grokked`; with several phases, a line for each."""
     return ",\nthen ".join(names).capitalize()

@@ -22,9 +22,14 @@ ENDINGS = ("grokked", "budget", "stopped", "diverged", "failed")
 #: The statuses of a planned trial: its ending, or its state before that.
 STATUSES = ("planned", "unfinished", *ENDINGS)
 #: The columns that `load` joins to each row besides the settings.
-FACTS = ("budget_steps", "ended_because", "memorised_at", "grokked_at", "complexity_method", "sweep")
+FACTS = (
+    *("budget_steps", "ended_because", "memorised_at", "grokked_at", "complexity_method"),
+    *("stop_rule", "stop_probability", "parked", "cell_grokked", "cell_failed", "lanes", "sweep"),
+)
 #: Columns that depend on the complexity method.
 _OF_THE_METHOD = frozenset({"complexity_bytes", "description_length_bits", "complexity_method"})
+#: Columns that decisions of the parking rule complete.
+_OF_PARKING = frozenset({"parked", "cell_grokked", "cell_failed"})
 
 
 def load(
@@ -48,8 +53,12 @@ def load(
         The columns of `analysis.schema.ROWS`, the rest of `analysis.schema.SETTINGS`, and the facts
         `budget_steps`, `ended_because` (missing while a trial runs or is interrupted), `memorised_at` and
         `grokked_at` (missing while a trial runs if they are the task's own), `complexity_method` (missing
-        if nothing has been measured), `sweep` (the path, as it was given). `attrs` of the frame has the unit and
-        the meaning of each column.
+        if nothing has been measured), `stop_rule` (`none` without one, missing if it is not known),
+        `stop_probability` (of a trial that the rule has stopped), `parked` (whether it waits with its state for a
+        lane, or has ended so), `cell_grokked` and `cell_failed` (of a trial that waits and that the parking rule
+        has given up: other seeds of its setting that were known then), `lanes` (how many trials its process trains
+        at once, missing if it is not known), `sweep` (the path, as it was given). `attrs` of the frame has the unit
+        and the meaning of each column.
 
     Raises:
         ResultsNotFound: the path holds no results.
@@ -72,19 +81,27 @@ def _load(path: str | Path, columns: Sequence[str] | None, mix_methods: bool) ->
     joinable = [column.name for column in SETTINGS if column.name not in of_rows] + list(FACTS)
     wanted = _selection(columns, [*of_rows, *joinable])
 
-    folder = ResultsFolder(path)
+    return _rows(ResultsFolder(path), wanted, of_rows, mix_methods)[0]
+
+
+def _rows(
+    folder: ResultsFolder, wanted: Sequence[str], of_rows: Sequence[str], mix_methods: bool
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of a folder, with the facts joined that are wanted, and the facts."""
     frame = _frame(folder.table("rows", [name for name in wanted if name in of_rows]), "rows")
     frame = _sorted(frame, ["trial_id", "step"])
-    joined = [name for name in wanted if name in joinable]
+    joined = [name for name in wanted if name not in of_rows]
     facts = _facts(folder)
     if _OF_THE_METHOD & set(wanted):
         facts["complexity_method"] = _methods(folder, mix_methods).reindex(facts.index)
+    if _OF_PARKING & set(wanted):
+        _add_waiting(facts, folder, _last_steps(frame))
     if joined:
-        facts = facts.reindex(frame["trial_id"].cat.categories)
+        of_trials = facts.reindex(frame["trial_id"].cat.categories)
         codes = frame["trial_id"].cat.codes.to_numpy()
         for name in joined:
-            frame[name] = facts[name].array.take(codes)
-    return described(frame[wanted], "trials", "rows")
+            frame[name] = of_trials[name].array.take(codes)
+    return described(frame[list(wanted)], "trials", "rows"), facts
 
 
 def _together(frames: list[pd.DataFrame], paths: Sequence[str | Path], mix_methods: bool) -> pd.DataFrame:
@@ -162,6 +179,12 @@ def networks(path: str | Path, trial_ids: Collection[str] | None = None) -> pd.D
     return _table(path, "networks", ["trial_id", "step"], trial_ids)
 
 
+def kept_steps(path: str | Path, trial_ids: Collection[str]) -> pd.DataFrame:
+    """Load `trial_id` and `step` of each kept network of some trials, without the networks."""
+    frame = _frame(ResultsFolder(path).table("networks", ["trial_id", "step"], trial_ids), "networks")
+    return _sorted(frame, ["trial_id", "step"])
+
+
 def status(path: str | Path) -> pd.DataFrame:
     """Return one row per trial of the current request, in its order, with the trial's status.
 
@@ -171,20 +194,53 @@ def status(path: str | Path) -> pd.DataFrame:
         `ended_reason` (a sentence, missing if not ended); `cohort_id`; the settings and `budget_steps` (missing for
         a trial that is not in a cohort yet). Unlike in other frames, whole numbers are `Int64`.
     """
+    folder = ResultsFolder(path)
+    rows = _frame(folder.table("rows", ["trial_id", "step"]), "rows")
+    return _status(folder, _facts(folder), _last_steps(rows))
+
+
+def status_and_rows(path: str | Path, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame, float | None]:
+    """Return what `status` and `load` return, from one state of the folder and reading its tables once.
+
+    Args:
+        path: the results folder, local or `s3://...`.
+        columns: the columns of the rows, none of which depends on the complexity method but `complexity_bytes`,
+            whose methods are not told apart here.
+
+    Returns:
+        The status of each requested trial, the rows of all trials, and the price of an hour of one process in the
+        sweep's specification, None without one.
+    """
+    from analysis.schema import ROWS, SETTINGS
+
+    folder, of_rows = ResultsFolder(path), [column.name for column in ROWS]
+    known = [*of_rows, *(column.name for column in SETTINGS), *FACTS]
+    rows, facts = _rows(folder, _selection(columns, known), of_rows, mix_methods=True)
+    return _status(folder, facts, _last_steps(rows)), rows, _price(folder)
+
+
+def price_per_hour(path: str | Path) -> float | None:
+    """Return the price of an hour of one process in a sweep's specification; None without one."""
+    return _price(ResultsFolder(path))
+
+
+def _price(folder: ResultsFolder) -> float | None:
+    price = folder.specification.get("price_per_hour")
+    return float(price) if isinstance(price, int | float) and not isinstance(price, bool) and price >= 0 else None
+
+
+def _status(folder: ResultsFolder, facts: pd.DataFrame, last_steps: pd.Series[Any]) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
     from analysis.schema import SETTINGS
 
-    folder = ResultsFolder(path)
     asked = pd.Index(folder.request(), dtype="str", name="trial_id")
-    rows = _frame(folder.table("rows", ["trial_id", "step"]), "rows")
     settings = [column.name for column in SETTINGS]
     names = ["last_step", "ended_reason", "cohort_id", *settings, "budget_steps"]
 
-    result = _facts(folder).reindex(asked)
-    last = _by_text(rows.groupby("trial_id", observed=True)[["step"]].max())
-    result["last_step"] = last["step"].reindex(asked).astype("float64")
+    result = facts.reindex(asked)
+    result["last_step"] = last_steps.reindex(asked).astype("float64")
     statuses = result["last_step"].isna().map({True: "planned", False: "unfinished"})
     statuses = statuses.where(result["ended_because"].isna(), result["ended_because"].astype("str"))
     result["status"] = statuses.astype(pd.CategoricalDtype(list(STATUSES)))
@@ -233,16 +289,19 @@ def _facts(folder: ResultsFolder) -> pd.DataFrame:
             "failed": cohort.failed,
             "memorised_at": cohort.measuring.get("memorised_at"),
             "grokked_at": cohort.measuring.get("grokked_at"),
+            "stop_rule": cohort.stated.get("stop_rule"),
+            "lanes": cohort.stated.get("lanes"),
             **cohort.settings[trial_id],
         }
         for trial_id, cohort in folder.cohort_of_trials().items()
     ]
     settings = [column.name for column in SETTINGS]
-    names = ["trial_id", "cohort_id", "failed", "memorised_at", "grokked_at", *settings, "budget_steps"]
+    own = ["memorised_at", "grokked_at", "stop_rule"]
+    names = ["trial_id", "cohort_id", "failed", "lanes", *own, *settings, "budget_steps"]
     facts = pd.DataFrame(stated, columns=names).set_index("trial_id").assign(sweep=folder.path.rstrip("/"))
     facts.index = facts.index.astype("str")
 
-    own = ["memorised_at", "grokked_at", "ended_because", "ended_reason"]
+    own += ["ended_because", "ended_reason", "stop_probability", "parked"]
     ended = _frame(folder.table("trials", ["trial_id", *own]), "trials").set_index("trial_id")
     ended = _by_text(ended).reindex(facts.index)
     failed = ended["ended_because"].isna() & facts["failed"].notna()
@@ -251,7 +310,37 @@ def _facts(folder: ResultsFolder) -> pd.DataFrame:
     facts["ended_reason"] = ended["ended_reason"].astype("object").where(~failed, facts["failed"]).astype("str")
     for name in ("memorised_at", "grokked_at"):
         facts[name] = ended[name].fillna(facts[name].astype(float))
+    rules = ended["stop_rule"].astype("object")
+    facts["stop_rule"] = rules.where(rules.notna(), facts["stop_rule"]).astype("str").astype("category")
+    facts["stop_probability"] = ended["stop_probability"].astype("float64")
+    facts["parked"] = ended["parked"].astype("object").eq(True)
+    facts["lanes"] = pd.to_numeric(facts["lanes"], errors="coerce").astype("float64")
     return _typed_settings(facts)
+
+
+def _last_steps(rows: pd.DataFrame) -> pd.Series[Any]:
+    """Return trial id as text -> last evaluated step."""
+    return _by_text(rows.groupby("trial_id", observed=True)[["step"]].max())["step"]
+
+
+def _add_waiting(facts: pd.DataFrame, folder: ResultsFolder, last_steps: pd.Series[Any]) -> None:
+    """Tell which trials are parked at present and, where their patience is over, what was known of their cell."""
+    evidence = ["cell_grokked", "cell_failed"]
+    for name in evidence:
+        facts[name] = math.nan
+    open_trials = set(facts.index[facts["ended_because"].isna()])
+    if not open_trials:
+        return
+    decided = _frame(
+        folder.table("decisions", ["trial_id", "step", "decision", *evidence], open_trials), "decisions"
+    )
+    decided = decided.sort_values("step", kind="stable").drop_duplicates("trial_id", keep="last")
+    decided = _by_text(decided.set_index("trial_id"))
+    # A trial that has been trained since then was resumed, also where that is no decision: by a larger budget.
+    decided = decided[decided["step"].eq(last_steps.reindex(decided.index))]
+    given_up = decided[decided["decision"].eq("given up")]
+    facts.loc[[*decided.index[decided["decision"].eq("parked")], *given_up.index], "parked"] = True
+    facts.loc[given_up.index, evidence] = given_up[evidence].astype("float64")
 
 
 def by_size(value: Any) -> tuple[float, str]:

@@ -3,12 +3,12 @@
 For each trial the time to grok T, in steps, is one of three things:
 
 - known: it grokked, T is its grok step;
-- never: it was followed to the end without a grok, T is infinite. The end is the largest budget in its cell, or
-  a divergence, after which no grok can come;
+- not within the budget: it was followed to the end without a grok, T is infinite. The end is the largest budget in
+  its cell, or a divergence, after which no grok can come;
 - censored: it was stopped, failed, still runs, or its budget ended before the cell's largest; T is only known
   to be later than its last step, and may be infinite.
 
-So 'never' and 'infinite' mean: not within the budget.
+'Infinite' means no more than that.
 
 The median of n trials is the ceil(n/2)-th smallest T (the lower one of two). It lies between `median_at_least`,
 which is its value if every censored T is just after the last step, and its value if every censored T is infinite.
@@ -56,8 +56,10 @@ def grok_map(df: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None = No
           share; with them it holds whatever their outcome.
         - `median_grok_step`: steps; infinite when fewer than half grokked; NaN when censoring leaves it
           undetermined. `median_at_least`: the median is not earlier than this.
-        - `budget_steps`: the largest budget of the cell's trials, or the end of their phase: 'never' and 'infinite'
-          are meant within it.
+        - `budget_steps`: the largest budget of the cell's trials, or the end of their phase: 'infinite' means not
+          within it.
+        - `lost`: grokked trials whose last validation accuracy is below the threshold again; `lost_val_accuracy`:
+          the lowest of these accuracies, NaN if there are none or events do not tell.
 
     Raises:
         AnalysisError: an axis is not a column, or settings would be pooled.
@@ -92,6 +94,8 @@ CELL_COLUMNS = (
     "median_grok_step",
     "median_at_least",
     "budget_steps",
+    "lost",
+    "lost_val_accuracy",
 )
 
 
@@ -208,4 +212,12 @@ def _cell(trials: pd.DataFrame) -> dict[str, Any]:
         "median_grok_step": upper if lower == upper else np.nan,
         "median_at_least": lower,
         "budget_steps": budget_steps,
+        **_lost(trials),
     }
+
+
+def _lost(trials: pd.DataFrame) -> dict[str, Any]:
+    if "grok_lost" not in trials.columns:
+        return {"lost": 0, "lost_val_accuracy": np.nan}
+    ends = trials.loc[trials["grok_lost"].astype(bool), "final_val_accuracy"]
+    return {"lost": len(ends), "lost_val_accuracy": float(ends.min()) if len(ends) else np.nan}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from analysis.cells import Axes, Cell, Kind, Panel, panels
+from analysis.cells import NOT_IN, Axes, Cell, Kind, Panel, panels
 from analysis.pictures import palette
 from analysis.words import setting_name, setting_text, value_text
 
@@ -49,7 +49,7 @@ class _Layer:
 def map_figure(map_frame: pd.DataFrame, *, x: str | None = None, y: str | None = None) -> Figure:
     """Draw heat maps of when (median grok step) and whether (share) each cell groks, a panel per facet.
 
-    Cells without a median are grey and hatched and say `never` or `>2,048`, so they cannot be mistaken for a
+    Cells without a median are grey and hatched and say `not in 4,000` or `>2,048`, so they cannot be mistaken for a
     colour of the scale. The cells carry ids from which `svg` makes hover texts.
 
     Args:
@@ -88,13 +88,20 @@ def _when_layer(grids: Sequence[Panel]) -> _Layer:
     return _Layer(
         "When: median grok step",
         lambda cell: max(cell.step, 1.0),  # step 0 has no logarithm; NaN stays NaN
-        lambda cell: (cell.when, cell.count),
+        _when_words,
         _HATCHES,
         LinearSegmentedColormap.from_list("when", shades),
         LogNorm(low, high),
         ticks,
         [f"{tick:,.0f}" for tick in ticks],
     )
+
+
+def _when_words(cell: Cell) -> tuple[str, str]:
+    count = cell.count.replace(", ", "\n")
+    if cell.kind is Kind.NOT_WITHIN:
+        return NOT_IN, f"{cell.when.removeprefix(NOT_IN).strip()} ({count})"
+    return cell.when, count
 
 
 def _share_words(cell: Cell) -> tuple[str, str]:
@@ -279,7 +286,7 @@ def _draw_panel(axes: PlotAxes, grid: Panel, layer: _Layer, layout: _Layout, *, 
     axes.set_yticks([j + 0.5 for j in range(0, rows, every_y)], [value_text(v) for v in grid.y_values[::every_y]])
 
 
-_HATCHES = {Kind.NEVER: "xxxx", Kind.LATER: "////"}
+_HATCHES = {Kind.NOT_WITHIN: "xxxx", Kind.LATER: "////"}
 
 
 def _write_cell(
@@ -317,7 +324,7 @@ def _map_legend(grids: Sequence[Panel]) -> list[Patch]:
 
     kinds = {cell.kind for grid in grids for row in grid.cells for cell in row}
     words = {
-        Kind.NEVER: "never: none grokked, and all were followed to the end of their budget",
+        Kind.NOT_WITHIN: "not in n: none grokked within n steps, all followed to the end of their budget",
         Kind.LATER: ">n, ≥n: later than step n, if at all; those that did not grok were followed no further",
         Kind.EMPTY: "–: no trial has reported yet",
     }

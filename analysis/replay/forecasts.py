@@ -6,41 +6,62 @@ import numpy as np
 import pandas as pd
 
 from analysis.replay.recordings import Recording, Recordings
-from analysis.stopping.forecast import Course, Forecast, forecast
+from analysis.stopping.forecast import Course, Courses, Forecast, forecast
 
 SHARES = (0.05, 0.1, 0.2, 0.5)
 """Shares of the budget at which forecasts are made."""
+
+SOURCES = ("other sweeps", "running sweep", "ended sweep")
+"""What forecasts are made from: other sweeps alone, as before a sweep has trials as old; its own trials as far as
+all have come by then, and other sweeps beyond; its own trials as if they had ended, as for its last ones."""
 
 
 def forecasts_frame(recordings: Recordings) -> pd.DataFrame:
     """Return one row for each source and share of the budget: what was forecast, and how often it held.
 
-    Forecast are the trials that have memorised and not grokked by then: from the other sweeps, as for the first
-    trials of a sweep, and from the other trials of their own sweep as if these had ended, as for its last ones.
+    Forecast are the trials that have memorised and not grokked by then, from each of `SOURCES`.
     """
+    recorded = {
+        sweep: Courses.of(_course(other, 1.0) for other in recordings.trials if other.sweep != sweep)
+        for sweep in {trial.sweep for trial in recordings.trials}
+    }
     rows = []
-    for source in ("other sweeps", "own sweep"):
+    for source in SOURCES:
         for share in SHARES:
+            seen = {"running sweep": share, "ended sweep": 1.0}.get(source)
             made = [
                 (trial, one)
                 for trial in recordings.trials
                 if (step := _open_at(trial, share)) is not None
-                and (one := _forecast(trial, step, recordings, own=source == "own sweep")) is not None
+                and (one := _forecast(trial, step, recordings, recorded[trial.sweep], seen)) is not None
             ]
             rows.append({"from": source, "share": share, **_row(made)})
     return pd.DataFrame(rows)
 
 
-def _forecast(trial: Recording, step: int, recordings: Recordings, *, own: bool) -> Forecast | None:
-    """Return the forecast at a step; None if the trial's own sweep is asked for and too small."""
-    courses = [
-        Course(other.memorisation_step, other.grok_step, other.budget_steps)
-        for other in recordings.trials
-        if other is not trial and (other.sweep == trial.sweep) == own
-    ]
-    chosen = {"recorded": (), "same_sweep": courses} if own else {"recorded": courses}
-    one = forecast(step, trial.memorisation_step, trial.budget_steps, **chosen)
-    return one if one.own_sweep == own else None
+def _course(trial: Recording, seen: float) -> Course:
+    """Return how a trial had gone by a share of its budget."""
+    step = int(seen * trial.budget_steps)
+    memorised, grokked = (at if at <= step else np.nan for at in (trial.memorisation_step, trial.grok_step))
+    return Course(memorised, grokked, step)
+
+
+def _forecast(
+    trial: Recording, step: int, recordings: Recordings, recorded: Courses, seen: float | None
+) -> Forecast | None:
+    """Return the forecast at a step; None if the trial's own sweep is asked for and tells nothing.
+
+    Args:
+        trial: the trial.
+        step: the step.
+        recordings: the trials of all sweeps.
+        recorded: those of other sweeps.
+        seen: the share of its budget that each trial of the same sweep was followed to; None to leave them out.
+    """
+    others = (other for other in recordings.trials if other is not trial and other.sweep == trial.sweep)
+    same_sweep = () if seen is None else [_course(other, seen) for other in others]
+    one = forecast(step, trial.memorisation_step, trial.budget_steps, recorded=recorded, same_sweep=same_sweep)
+    return one if one.own_sweep == (seen is not None) else None
 
 
 def _open_at(trial: Recording, share: float) -> int | None:

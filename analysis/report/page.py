@@ -14,13 +14,15 @@ import pandas as pd
 
 from analysis.cells import sweep_map
 from analysis.events import events as events_of
-from analysis.load import complexity, load, status, trials
+from analysis.load import complexity, load, price_per_hour, status, trials
 from analysis.regimes import regimes as regimes_of
 from analysis.report import pictures, tables
+from analysis.report.ahead import ahead
 from analysis.report.output import Output
 from analysis.report.summary import result_sentence
 from analysis.stopping.certified import StoppedTrials, stopped_trials
 from analysis.stopping.decline import audit_report
+from analysis.stopping.forecasts import forecasts
 from analysis.words import counted, listed, plain
 
 
@@ -59,6 +61,7 @@ def write_report(
     rows, planned, ended = load(path), status(path), trials(path)
     events = events_of(rows)
     page = _page(name, rows, events, planned, ended, complexity(path), stopped_trials(path), out)
+    page["ahead"] = ahead(forecasts(rows, price_per_hour=price_per_hour(path), phases=events))
     if written_at is not None:
         page["notices"].append(f"Written {written_at}.")
     out.write("report.html", _render(page))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analysis.cells import LEGEND, Axes, Kind, Panel, evenly, panels
+from analysis.cells import KEPT, LEGEND, Axes, Kind, Panel, evenly, panels
+from analysis.fates import kept_words
 from analysis.maps import varying_settings
 from analysis.words import counted, listed, setting_name, setting_text, value_text
 
@@ -40,7 +41,13 @@ def result_sentence(events: pd.DataFrame, *, planned: int | None = None) -> str:
     ended = int(events["ended_because"].notna().sum())
     so_far = "" if ended == total else f"So far, with {ended:,} of {counted(total, 'trial')} ended: "
     grokked = events[events["grok_step"].notna()]
-    parts = [_grokked_part(events, grokked), *_decline_part(grokked), *_stopping_part(events)]
+    kept = kept_words(events) if "grok_lost" in events.columns else ""
+    parts = [
+        _grokked_part(events, grokked),
+        *([kept] if kept else []),
+        *_decline_part(grokked),
+        *_stopping_part(events),
+    ]
     sentence = so_far + "; ".join(parts) + "."
     return sentence[0].upper() + sentence[1:]
 
@@ -174,6 +181,8 @@ def text_map(
         grids = [grids[index] for index in chosen]
     kinds = {cell.kind for grid in grids for row in grid.cells for cell in row}
     lines += ["", *(LEGEND[kind] for kind in LEGEND if kind in kinds and kind is not Kind.MEDIAN)]
+    if any("kept" in cell.count for grid in grids for row in grid.cells for cell in row):
+        lines.append(KEPT)
     if any(cell.unfinished for grid in grids for row in grid.cells for cell in row):
         lines.append("…: some of the cell's trials have not ended")
     return "\n".join(lines).rstrip()

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from dataclasses import dataclass, fields
 from statistics import NormalDist
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -45,6 +46,8 @@ NINE_TENTHS_RATIO = 24.0
 _LOG_RATIO = NormalDist(
     math.log(MEDIAN_RATIO), math.log(NINE_TENTHS_RATIO / MEDIAN_RATIO) / NormalDist().inv_cdf(0.9)
 )
+
+_NAME = re.compile(r"decline-(\d+)\(((?:\w+=[\d.e+-]+(?:, )?)*)\)")
 
 #: With fewer audited trials that the rule would have stopped, no error rate is stated: even without a single error
 #: its 95 % interval would reach beyond 16 %.
@@ -189,6 +192,22 @@ def rule_name(parameters: DeclineParameters) -> str:
         f"{name}={int(number) if number.is_integer() else repr(number)}" for name, number in numbers.items()
     )
     return f"decline-{parameters.version}({stated})"
+
+
+def rule_of(name: str) -> DeclineParameters | None:
+    """Return the parameters in a rule's name, the inverse of `rule_name`; None for another kind or version of rule.
+
+    Args:
+        name: as in the column `stop_rule`.
+    """
+    stated = _NAME.fullmatch(name)
+    if stated is None or int(stated[1]) != DeclineParameters.version:
+        return None
+    numbers = {key: float(value) for key, value in (part.split("=") for part in stated[2].split(", ") if part)}
+    known: dict[str, Any] = {
+        one.name: numbers[one.name] for one in fields(DeclineParameters) if one.name in numbers
+    }
+    return DeclineParameters(**known)
 
 
 def is_audited(trial_id: str, share: float) -> bool:

@@ -6,7 +6,6 @@ Nothing heavy is imported here: `sweep --help` and completion take a fraction of
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from click.shell_completion import CompletionItem
 from sweep import __version__
 from sweep.cli.calibrate import calibrate as calibrate_command
 from sweep.cli.checking import check as check_command
+from sweep.cli.decide import decide as decide_command
 from sweep.cli.networks import COMMANDS as NETWORK_COMMANDS
 from sweep.cli.output import Waiting, existing, results_notes
 from sweep.cli.output import echo as _echo
@@ -26,6 +26,7 @@ from sweep.cli.output import json_option as _json
 from sweep.cli.output import print_json as _print_json
 from sweep.cli.output import results_argument as _results
 from sweep.cli.replay import replay as replay_command
+from sweep.cli.status import status as status_command
 from sweep.errors import ImportFailed, SpecificationError, SweepError, UnusableNetwork
 
 if TYPE_CHECKING:
@@ -61,13 +62,6 @@ specification, 130 interrupted (the same command resumes from there).
 Completion, for bash (zsh and fish alike):
   eval "$(_SWEEP_COMPLETE=bash_source sweep)"
 """
-
-#: Additions of `sweep status` to the name of an ending that alone would mislead.
-WAYS_TO_END = {
-    "grokked": ", and followed through the tail",
-    "budget": " ended",
-    "stopped": " by the rule",
-}
 
 #: Base classes of errors that say what to do; the modules are looked up, not imported, to keep the command light.
 _KNOWN_ERRORS = (("trainables.errors", "TrainablesError"), ("analysis.errors", "AnalysisError"))
@@ -207,41 +201,6 @@ def run(
 
 @main.command()
 @_results
-@_json
-def status(results: str, as_json: bool) -> None:
-    """Show the status of a sweep's trials."""
-    from analysis.load import status as status_of
-    from analysis.words import counted
-    from sweep.results.store import Store
-
-    frame = status_of(existing(results))
-    counts = {str(name): int(count) for name, count in frame["status"].value_counts(sort=False).items() if count}
-    grokked = Store(results).grokked().intersection(frame["trial_id"].astype(str))
-    failures = frame[frame["status"] == "failed"].groupby("ended_reason")["trial_id"].count()
-    if as_json:
-        trials = json.loads(frame[["trial_id", "status", "last_step", "ended_reason"]].to_json(orient="records"))
-        _print_json(
-            {
-                "results": results,
-                "trials": len(frame),
-                "status": counts,
-                "grokked": len(grokked),
-                "by_trial": trials,
-            }
-        )
-        return
-    _echo(f"{results}: {counted(len(frame), 'trial')}")
-    for name, count in counts.items():
-        _echo(f"{count:8,d}  {name}{WAYS_TO_END.get(name, '')}")
-    _echo(f"{len(grokked):,} of {len(frame):,} trials have grokked, whichever way they ended.")
-    for reason, count in failures.items():
-        _echo(f"{counted(count, 'trial')} failed: {reason}")
-    if "failed" in counts:
-        _echo("`sweep run SPEC --retry-failed` tries them again.")
-
-
-@main.command()
-@_results
 @click.option("--output", metavar="PATH", help="Folder or s3:// address for the report; by default RESULTS/report.")
 @_json
 def report(results: str, output: str | None, as_json: bool) -> None:
@@ -254,9 +213,6 @@ def report(results: str, output: str | None, as_json: bool) -> None:
         _print_json(findings)
     else:
         _echo(_findings_text(findings))
-
-
-main.add_command(check_command)
 
 
 @main.command()
@@ -380,5 +336,12 @@ def _plan_text(config: SweepConfig, need: Estimate) -> str:
     return "\n".join([*lines, *(f"note      {note}" for note in need.notes)])
 
 
-for command in (*NETWORK_COMMANDS, replay_command, calibrate_command):
+for command in (
+    status_command,
+    decide_command,
+    check_command,
+    *NETWORK_COMMANDS,
+    replay_command,
+    calibrate_command,
+):
     main.add_command(command)

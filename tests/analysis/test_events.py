@@ -237,3 +237,25 @@ def test_each_trial_by_its_own_recorded_thresholds() -> None:
 def test_missing_columns_are_named() -> None:
     with pytest.raises(AnalysisError, match="complexity_bytes missing"):
         analysis.events(pd.DataFrame({"trial_id": [], "step": [], "train_accuracy": [], "val_accuracy": []}))
+
+
+def test_a_grok_is_lost_where_the_last_evaluation_is_below_the_threshold() -> None:
+    def ending(name: str, *after: float) -> pd.DataFrame:
+        accuracy = [0.1, 1.0, 1.0, 1.0, *after]
+        steps = [10 * n for n in range(len(accuracy))]
+        return frame(Trajectory.of(steps, [1.0] * len(steps), accuracy, [None] * len(steps)), name)
+
+    never = ending("none").iloc[:2]
+    parts = [
+        ending("kept", 1.0),
+        ending("back", 0.5, 1.0),
+        ending("lost", 1.0, 0.5),
+        ending("nan", math.nan),
+        never,
+    ]
+    found = analysis.events(pd.concat(parts)).set_index("trial_id")
+    assert found["grok_lost"].to_dict() == {"back": False, "kept": False, "lost": True, "nan": True, "none": False}
+    assert found.loc["lost", "final_val_accuracy"] == 0.5
+    assert found["grok_lost_step"].notna().to_dict() == {
+        "back": True, "kept": False, "lost": True, "nan": True, "none": False,
+    }  # fmt: skip

@@ -4,8 +4,9 @@ import itertools
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from analysis.fates import FATES, fates
+from analysis.fates import FATES, fates, kept_words
 from analysis.words import ENDINGS
 
 
@@ -37,3 +38,21 @@ def test_every_combination_has_its_fate() -> None:
     assert set(expected) == set(FATES)
     assert fates(frame.astype({"ended_because": object})) == expected
     assert fates(frame[:0]) == ()
+
+
+@pytest.mark.parametrize(
+    ("lost", "ends", "words"),
+    [
+        ([False, False], [1.0, 1.0], ""),
+        ([False, True], [1.0, 0.45], "1 of them kept it to the last evaluation, the other ended at a validation "
+         "accuracy of 0.45"),
+        ([True, True, False], [0.45, 0.98, 1.0], "1 of them kept it to the last evaluation, the other 2 ended at a "
+         "validation accuracy of 0.45 to 0.98"),
+        ([True, True], [0.45, 0.45], "none of them kept it to the last evaluation, they ended at a validation "
+         "accuracy of 0.45"),
+        ([True], [0.45], "none kept it to the last evaluation, it ended at a validation accuracy of 0.45"),
+    ],
+)  # fmt: skip
+def test_how_many_kept_their_grok(lost: list[bool], ends: list[float], words: str) -> None:
+    steps = [10.0] * len(lost)
+    assert kept_words(pd.DataFrame({"grok_step": steps, "grok_lost": lost, "final_val_accuracy": ends})) == words

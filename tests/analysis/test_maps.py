@@ -225,3 +225,10 @@ def test_no_trials_no_cells() -> None:
     empty = analysis.grok_map(cell(GROKKED).iloc[:0], x="weight_decay", y="data_fraction")
     assert len(empty) == 0
     assert {"n", "median_grok_step"} <= set(empty.columns)
+
+
+def test_lost_groks_are_counted_with_how_low_they_ended() -> None:
+    trials = cell(GROKKED, GROKKED, GROKKED, (NAN, 1000.0, "budget"))
+    assert (one(trials)["lost"], math.isnan(one(trials)["lost_val_accuracy"])) == (0, True)
+    told = trials.assign(grok_lost=[True, False, True, False], final_val_accuracy=[0.9, 1.0, 0.45, 0.2])
+    assert (one(told)["lost"], one(told)["lost_val_accuracy"]) == (2, 0.45)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -15,11 +16,11 @@ import pytest
 from analysis.checks.reports import parse_report
 from analysis.checks.tables import sealed
 from analysis.errors import ResultsNotFound
-from analysis.report import ReportFiles, pictures, tables, write_report
+from analysis.report import ReportFiles, ahead, pictures, tables, write_report
 from tests.analysis.made_up import Fate, grid, trial, usual_fate, write_sweep
 
 CHROMIUM = Path("/usr/bin/chromium")
-SECTIONS = ("map", "trajectories", "bounds", "trials", "cells", "audit", "settings", "reading")
+SECTIONS = ("map", "trajectories", "bounds", "trials", "cells", "ahead", "audit", "settings", "reading")
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,36 @@ def test_a_sweep_of_one_trial(tmp_path: Path, outcome: str) -> None:
     assert ("has not ended" in page) == (outcome == "running")
     assert ("out of memory" in page) == (outcome == "failed")
     assert "nan" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
+
+
+def test_the_page_says_when_the_others_will_grok(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = [Fate(outcome="grokked", grok_step=1_000 + 100 * n) for n in range(25)]
+    running = [Fate(outcome="running", grok_step=9_000, last_step=600 + n) for n in range(5)]
+    fates = [
+        *running,
+        Fate(outcome="running", memorisation_step=5_000),
+        Fate(outcome="stopped", last_step=1_500),
+        *ended,
+    ]
+    path = write_sweep(tmp_path / "sweep", [(trial(seed), fate) for seed, fate in enumerate(fates)])
+    section = Path(write_report(path).report).read_text().split('<section id="ahead">')[1].split("</section>")[0]
+    assert section.count("<tr>") == 1 + 6  # what has not memorised has no forecast
+    assert "6 running trials have not grokked: 5 are likely to within the budget" in section
+    assert "1 of them has not memorised and has no forecast." in section
+    assert "1 trial was stopped by the rule before a grok." in section
+    assert "nan" not in section
+    assert "<th scope=" in section
+    cells = [re.findall(r"<td[^>]*>([^<]*)</td>", line) for line in re.findall(r"<tr><td.*?</tr>", section)]
+    soonest = [float(one[7].replace(",", "")) for one in cells if one[7] != "–"]
+    assert len(soonest) >= 5
+    assert soonest == sorted(soonest)
+    assert ">cost<" not in section
+    monkeypatch.setattr(ahead, "TRIALS_SHOWN", 2)
+    stated = json.loads((path / "sweep.json").read_text())
+    (path / "sweep.json").write_text(json.dumps(stated | {"specification": {"price_per_hour": 3.6}}))
+    section = Path(write_report(path).report).read_text().split('<section id="ahead">')[1].split("</section>")[0]
+    assert "Showing 2 of 6 trials" in section
+    assert ">cost<" in section
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.cells import EMPTY_CELL, LEGEND, Axes, Kind, cell, panels, some_panels, sweep_map, usual_axes
+from analysis.cells import EMPTY_CELL, KEPT, LEGEND, Axes, Kind, cell, panels, some_panels, sweep_map, usual_axes
 from analysis.events import events
 from analysis.load import load, status
 from analysis.maps import CENSORINGS, grok_map
@@ -46,8 +46,8 @@ NAN = float("nan")
     ("grok_steps", "because", "last", "kind", "text"),
     [
         ([1_000, 1_024, 3_000], ["grokked"] * 3, [2_000, 2_048, 4_000], Kind.MEDIAN, "1,024 (3/3)"),
-        ([NAN] * 3, ["budget"] * 3, [4_000] * 3, Kind.NEVER, "never (0/3)"),
-        ([NAN] * 3, ["diverged"] * 3, [60] * 3, Kind.NEVER, "never (0/3)"),
+        ([NAN] * 3, ["budget"] * 3, [4_000] * 3, Kind.NOT_WITHIN, "not in 4,000 (0/3)"),
+        ([NAN] * 3, ["diverged"] * 3, [60] * 3, Kind.NOT_WITHIN, "not in 4,000 (0/3)"),
         ([NAN] * 3, ["stopped"] * 3, [2_048] * 3, Kind.LATER, ">2,048 (0/3)"),
         ([NAN] * 3, ["stopped", "budget", "budget"], [900, 4_000, 4_000], Kind.LATER, ">4,000 (0/3)"),
         ([1_000, NAN, NAN], ["grokked", "budget", "budget"], [2_000, 4_000, 4_000], Kind.LATER, ">4,000 (1/3)"),
@@ -64,6 +64,19 @@ def test_what_a_cell_says(
     assert described.text == text
 
 
+def test_a_cell_says_how_many_kept_their_grok() -> None:
+    trials = ended([1_000, 1_024, 3_000], ["grokked"] * 3, [2_000, 2_048, 4_000])
+    told = trials.assign(grok_lost=[True, False, False], final_val_accuracy=[0.45, 1.0, 1.0])
+    grid = grok_map(told, "weight_decay", "data_fraction")
+    described = cell(grid.iloc[0].to_dict())
+    assert described.text == "1,024 (3/3, 2 kept)"
+    assert described.endings == "3 grokked, 1 of these ends below the threshold again, at validation accuracy 0.45"
+    assert KEPT in text_map(grid)
+    assert "2 of them kept it to the last evaluation" in result_sentence(
+        told.assign(decline=NAN, memorisation_step=9.0)
+    )
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from(["grokked", *CENSORINGS]), st.integers(1, 4_000)),
@@ -78,7 +91,7 @@ def test_a_cell_never_claims_more_than_is_known(fates: list[tuple[str, int]]) ->
     described = cell(grok_map(ended(grok_steps, because, last), "weight_decay", "data_fraction").iloc[0].to_dict())  # type: ignore[arg-type]
     names = [name for name, _ in fates]
     assert described.count == f"{names.count('grokked')}/{len(fates)}"
-    if described.kind is Kind.NEVER:
+    if described.kind is Kind.NOT_WITHIN:
         assert not {"grokked", "stopped", "failed", "unfinished"} & set(names)
     if described.kind is Kind.MEDIAN:
         assert described.step in grok_steps
@@ -108,7 +121,7 @@ def test_the_map_as_text_has_all_cells_and_a_legend(tmp_path: Path) -> None:
     cells, legend = text.rsplit("\n\n", 1)
     assert cells.count("/3)") == 12
     assert set(LEGEND.values()) >= set(legend.splitlines())
-    assert "never (0/3): none grokked" in text
+    assert "not in 4,000 (0/3): none grokked within 4,000 steps" in text
     assert max(len(line) for line in text.splitlines()) <= 100
     assert text == text_map(grok_map(per_trial.sample(frac=1, random_state=0), "weight_decay", "data_fraction"))
 

@@ -20,6 +20,7 @@ from analysis.stopping.decline import (
     first_stop,
     is_audited,
     rule_name,
+    rule_of,
     stop_decision,
 )
 from analysis.trajectory import Trajectory
@@ -175,6 +176,14 @@ def test_the_rules_name_tells_rules_apart_and_equal_ones_not() -> None:
     )
     assert rule_name(DeclineParameters(patience=30)) == rule_name(DeclineParameters(patience=30.0))
     assert rule_name(DeclineParameters(patience=30.5)) != rule_name(DeclineParameters())
+
+
+def test_parameters_are_read_from_a_rules_name() -> None:
+    for parameters in (DeclineParameters(), DeclineParameters(patience=7.5, rise=1e-05, minimum_measurements=4)):
+        assert rule_of(rule_name(parameters)) == parameters
+    assert rule_of("decline-1(patience=20)") == DeclineParameters(patience=20)
+    for other in ("none", "park-2(patience=0.2)", "decline-2(patience=20)", "decline-1(patience=x)", ""):
+        assert rule_of(other) is None
 
 
 def test_audit_shares_are_nested_and_of_their_size() -> None:

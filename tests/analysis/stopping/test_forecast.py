@@ -97,6 +97,45 @@ def test_the_lower_end_holds_as_often_as_promised_for_exchangeable_trials() -> N
     assert held / n > 0.9 - 2 * math.sqrt(0.09 / n)
 
 
+def planted(random: np.random.Generator, n: int) -> list[Course]:
+    """Make trials that memorise at 100, 70 % of which grok, and that have a budget of 3,000 steps."""
+    grok = np.where(random.random(n) < 0.7, 100 * np.exp(random.normal(1.5, 1, n)), np.inf)
+    return [Course(100, step if step <= 3_000 else NEVER, 3_000) for step in grok]
+
+
+@pytest.mark.parametrize("seen", [200, 600, 3_000])
+def test_ends_hold_and_the_chance_is_right_while_a_sweep_runs_and_after(seen: int) -> None:
+    """Trials are exchangeable with recorded ones; those of the same sweep have been followed to one step only."""
+    random = np.random.default_rng(seen)
+    early, late, chance, came = [], [], [], []
+    for _ in range(600):
+        mine, *others = planted(random, 60)
+        age = 150
+        if mine.grok_step <= age:
+            continue
+        now = [Course(100, at if at <= seen else NEVER, seen) for at in (other.grok_step for other in others)]
+        one = forecast(age, 100, 3_000, recorded=planted(random, 200), same_sweep=now)
+        assert one.own_sweep
+        early.append(not mine.grok_step < one.earliest_step)
+        chance.append(one.probability)
+        came.append(not math.isnan(mine.grok_step))
+        if one.latest_step is not None and came[-1]:
+            late.append(mine.grok_step <= one.latest_step)
+    for held in (early, late):
+        assert len(held) > 300
+        assert np.mean(held) > 0.9 - 3 * math.sqrt(0.09 / len(held))
+    assert np.mean(chance) == pytest.approx(np.mean(came), abs=3 * math.sqrt(0.25 / len(came)))
+
+
+def test_what_a_running_sweep_cannot_know_yet_the_recorded_ones_tell() -> None:
+    young = [Course(100, NEVER, 250)] * 30
+    one = forecast(200, 100, 2_000, recorded=RECORDED, same_sweep=young)
+    assert (one.trials, one.own_until_step) == (30, 250)
+    assert one.probability == pytest.approx(1.0)  # all 18 recorded ones that are as old grok
+    assert one.half_step == 1_100  # the ninth of those of 3 to 20 memorisation steps
+    assert "(30 trials of this sweep to step 250, and recorded ones beyond)" in one.sentence
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 500), st.floats(1, 5_000) | st.just(NEVER), st.integers(1, 5_000))), st.data()
 )
@@ -118,7 +157,7 @@ def test_impossible_questions_are_refused(memorised: float, missed: float) -> No
 
 def test_the_shipped_ledger_forecasts() -> None:
     courses = recorded_courses(Calibration.load())
-    assert len(courses) == 375
+    assert len(courses.ratio) == 354  # of 375, those that memorised
     one = forecast(1_000, 300, 10_000, recorded=courses)
     assert one.trials > 100
     assert 1_000 < one.earliest_step < 2_000

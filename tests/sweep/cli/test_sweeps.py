@@ -13,8 +13,6 @@ from click.testing import CliRunner, Result
 
 from sweep.cli import main
 from sweep.cli.sweeps import _Commands
-from sweep.specification.config import load_specification
-from tests.sweep.made_up import end_trials, new_sweep
 
 HEAVY = {"torch", "ray", "pandas", "pyarrow", "matplotlib", "numpy", "pydantic", "ruamel"}
 
@@ -36,17 +34,6 @@ def modules_after(*arguments: str) -> tuple[int, set[str]]:
     ).stdout
     code, *modules = output.splitlines()[-1].split()
     return int(code), set(modules)
-
-
-@pytest.fixture
-def results(tmp_path: Path) -> str:
-    """A finished sweep, but for one trial that failed."""
-    config = load_specification("tiny", results=str(tmp_path / "results"))
-    store, (done, broken) = new_sweep(config, 2)
-    end_trials(store, done, dict.fromkeys(done.trial_ids, "budget"))
-    end_trials(store, broken, {broken.trial_ids[0]: "grokked"})
-    store.mark_failed(broken.cohort_id, "no memory")
-    return config.results_path
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("run", "--help"), ("measure", "--help"), ("--version",)])
@@ -92,6 +79,7 @@ def test_the_module_is_the_command() -> None:
         ("submit", "submit [OPTIONS] SPEC"),
         ("status", "status [OPTIONS] RESULTS"),
         ("report", "report [OPTIONS] RESULTS"),
+        ("decide", "decide [OPTIONS] RESULTS"),
         ("logs", "logs [OPTIONS] RESULTS|JOB"),
         ("stop", "stop [OPTIONS] RESULTS|JOB"),
         ("measure", "measure [OPTIONS] NETWORK"),
@@ -122,24 +110,6 @@ def test_plan(tmp_path: Path) -> None:
     stated = json.loads(sweep("plan", "tiny", "--results", place, "--json").stdout)
     assert (stated["trials"], stated["to_run"], stated["results"]) == (4, 4, place)
     assert not Path(place).exists()
-
-
-def test_status(results: str) -> None:
-    answer = sweep("status", results)
-    assert answer.exit_code == 0, answer.stderr
-    assert answer.stdout.splitlines() == [
-        f"{results}: 4 trials",
-        "       1  grokked, and followed through the tail",
-        "       2  budget ended",
-        "       1  failed",
-        "0 of 4 trials have grokked, whichever way they ended.",
-        "1 trial failed: no memory",
-        "`sweep run SPEC --retry-failed` tries them again.",
-    ]
-    stated = json.loads(sweep("status", results, "--json").stdout)
-    assert stated["grokked"] == 0
-    assert stated["status"] == {"grokked": 1, "budget": 2, "failed": 1}
-    assert [trial["ended_reason"] for trial in stated["by_trial"] if trial["status"] == "failed"] == ["no memory"]
 
 
 def test_report(results: str) -> None:
