@@ -88,6 +88,8 @@ def _rows(
     folder: ResultsFolder, wanted: Sequence[str], of_rows: Sequence[str], mix_methods: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the rows of a folder, with the facts joined that are wanted, and the facts."""
+    from analysis.schema import described
+
     frame = _frame(folder.table("rows", [name for name in wanted if name in of_rows]), "rows")
     frame = _sorted(frame, ["trial_id", "step"])
     joined = [name for name in wanted if name not in of_rows]
@@ -108,6 +110,8 @@ def _together(frames: list[pd.DataFrame], paths: Sequence[str | Path], mix_metho
     """Put the rows of several sweeps into one frame, each trial from the sweep that has followed it furthest."""
     import pandas as pd
 
+    from analysis.schema import described
+
     if "complexity_method" in frames[0].columns:
         methods = {method for frame in frames for method in frame["complexity_method"].dropna().unique()}
         _refuse_mix(methods, mix_methods, ", ".join(map(str, paths)))
@@ -126,21 +130,6 @@ def _together(frames: list[pd.DataFrame], paths: Sequence[str | Path], mix_metho
             kept = [frame.assign(**{name: frame[name].astype(ordered)}) for frame in kept]
     rows = pd.concat(kept).sort_values(["trial_id", "step"], kind="stable", ignore_index=True)
     return described(rows, "trials", "rows")
-
-
-def described(frame: pd.DataFrame, *tables: str) -> pd.DataFrame:
-    """Say in the frame's `attrs` what its columns mean: `units` and `meanings`, by column.
-
-    Args:
-        frame: columns that the schema does not have are left out.
-        tables: the tables whose columns it has; for a column of several of them the last one counts.
-    """
-    from analysis.schema import TABLES
-
-    known = {column.name: column for table in tables for column in TABLES[table] if column.name in frame.columns}
-    frame.attrs["units"] = {name: column.unit for name, column in known.items()}
-    frame.attrs["meanings"] = {name: column.meaning for name, column in known.items()}
-    return frame
 
 
 def trials(path: str | Path) -> pd.DataFrame:
@@ -249,7 +238,7 @@ def _status(folder: ResultsFolder, facts: pd.DataFrame, last_steps: pd.Series[An
 
 
 def _table(path: str | Path, name: str, order: list[str], trial_ids: Collection[str] | None = None) -> pd.DataFrame:
-    from analysis.schema import TABLES
+    from analysis.schema import TABLES, described
 
     columns = [column.name for column in TABLES[name]]
     return described(_sorted(_frame(ResultsFolder(path).table(name, columns, trial_ids), name), order), name)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 3
 """Version 2 added a checksum to each file (`analysis.checks.tables`), version 3 the table `decisions`."""
@@ -293,3 +297,16 @@ def arrow_schema(table: str) -> pa.Schema:
         ],
         metadata={"schema_version": str(SCHEMA_VERSION), "table": table},
     )
+
+
+def described(frame: pd.DataFrame, *tables: str) -> pd.DataFrame:
+    """Say in the frame's `attrs` what its columns mean: `units` and `meanings`, by column.
+
+    Args:
+        frame: columns that the schema does not have are left out.
+        tables: the tables whose columns it has; for a column of several of them the last one counts.
+    """
+    known = {column.name: column for table in tables for column in TABLES[table] if column.name in frame.columns}
+    frame.attrs["units"] = {name: column.unit for name, column in known.items()}
+    frame.attrs["meanings"] = {name: column.meaning for name, column in known.items()}
+    return frame
