@@ -44,7 +44,7 @@ def main(
             name="tune_grok",
             storage_path=str(results.resolve()),
             # What `Tuner.restore` resumes running trials from; paused ones have a checkpoint in any case.
-            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=10, num_to_keep=2),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=10),
             verbose=1,
         ),
     )
