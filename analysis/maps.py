@@ -115,7 +115,7 @@ def varying_settings(df: pd.DataFrame) -> list[str]:
 
 
 #: Columns of labels that this package derives, which are results and no settings.
-_DERIVED = ("censored", "tail_complete", "phase", "sweep", "status", "action", "reason")
+_DERIVED = ("censored", "tail_complete", "grok_lost", "phase", "sweep", "status", "state", "action", "reason")
 
 
 def _is_label(column: pd.Series[Any]) -> bool:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.checks.findings import Damaged
+from analysis.checks.pages import UNPACKED_BYTES, check_repeated, repeating_columns, unpacks_to_too_much
 from analysis.checks.records import newer_text
 from analysis.checks.reports import Report
 from analysis.errors import NewerResults
@@ -33,9 +34,6 @@ _FOOTER_BYTES = 2**20
 
 LARGEST_BYTES = 2**32
 """A file with more bytes is not read: a report is written from memory, and is far smaller."""
-
-_MOST_ROWS = 20_000_000
-"""Rows that a file may claim; a few bytes can claim billions, and memory is taken before they are read."""
 
 _LIMITS: dict[str, int] = {"thrift_string_size_limit": 2**20, "thrift_container_size_limit": 2**16}
 """Limits on the footer of a file, which may be foreign."""
@@ -59,22 +57,29 @@ def sealed(table: pa.Table, report: Report, package_version: str, other_tables: 
         package_version: the version that writes it.
         other_tables: for the table `rows`: table -> bytes of the report's file in that table.
     """
-    buffer = io.BytesIO()
-    with pq.ParquetWriter(buffer, table.schema, compression="zstd") as writer:
-        writer.write_table(table)
-        writer.add_key_value_metadata(
-            {
-                "report": report.name,
-                "package_version": package_version,
-                "other_tables": json.dumps(dict(other_tables)),
-                "checksum": _MARK.decode() + "0" * _DIGITS,
-            }
-        )
-    data = buffer.getvalue()
+    stated = {
+        "report": report.name,
+        "package_version": package_version,
+        "other_tables": json.dumps(dict(other_tables)),
+        "checksum": _MARK.decode() + "0" * _DIGITS,
+    }
+    data = _parquet(table, stated, packed=True)
+    if table.nbytes > UNPACKED_BYTES and unpacks_to_too_much(data):
+        data = _parquet(table, stated, packed=False)
     # The checksum is that of the file with zeros in its place: put there, it moves no byte, and Parquet's offsets
     # hold.
     at = data.rindex(_MARK) + len(_MARK)
     return b"".join((data[:at], _digest(data, at), data[at + _DIGITS :]))
+
+
+def _parquet(table: pa.Table, stated: Mapping[str, str], *, packed: bool) -> bytes:
+    """Return the content of a file with these statements in its footer."""
+    buffer = io.BytesIO()
+    compression = "zstd" if packed else "none"
+    with pq.ParquetWriter(buffer, table.schema, compression=compression, use_dictionary=packed) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata(dict(stated))
+    return buffer.getvalue()
 
 
 def read_report_table(
@@ -107,17 +112,22 @@ def read_report_table(
         file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, **_LIMITS)
         metadata = {key.decode(): value for key, value in (file.metadata.metadata or {}).items()}
         _check_origin(metadata, name, report, has_checksum, path)
-        if file.metadata.num_rows > _MOST_ROWS:
-            raise Damaged(f"it claims {file.metadata.num_rows:,} rows")
         # Without a checksum all columns are read, so that damage shows at least where Parquet itself notices it.
         wanted = list(columns) if has_checksum else [column.name for column in TABLES[name]]
-        rows = _columns(file, name, wanted, complete=has_checksum or "table" not in metadata)
+        if repeating := repeating_columns(data, file.metadata, wanted):
+            file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False, read_dictionary=repeating, **_LIMITS)
+        # Several files are read at once already (`analysis.results_folder`).
+        there = set(file.schema_arrow.names)
+        rows = file.read([column for column in wanted if column in there], use_threads=False)
+        whole = [column for column in repeating if not pa.types.is_dictionary(_schema(name).field(column).type)]
+        check_repeated(rows.select(whole), len(data))
+        rows = _columns(rows, there, name, wanted, complete=has_checksum or "table" not in metadata)
         rows.validate(full=True)
     except (NewerResults, Damaged):
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
         raise Damaged("it is no readable Parquet file, perhaps cut short") from None
-    _check_values(rows, name, set(file.schema_arrow.names), trial_ids)
+    _check_values(rows, name, there, trial_ids)
     return ReportTable(rows.select(list(columns)), _other_tables(metadata))
 
 
@@ -163,23 +173,23 @@ def _check_origin(metadata: Mapping[str, bytes], name: str, report: Report, has_
         raise Damaged("it is a file of another report than its name says")
 
 
-def _columns(file: pq.ParquetFile, name: str, wanted: Sequence[str], *, complete: bool) -> pa.Table:
-    """Read columns with the types of the schema; those that older versions did not write are empty.
+def _columns(
+    rows: pa.Table, there: Collection[str], name: str, wanted: Sequence[str], *, complete: bool
+) -> pa.Table:
+    """Return columns with the types of the schema; those that older versions did not write are empty.
 
     Args:
-        file: the file.
+        rows: what the file has of the columns.
+        there: all columns that it has.
         name: its table.
         wanted: the columns.
         complete: require all columns that may not be empty; otherwise only the first, the trial's id, which every
             version wrote.
     """
-    there = set(file.schema_arrow.names)
     required = [column.name for column in TABLES[name] if not column.nullable][: None if complete else 1]
     missing = [column for column in required if column not in there]
     if missing:
         raise Damaged(f"it lacks the columns {', '.join(missing[:5])} of the table {name}")
-    # Several files are read at once already (`analysis.results_folder`).
-    rows = file.read([column for column in wanted if column in there], use_threads=False)
     schema = _schema(name)
     arrays = []
     for column in wanted:

@@ -73,7 +73,8 @@ def _open_at(trial: Recording, share: float) -> int | None:
 
 
 def signals(trials: Iterable[Recording]) -> dict[str, Signal]:
-    """Return name -> signal: those that recordings have, each signed so that larger means sooner."""
+    """Return name -> signal: those that any of the recordings has, each signed so that larger means sooner."""
+    trials = list(trials)
     names = sorted({name for trial in trials for name in trial.settings})
     result: dict[str, Signal] = {
         "validation loss": lambda trial, at: -float(trial.trajectory.val_loss[at]),
@@ -83,6 +84,8 @@ def signals(trials: Iterable[Recording]) -> dict[str, Signal]:
         "complexity": lambda trial, at: -_last(trial.trajectory.complexity_bytes[: at + 1]),
     }
     for name in SIGNALS:
+        if all(np.isnan(trial.signals[name]).all() for trial in trials):
+            continue  # older versions did not write it
         result[name.replace("_", " ")] = lambda trial, at, name=name: -float(trial.signals[name][at])  # type: ignore[misc]
     for name in names:
         result[f"setting {name.replace('_', ' ')}"] = lambda trial, _, name=name: trial.settings.get(name, np.nan)  # type: ignore[misc]

@@ -10,11 +10,11 @@ from sweep.specification.problems import dotted
 from trainables.errors import shown
 
 LARGEST_FILE_BYTES = 256 * 2**10
-"""Largest specification file: some hundred times a preset, read in about two seconds."""
+"""Largest specification file: some hundred times a preset, read in about two seconds, refused within one."""
 
 MOST_VALUES = 20_000
-"""Largest number of values in a specification, those behind aliases counted wherever they are used: two longest
-axes. Each value is checked by itself and keeps its line in the file."""
+"""Largest number of values in a specification, in a file keys included, those behind aliases counted wherever they
+are used: two longest axes. Each value is checked by itself and keeps its line in the file."""
 
 DEEPEST = 12
 """Levels of nesting; a specification needs six: cases, name, place in the list, drift, step, setting."""

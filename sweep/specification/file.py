@@ -5,12 +5,22 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
-from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.tokens import (
+    AliasToken,
+    BlockEndToken,
+    BlockMappingStartToken,
+    BlockSequenceStartToken,
+    FlowMappingEndToken,
+    FlowMappingStartToken,
+    FlowSequenceEndToken,
+    FlowSequenceStartToken,
+    ScalarToken,
+)
 
 from sweep.errors import Path, Problem
 from sweep.specification.bounds import DEEPEST, LARGEST_FILE_BYTES, MOST_VALUES
@@ -148,8 +158,7 @@ class _Reader:
         yaml = YAML(typ="safe", pure=True)
         try:
             # Composing takes time that grows faster than the depth, so deep texts are refused before.
-            if _may_be_deep(text) and _is_deep(text):
-                raise RecursionError
+            self._look_over(text, path, yaml)
             with warnings.catch_warnings():
                 # An anchor may be given again; the warning would print the lines of both places, however long.
                 warnings.simplefilter("ignore", ReusedAnchorWarning)
@@ -168,6 +177,29 @@ class _Reader:
             self.source.unusable = True
         return None
 
+    def _look_over(self, text: str, path: Path, yaml: YAML) -> None:
+        """Refuse a text that is too large or nested too deeply by its tokens, before nodes are composed of them.
+
+        Composing takes several times as long as scanning; a short text has few nodes in any case.
+        """
+        if len(text) <= _SHORT_CHARACTERS:
+            return
+        depth = nodes = 0
+        for number, token in enumerate(yaml.scan(text)):
+            depth += isinstance(token, _STARTS) - isinstance(token, _ENDS)
+            nodes += isinstance(token, _NODES)
+            if depth > _DEEPEST_NODES:
+                raise RecursionError
+            if nodes > MOST_VALUES:
+                self._too_many(path, token.start_mark.line)
+            if number > _TOKENS_OF_A_NODE * (nodes + 1):
+                return  # no valid YAML: composing ends there
+
+    def _too_many(self, path: Path, line: int) -> NoReturn:
+        limit = f"at most {MOST_VALUES:,} keys and values, those behind aliases counted at each use"
+        self._problem(path[:1], f"a specification may have {limit}, got more", line)
+        raise _EnoughError
+
     def _too_deep(self, path: Path, line: int | None) -> None:
         message = f"nested too deeply, more than {DEEPEST} levels, or an alias inside its own anchor"
         self._problem(path[:1], message, line)
@@ -177,9 +209,7 @@ class _Reader:
         line = node.start_mark.line
         self._read += 1
         if self._read > MOST_VALUES:
-            limit = f"at most {MOST_VALUES:,} values, those behind aliases counted at each use"
-            self._problem(path[:1], f"a specification may have {limit}, got more", line)
-            raise _EnoughError
+            self._too_many(path, line)
         if len(path) > DEEPEST:
             self._too_deep(path, line)
             raise _EnoughError
@@ -241,22 +271,15 @@ class _Reader:
         return self.file if line is None or self.one_line else f"{self.file}:{line + 1}"
 
 
-def _may_be_deep(text: str) -> bool:
-    """Tell at a glance whether a text could be nested so deeply that composing its nodes would take long."""
-    indented = max((len(line) - len(line.lstrip(" ")) for line in text.splitlines()), default=0)
-    return text.count("[") + text.count("{") + indented > _MANY_BRACKETS
+_STARTS = (BlockMappingStartToken, BlockSequenceStartToken, FlowMappingStartToken, FlowSequenceStartToken)
+_ENDS = (BlockEndToken, FlowMappingEndToken, FlowSequenceEndToken)
+_NODES = (*_STARTS, ScalarToken, AliasToken)
 
+_SHORT_CHARACTERS = 100
+"""A text of this length is composed at once: it cannot take long, nor reach Python's limit of recursion."""
 
-def _is_deep(text: str) -> bool:
-    """Tell whether values are nested deeper than any of a specification, without composing them."""
-    depth = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
-        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-        if depth > _DEEPEST_NODES:
-            return True
-    return False
+_TOKENS_OF_A_NODE = 8
+"""More than a node brings with it: key, value, entry, anchor, tag, itself and its end."""
 
-
-_MANY_BRACKETS = 100
 _DEEPEST_NODES = 2 * DEEPEST
 """More than a specification has, with its merge keys and anchors."""

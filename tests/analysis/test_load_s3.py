@@ -37,7 +37,9 @@ def test_a_bucket_is_read_like_a_folder(bucket: str, tmp_path: Path) -> None:
     destination, root = fs.FileSystem.from_uri(f"{bucket}/results/mine")
     fs.copy_files(str(folder.path), root, fs.LocalFileSystem(), destination)
 
-    pd.testing.assert_frame_equal(analysis.load(f"{bucket}/results/mine"), analysis.load(folder.path))
+    from_bucket, from_folder = analysis.load(f"{bucket}/results/mine"), analysis.load(folder.path)
+    assert set(from_bucket["sweep"]) == {f"{bucket}/results/mine"}
+    pd.testing.assert_frame_equal(from_bucket.drop(columns="sweep"), from_folder.drop(columns="sweep"))
     pd.testing.assert_frame_equal(analysis.status(f"{bucket}/results/mine/"), analysis.status(folder.path))
     assert len(analysis.complexity(f"{bucket}/results/mine")) == 4
     with pytest.raises(ResultsNotFound):

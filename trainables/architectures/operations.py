@@ -27,6 +27,25 @@ LAYER_NORM_EPSILON = 1e-6
 _GELU_SCALE = 2 * math.sqrt(2 / math.pi)
 
 
+def with_slope(outputs: Tensor, slope: Tensor) -> Tensor:
+    """Return a scalar, zero, whose slope in the outputs is the given one, of their shape.
+
+    `torch.autograd.grad` takes slopes as well, but imports sympy for them: half a second in every process.
+    """
+    return _WithSlope.apply(outputs, slope)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _WithSlope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, outputs: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(slope)
+        return outputs.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, _: Tensor) -> tuple[Tensor, None]:
+        return ctx.saved_tensors[0], None
+
+
 def look_up(table: Tensor, entries: Tensor) -> Tensor:
     """Look up rows [L, ..., C] of each lane's table [L, E, C] at entries [L, ...], or [...] shared by all lanes."""
     lanes, rows, width = table.shape
@@ -156,7 +175,8 @@ class _AttendEntries(torch.autograd.Function):
         lanes, positions, examples, heads = weights.shape
         uses = positions * examples
         parts = gradient.reshape(lanes * examples * heads, -1)
-        (of_weights,) = torch.autograd.grad(ctx.mixed, ctx.bags, parts)
+        with torch.enable_grad():
+            (of_weights,) = torch.autograd.grad(with_slope(ctx.mixed, parts), ctx.bags)
         of_weights = of_weights.view(lanes, examples, heads, positions).permute(0, 3, 1, 2)
         weighted = weights * of_weights
         of_scores = weighted - weights * weighted.sum(1, keepdim=True)

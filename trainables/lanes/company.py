@@ -73,8 +73,8 @@ def independent_of_company(shape: Shape, *, penalised: bool) -> Shape:
 def dependent_computations(shape: Shape, *, penalised: bool, lanes: int = 0) -> tuple[str, ...]:
     """Name the computations of a run whose bits depend on company here: of step, penalty and evaluation.
 
-    Takes about as long as 15 steps and evaluations of one lane, or 35 for a user-supplied module. The answer is
-    kept, since neither processor nor settings change within a process.
+    Takes about as long as 15 steps and evaluations of one lane, 35 for a user-supplied module, or 3 where lanes are
+    trained one by one. The answer is kept, since neither processor nor settings change within a process.
 
     Args:
         shape: common to the trials of the run.
@@ -88,7 +88,10 @@ def dependent_computations(shape: Shape, *, penalised: bool, lanes: int = 0) -> 
 @lru_cache(maxsize=16)
 def _probe(shape: Shape, penalised: bool, widths: tuple[int, ...]) -> tuple[str, ...]:
     architecture, layout, task, device = shape.architecture, shape.layout, shape.task, shape.device
-    networks = [initial_weights(architecture, shape.model, seed) for seed in range(NETWORKS)]
+    # Where lanes are trained one by one, only the address of a lane's row can make a difference: one network is
+    # compared with itself at three addresses.
+    companies = [[0] * NETWORKS] if shape.one_by_one else _companies(widths)
+    networks = [initial_weights(architecture, shape.model, seed) for seed in range(1 + max(map(max, companies)))]
     rows = {name: torch.stack([network[name] for network in networks]) for name in architecture.shapes}
     weights = layout.rows(rows).to(device)
     # Each network has a batch of its own, as in a run: equal rows could hide a mix-up of lanes.
@@ -134,16 +137,18 @@ def _probe(shape: Shape, penalised: bool, widths: tuple[int, ...]) -> tuple[str,
     # The built-in networks and the penalty are written so that what is left over rounds alike.
     is_batched = is_own(shape) and not shape.one_by_one and device.type == "cpu"
     of_a_module = (step, evaluation) if is_batched else ()
-    # At least two are together where they are batched, so a third network is compared from another pair.
-    companies = [[place % NETWORKS for place in range(width)] for width in widths]
-    # Where lanes are trained one by one, only the address of a lane's row can make a difference.
-    companies = [[0, 1, 2], [2, 0, 1]] if shape.one_by_one else [[2, 0], *companies]
     computations: dict[str, _Computation] = {"step": step}
     if penalised:
         computations["penalty"] = penalty
     computations["evaluation"] = evaluation
     with settled_torch():
         return tuple(name for name, compute in computations.items() if depends(compute))
+
+
+def _companies(widths: tuple[int, ...]) -> list[list[int]]:
+    """List companies of these numbers of lanes; in each, the networks take turns."""
+    # At least two are together where they are batched, so a third network is compared from another pair.
+    return [[2, 0], *([place % NETWORKS for place in range(width)] for width in widths)]
 
 
 def _same_bits(first: Tensor, second: Tensor) -> bool:

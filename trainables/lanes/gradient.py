@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trainables.architectures import Architecture
+from trainables.architectures.operations import with_slope
 from trainables.lanes.layout import Layout
 
 
@@ -37,5 +38,5 @@ def loss_gradient(
     minus_one = slope.new_full((), -1.0).expand(*targets.shape, 1)
     slope.scatter_add_(2, targets[..., None], minus_one).div_(targets.shape[1])
     # The output of a lane depends on its own weights only, so one call gives the gradients of all lanes.
-    parts = torch.autograd.grad(logits, list(leaves.values()), slope, allow_unused=True)
+    parts = torch.autograd.grad(with_slope(logits, slope), list(leaves.values()), allow_unused=True)
     return layout.rows(dict(zip(leaves, parts, strict=True)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.events import Thresholds
-from analysis.replay.recordings import Recording
+from analysis.replay.recordings import SIGNALS, Recording
 from analysis.trajectory import Trajectory
 
 BUDGET = 1000
@@ -52,5 +52,5 @@ def recording(
         memorisation_step=0.0,
         grok_step=float("nan") if grok is None else float(grok),
         settings={"weight_decay": float(seed)},
-        signals={name: np.zeros(end) for name in ("l2_norm", "effective_rank", "spectral_entropy", "train_loss")},
+        signals={name: np.zeros(end) for name in SIGNALS},
     )

@@ -117,9 +117,17 @@ def aliases(levels: int) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (aliases(9), f"s.yaml:1: a specification may have at most {MOST_VALUES:,} values, those behind aliases"),
+        (aliases(9), f"s.yaml:1: a specification may have at most {MOST_VALUES:,} keys and values, those behind"),
+        (
+            "weight_decay: [" + "1," * 120_000,
+            f"s.yaml:1: a specification may have at most {MOST_VALUES:,} keys and",
+        ),
+        ("x-a:\n" + "- {b: 1}\n" * 20_000, "s.yaml:6668: a specification may have at most 20,000 keys and values"),
         ("weight_decay: " + "[" * 40 + "]" * 40, "s.yaml:1: nested too deeply, more than 12 levels"),
         ("weight_decay: " + "[" * 4000 + "]" * 4000, "s.yaml: nested too deeply, more than 12 levels"),
+        ("weight_decay: " + "[" * 100_000, "s.yaml: nested too deeply, more than 12 levels"),
+        ("- " * 100_000, "s.yaml: nested too deeply, more than 12 levels"),
+        ("a: [" + "," * 100_000, "s.yaml:1: not valid YAML: expected the node content, but found ','"),
         ("task: &t {<<: *t}", "s.yaml: nested too deeply, more than 12 levels, or an alias inside its own anchor"),
         ("# " + "x" * LARGEST_FILE_BYTES, "s.yaml:1: a specification may have at most 256 KiB, got 256 KiB"),
         ("weight_decay: 'x" + "y" * 10_000 + "'", "s.yaml:1: weight_decay must have at most 4,096 characters"),

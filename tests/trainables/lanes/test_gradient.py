@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
+from tests.trainables.numerics.processes import output_of
 from trainables.architectures.built_in import BuiltIn
 from trainables.architectures.models import forward, initialise, parameter_shapes
 from trainables.config import ModelConfig, TaskConfig
@@ -39,3 +40,14 @@ def test_one_by_one_is_for_networks_of_some_size_on_a_cpu() -> None:
     assert BuiltIn(TASK, ModelConfig()).by_hand(512, torch.device("cpu")) is not None
     assert BuiltIn(TASK, ModelConfig()).by_hand(512, torch.device("cuda")) is None
     assert BuiltIn(TASK, ModelConfig(width=8)).by_hand(100, torch.device("cpu")) is None
+
+
+def test_a_step_imports_no_symbolic_mathematics() -> None:
+    """torch imports sympy, half a second in every process, where it is given slopes to begin with."""
+    code = """
+    import sys
+    from trainables import LaneRun, ModelConfig, TaskConfig, TrialConfig
+    LaneRun([TrialConfig(task=TaskConfig(modulus=7), model=ModelConfig(width=8, heads=2), steps=64)]).advance(1)
+    print("sympy" in sys.modules)
+    """
+    assert output_of(code) == "False"
