@@ -15,10 +15,10 @@ from analysis.words import ENDINGS, setting_text
 def representative_trials(events: pd.DataFrame) -> list[str]:
     """Choose up to four trials that show what can happen: grokked, memorised only, never learned, stopped.
 
-    The grokked trial is the one with the median delay (neither the fastest nor the slowest), the trial that
-    memorised only or never learned is the longest of its kind, and the stopped one has the median length. Kinds
-    that do not occur are left out; if none does (a sweep that has just begun), the longest trial is taken. A trial
-    with drift counts by the fate of its last phase.
+    The grokked trial is the one with the median delay (neither the fastest nor the slowest) of those that kept
+    their grok, if any did; the trial that memorised only or never learned is the longest of its kind, and the
+    stopped one has the median length. Kinds that do not occur are left out; if none does (a sweep that has just
+    begun), the longest trial is taken. A trial with drift counts by the fate of its last phase.
 
     Args:
         events: one row per trial, or phase, from `analysis.events`.
@@ -30,7 +30,10 @@ def representative_trials(events: pd.DataFrame) -> list[str]:
     stopped = by_length["ended_because"].eq("stopped")
     diverged = by_length["ended_because"].eq("diverged")
     over = by_length["ended_because"].eq("budget") | diverged
-    delays = by_length[grokked].assign(delay=lambda frame: frame["grok_step"] - frame["memorisation_step"])
+    kept = grokked & ~by_length["grok_lost"].astype(bool) if "grok_lost" in by_length.columns else grokked
+    delays = by_length[kept if kept.any() else grokked].assign(
+        delay=lambda frame: frame["grok_step"] - frame["memorisation_step"]
+    )
     chosen = [
         _median_trial(delays, "delay"),
         _first(by_length[memorised & ~grokked & over]),
@@ -117,6 +120,8 @@ def trial_subtitle(phases: pd.DataFrame, settings: Sequence[str], width: int = 3
             for name, verb in (("memorisation_step", "memorised at"), ("grok_step", "grokked at"))
             if pd.notna(row[name])
         ]
+        if row.get("grok_lost"):
+            happened.append(f"at {row['final_val_accuracy']:.3g} in the end")
         if row["ended_because"] == "stopped":
             happened.append(f"stopped at {row['last_step']:,.0f}")
         lines.append(", ".join(happened) or f"followed to step {row['last_step']:,.0f}")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.fates import FATES, fates, kept_words
+from analysis.fates import FATES, fates, kept_words, representative_trials, trial_subtitle
 from analysis.words import ENDINGS
 
 
@@ -56,3 +56,21 @@ def test_every_combination_has_its_fate() -> None:
 def test_how_many_kept_their_grok(lost: list[bool], ends: list[float], words: str) -> None:
     steps = [10.0] * len(lost)
     assert kept_words(pd.DataFrame({"grok_step": steps, "grok_lost": lost, "final_val_accuracy": ends})) == words
+
+
+def test_the_trial_that_shows_a_grok_has_kept_it_and_a_lost_one_says_so() -> None:
+    frame = pd.DataFrame(
+        {
+            "trial_id": ["a", "b", "c"],
+            "last_step": [900.0] * 3,
+            "memorisation_step": [10.0] * 3,
+            "grok_step": [100.0, 200.0, 300.0],
+            "ended_because": ["grokked"] * 3,
+            "grok_lost": [False, True, False],
+            "final_val_accuracy": [1.0, 0.45, 1.0],
+        }
+    )
+    assert representative_trials(frame) == ["a"]  # of two the sooner; b has the median delay and lost its grok
+    assert representative_trials(frame.assign(grok_lost=True)) == ["b"]
+    assert trial_subtitle(frame.iloc[[1]], []) == "memorised at 10, grokked at 200, at 0.45 in the end"
+    assert trial_subtitle(frame.iloc[[0]], []) == "memorised at 10, grokked at 100"
