@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.load import by_size
 from analysis.maps import CELL_COLUMNS, CENSORINGS, facets_of, grok_map, varying_settings
 from analysis.schema import SETTINGS
-from analysis.words import ENDINGS, setting_text
+from analysis.words import ENDINGS, settings_text
 
 
 class Kind(Enum):
@@ -207,7 +207,7 @@ def panels(map_frame: pd.DataFrame, axes: Axes) -> list[Panel]:
         known = {(row[axes.x], row[axes.y]): cell(row) for row in frame.to_dict("records")}
         grids.append(
             Panel(
-                label=", ".join(setting_text(name, value) for name, value in zip(facets, key, strict=True)),
+                label=settings_text(facets, dict(zip(facets, key, strict=True))),
                 x_values=x_values,
                 y_values=y_values,
                 cells=tuple(tuple(known.get((x, y), EMPTY_CELL) for x in x_values) for y in y_values),

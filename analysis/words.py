@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 #: Endings in the order in which they are listed, and the words used for them.
@@ -44,6 +44,16 @@ def value_text(value: Any) -> str:
 def setting_text(name: str, value: Any) -> str:
     """Write a setting with its value: `weight decay 0.1`."""
     return f"{setting_name(name)} {value_text(value)}"
+
+
+def settings_text(names: Iterable[str], values: Any) -> str:
+    """Write settings with their values: `weight decay 0.1, seed 3`.
+
+    Args:
+        names: the settings.
+        values: a mapping, or a row of a frame, that has the value of each.
+    """
+    return ", ".join(setting_text(name, values[name]) for name in names)
 
 
 def counted(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from analysis.maps import varying_settings
 from analysis.report.parts import Table
 from analysis.stopping.forecast import MISSED
 from analysis.stopping.outlook import outlook
-from analysis.words import counted, setting_text
+from analysis.words import counted, settings_text
 
 #: Number of trials listed; `analysis.forecasts` has all.
 TRIALS_SHOWN = 20
@@ -38,7 +38,7 @@ def ahead(forecasts: pd.DataFrame) -> Table:
     rows = [
         [
             str(row["trial_id"]),
-            ", ".join(setting_text(name, row[name]) for name in settings),
+            settings_text(settings, row),
             _STATES[row["state"]],
             *(_step(row[name]) for name in ("last_step", "earliest_step", "latest_step")),
             f"{row['chance']:.0%}",

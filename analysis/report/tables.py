@@ -14,7 +14,7 @@ from analysis.regimes import REGIMES, RegimeThresholds
 from analysis.report.parts import NO_ROWS, Table
 from analysis.report.summary import compute
 from analysis.schema import SETTINGS
-from analysis.words import ENDINGS, counted, setting_name, setting_text, value_text
+from analysis.words import ENDINGS, counted, setting_name, settings_text, value_text
 
 #: Number of rows of a table in the report; all rows are in the files beside it, and the table says so.
 ROWS_SHOWN = 100
@@ -79,7 +79,7 @@ def failures(planned: pd.DataFrame) -> Table:
     rows = [
         [
             str(row["trial_id"]),
-            ", ".join(setting_text(name, row[name]) for name in [*settings, "seed"]),
+            settings_text([*settings, "seed"], row),
             "–" if pd.isna(row["last_step"]) else f"{row['last_step']:,.0f}",
             str(row["ended_reason"]),
         ]

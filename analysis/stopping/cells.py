@@ -17,7 +17,7 @@ from analysis.stopping.evidence import Evidence, Fate, Fates
 from analysis.stopping.parking import ParkingParameters, parks, patience
 from analysis.stopping.reasons import Standstill, reason, standstill
 from analysis.stopping.stall import stalls
-from analysis.trajectory import Trajectory
+from analysis.trajectory import PhaseStep, Trajectory, phase_budget_steps
 
 
 class Standing(NamedTuple):
@@ -32,6 +32,12 @@ class Standing(NamedTuple):
     """Steps done since then."""
     budget_steps: int
     """Steps of the whole phase."""
+
+    @classmethod
+    def at(cls, last: PhaseStep, trial_id: str, cell_id: str) -> Standing:
+        """Return how far a trial has come at an evaluated step, its last one."""
+        begun = last.phase_start_step
+        return cls(trial_id, cell_id, begun, last.step - begun, phase_budget_steps(last))
 
     @property
     def step(self) -> int:

@@ -62,13 +62,13 @@ def _of_one(path: Trajectory, thresholds: Thresholds) -> list[Lapse]:
     if grokked is None:
         return []
     changes = np.flatnonzero(np.diff(there[grokked:])) + grokked + 1
-    found = []
+    each = []
     # It begins at the threshold, so every other change is a fall.
     for lost, back in zip(changes[::2], [*changes[1::2], None], strict=False):
         until = int(path.step[-1 if back is None else back])
         lost_step = int(path.step[lost])
-        found.append(Lapse(lost_step, None if back is None else until, until - lost_step))
-    return found
+        each.append(Lapse(lost_step, None if back is None else until, until - lost_step))
+    return each
 
 
 def recovery(lapse: Lapse, others: Sequence[Lapse]) -> Recovery:

@@ -37,11 +37,11 @@ class Outlook:
         """One or two sentences to show to people; empty if no trial runs or waits without a grok."""
         if not self.running + self.parked:
             return ""
-        who = " and ".join(
+        these = " and ".join(
             f"{n:,} {state}" for n, state in ((self.running, "running"), (self.parked, "parked")) if n
         )
         one = self.running + self.parked == 1
-        text = f"{who} {'trial has' if one else 'trials have'} not grokked"
+        text = f"{these} {'trial has' if one else 'trials have'} not grokked"
         if not self.memorised:
             return f"{text}, nor memorised, so nothing can be forecast yet."
         young = self.running + self.parked - self.memorised

@@ -25,7 +25,7 @@ def decide(results: str, as_json: bool) -> None:
     from analysis.events import events
     from analysis.load import kept_steps, load, price_per_hour
     from analysis.maps import varying_settings
-    from analysis.words import counted, listed, setting_text
+    from analysis.words import counted, listed, settings_text
 
     place = existing(results)
     rows = load(place)
@@ -52,7 +52,7 @@ def decide(results: str, as_json: bool) -> None:
         for trial, setting in zip(
             chosen.to_dict("records"), settings.loc[chosen.index].to_dict("records"), strict=True
         ):
-            words = ", ".join(setting_text(str(key), value) for key, value in setting.items())
+            words = settings_text(settings.columns, setting)
             echo(f"{name:8}  {trial['trial_id']}  {words}: {trial['reason']}")
 
 

@@ -76,7 +76,7 @@ def status(results: str, as_json: bool) -> None:
 def _ahead(ahead: Outlook, frame: pd.DataFrame) -> list[str]:
     """Say which trials grok next and how long that takes, as lines."""
     from analysis.maps import varying_settings
-    from analysis.words import setting_text
+    from analysis.words import settings_text
     from sweep.training.progress import duration
 
     if not ahead.sentence:
@@ -88,7 +88,7 @@ def _ahead(ahead: Outlook, frame: pd.DataFrame) -> list[str]:
         of_trial = settings.loc[row["trial_id"]]
         wait = "" if row["wait_s"] != row["wait_s"] else f", {duration(row['wait_s'])} at most"
         lines.append(
-            f"  {row['trial_id']}  {', '.join(setting_text(name, of_trial[name]) for name in names)}: chance "
+            f"  {row['trial_id']}  {settings_text(names, of_trial)}: chance "
             f"{row['chance']:.0%}, half of such trials grok within {row['further_steps']:,.0f} more steps{wait}"
         )
     return lines

@@ -14,7 +14,7 @@ from analysis.stopping.cells import CellRule, Standing
 from analysis.stopping.decline import is_audited
 from analysis.stopping.evidence import Fates
 from analysis.stopping.parking import Evidence, ParkingParameters
-from analysis.trajectory import Trajectory, phase_budget_steps
+from analysis.trajectory import Trajectory
 from trainables.config import TrialConfig
 from trainables.measurement import Ending, TrialHistory
 
@@ -111,11 +111,4 @@ class CellParking:
 
 
 def _standing(history: TrialHistory) -> Standing:
-    last = history.measurements[-1]
-    return Standing(
-        history.trial.trial_id,
-        history.trial.cell_id,
-        last.phase_start_step,
-        last.step - last.phase_start_step,
-        phase_budget_steps(last),
-    )
+    return Standing.at(history.measurements[-1], history.trial.trial_id, history.trial.cell_id)

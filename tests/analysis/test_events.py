@@ -253,9 +253,9 @@ def test_a_grok_is_lost_where_the_last_evaluation_is_below_the_threshold() -> No
         ending("nan", math.nan),
         never,
     ]
-    found = analysis.events(pd.concat(parts)).set_index("trial_id")
-    assert found["grok_lost"].to_dict() == {"back": False, "kept": False, "lost": True, "nan": True, "none": False}
-    assert found.loc["lost", "final_val_accuracy"] == 0.5
-    assert found["grok_lost_step"].notna().to_dict() == {
+    ended = analysis.events(pd.concat(parts)).set_index("trial_id")
+    assert ended["grok_lost"].to_dict() == {"back": False, "kept": False, "lost": True, "nan": True, "none": False}
+    assert ended.loc["lost", "final_val_accuracy"] == 0.5
+    assert ended["grok_lost_step"].notna().to_dict() == {
         "back": True, "kept": False, "lost": True, "nan": True, "none": False,
     }  # fmt: skip

@@ -14,7 +14,7 @@ from analysis.events import Thresholds, trajectory_events
 from analysis.stopping.cells import CellRule, Standing
 from analysis.stopping.decline import is_audited
 from analysis.stopping.parking import ParkingParameters
-from analysis.trajectory import Trajectory, phase_budget_steps
+from analysis.trajectory import Trajectory
 from sweep.on_ray.scheduler.record import Record, Seen
 from sweep.on_ray.scheduler.reported import Columns, Row, Stop, of_last_phase, row_of, take_in
 
@@ -228,7 +228,4 @@ class WatchedTrials:
     def _standing(self, trial_id: str) -> tuple[Standing, Trajectory]:
         known = self._trials[trial_id]
         rows = of_last_phase(known.rows)
-        last = rows[-1]
-        done = last.step - last.phase_start_step
-        standing = Standing(trial_id, known.cell_id, last.phase_start_step, done, phase_budget_steps(last))
-        return standing, Trajectory.of_phase(rows)
+        return Standing.at(rows[-1], trial_id, known.cell_id), Trajectory.of_phase(rows)
