@@ -9,13 +9,19 @@ lost? Write lost_i for 1 or 0. If the rule keeps its level alpha, the product of
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from analysis.errors import AnalysisError
 from analysis.stopping.calibration import ALPHA
+from analysis.words import counted
+
+AuditedFate = Literal["kept", "lost", "no grok"]
+"""How an audited trial ended: it grokked and the rule would have kept or lost it, or it did not grok."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,3 +63,18 @@ class Alarm:
         """
         reached = np.flatnonzero(self.log_evidence(lost) >= -math.log(self.false_alarm))
         return int(reached[0]) + 1 if len(reached) else None
+
+    def suspends(self, fates: Iterable[AuditedFate]) -> str | None:
+        """Return a sentence for people if the rule must be suspended, None if it may go on.
+
+        Args:
+            fates: those of the audited trials, ordered as for `log_evidence`.
+        """
+        lost = [fate == "lost" for fate in fates if fate != "no grok"]
+        if self.raised_after(lost) is None:
+            return None
+        return (
+            f"The parking rule would have lost {sum(lost)} of {counted(len(lost), 'audited trial')} that grokked, "
+            f"more than the {self.alpha:.1%} that it may. It is suspended: from now on trials are only "
+            "marked, and parked ones continue"
+        )

@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.stopping.alarm import Alarm
+from analysis.stopping.alarm import Alarm, AuditedFate
 from analysis.stopping.certificate import drawing_order, known_fates
-from analysis.words import counted
 from sweep.results.evidence import EvidenceBook
-
-_KEPT, _LOST, _NO_GROK = "kept", "lost", "no grok"
 
 
 class Brake:
@@ -32,13 +29,13 @@ class Brake:
         self._audited = frozenset(audited)
         self._order = drawing_order(self._audited)
         self._alarm, self._book = alarm, book
-        self._fates: dict[str, str] = {}
+        self._fates: dict[str, AuditedFate] = {}
         self._marked: set[str] = set()
         self._suspended = False
 
     def know(self, trial_id: str, *, grokked: bool, marked: bool) -> None:
         """Take in how an audited trial has ended."""
-        self._fates[trial_id] = (_LOST if marked else _KEPT) if grokked else _NO_GROK
+        self._fates[trial_id] = ("lost" if marked else "kept") if grokked else "no grok"
 
     def result(self, result: Mapping[str, Any]) -> str | None:
         """Take in a result of `CohortTraining.step`; return a sentence for people if the rule is suspended now.
@@ -54,14 +51,9 @@ class Brake:
 
     def judge(self) -> str | None:
         """Return a sentence for people, after suspending the rule, if it is seen now that it errs too often."""
-        fates = [fate for fate in known_fates(self._order, self._fates) if fate != _NO_GROK]
-        lost = [fate == _LOST for fate in fates]
-        if self._suspended or self._alarm.raised_after(lost) is None:
+        sentence = self._alarm.suspends(known_fates(self._order, self._fates))
+        if self._suspended or sentence is None:
             return None
         self._book.suspend(self._rule)
         self._suspended = True
-        return (
-            f"The parking rule would have lost {sum(lost)} of {counted(len(lost), 'audited trial')} that grokked, "
-            f"more than the {self._alarm.alpha:.1%} that it may. It is suspended: from now on trials are only "
-            "marked, and parked ones continue"
-        )
+        return sentence

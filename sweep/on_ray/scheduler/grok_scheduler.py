@@ -141,6 +141,11 @@ class GrokScheduler(FIFOScheduler):  # type: ignore[misc]
         """Tune's trial id -> where and why, for stopped and for marked trials."""
         return self._watched.stops
 
+    @property
+    def suspended(self) -> str | None:
+        """Why trials are only marked from now on: audited ones have shown that the rule errs too often."""
+        return self._watched.suspended
+
     @staticmethod
     def recorded(experiment_path: str) -> tuple[pd.DataFrame, dict[str, Stop]]:
         """Read what a scheduler has decided from Tune's folder, also after `Tuner.restore`.
@@ -158,7 +163,8 @@ class GrokScheduler(FIFOScheduler):  # type: ignore[misc]
     def debug_string(self) -> str:
         """Return one line for Tune's own output."""
         watched = self._watched
-        return f"GrokScheduler: {len(watched.parked)} of {len(watched)} trials parked, {len(watched.stops)} stopped"
+        text = f"GrokScheduler: {len(watched.parked)} of {len(watched)} trials parked, {len(watched.stops)} stopped"
+        return text if watched.suspended is None else f"{text}. {watched.suspended}"
 
     # --- What Tune tells -----------------------------------------------------------------------------------------
 
@@ -211,6 +217,7 @@ class GrokScheduler(FIFOScheduler):  # type: ignore[misc]
         """Take in the last result of a trial, which Tune does not show before."""
         if self._settings.columns.step in result:
             self._takes_in(trial, result)
+        self._watched.ends(trial.trial_id)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         """Forget that a trial was to be paused: it has failed, and Tune may try it again."""

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from analysis.events import Thresholds, trajectory_events
+from analysis.events import Events, Thresholds, trajectory_events
+from analysis.stopping.alarm import Alarm, AuditedFate
 from analysis.stopping.cells import CellRule, Standing
+from analysis.stopping.certificate import known_fates
 from analysis.stopping.decline import is_audited
 from analysis.stopping.parking import ParkingParameters
 from analysis.trajectory import Trajectory
@@ -40,6 +42,8 @@ class _Known:
     drifts: bool
     audited: bool
     rows: list[Row] = field(default_factory=list)
+    over: bool = False
+    """Whether it has ended, so that it says no more."""
 
 
 class WatchedTrials:
@@ -53,6 +57,7 @@ class WatchedTrials:
         parked: ids of the trials that are parked, in the order in which they were -> how far they have come.
         decisions: rows of the table `decisions`.
         stops: ids of stopped and of marked trials -> where and why.
+        suspended: why the rule only marks trials from now on; None as long as it parks them.
     """
 
     def __init__(self, settings: Settings, folder: str | None) -> None:
@@ -63,6 +68,9 @@ class WatchedTrials:
         self._parked_at: dict[str, int] = {}
         self.decisions: list[dict[str, Any]] = []
         self.stops: dict[str, Stop] = {}
+        self._alarm = Alarm(alpha=settings.parameters.alpha)
+        self._audited: dict[str, AuditedFate] = {}
+        self.suspended: str | None = None
 
     def __contains__(self, trial_id: str) -> bool:
         return trial_id in self._trials
@@ -122,6 +130,8 @@ class WatchedTrials:
             if decision["decision"] != "marked":
                 parked = decision["decision"] != "resumed"
         self._judge(trial_id)
+        if finished:
+            self.ends(trial_id)
         if parked and not finished:
             self.parked[trial_id] = standing
             self._parked_at[trial_id] = seen.at
@@ -149,6 +159,7 @@ class WatchedTrials:
         ):  # Tune repeats the last result of a function that returns
             return
         take_in(known.rows, row)
+        known.over = False
         self._record.add(trial_id, Seen(rows=[row]))
         self._judge(trial_id)
 
@@ -158,6 +169,32 @@ class WatchedTrials:
             standing, trajectory = self._standing(trial_id)
             events = trajectory_events(trajectory, self._settings.thresholds)
             self._rule.saw(standing, trajectory, events)
+            self._audit(trial_id, standing, events)
+
+    def ends(self, trial_id: str) -> None:
+        """Take in that a trial has ended and says no more; without a grok or its full budget it never counts."""
+        self._trials[trial_id].over = True
+        self._brake()
+
+    def _audit(self, trial_id: str, standing: Standing, events: Events) -> None:
+        """Take in what an audited trial says about the rule, once it has grokked or used up its budget."""
+        grokked = events.grok_step is not None
+        if self._trials[trial_id].audited and trial_id not in self._audited and (grokked or standing.share >= 1):
+            marked = trial_id in self._rule.marked
+            self._audited[trial_id] = ("lost" if marked else "kept") if grokked else "no grok"
+            self._brake()
+
+    def _brake(self) -> None:
+        """Suspend the rule once audited trials show that it errs more often than it may.
+
+        They count in the order in which they were added, which depends on no outcome, up to the first one that
+        may yet grok.
+        """
+        waits = {name: known for name, known in self._trials.items() if known.audited}
+        order = [name for name, known in waits.items() if name in self._audited or not known.over]
+        self.suspended = self.suspended or self._alarm.suspends(known_fates(order, self._audited))
+        if self.suspended:
+            self._rule.hear({}, suspended=True)
 
     def _in_last_phase(self, trial_id: str) -> bool:
         known = self._trials[trial_id]
@@ -208,6 +245,7 @@ class WatchedTrials:
         standing = self.parked.pop(trial_id, None)
         if standing is not None:
             self._rule.know(standing, None)
+        self.ends(trial_id)
 
     def end(self, trial_id: str) -> Stop:
         """End a parked trial, and say why."""

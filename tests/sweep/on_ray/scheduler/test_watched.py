@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.events import Thresholds
+from analysis.stopping.decline import is_audited
 from analysis.stopping.parking import ParkingParameters
 from sweep.errors import SweepError
 from sweep.on_ray.scheduler.cells import cell_of
@@ -79,6 +80,66 @@ def test_an_audited_trial_is_marked_with_its_reason_and_never_parked() -> None:
     assert trials.stops["one"].audited
     assert trials.stops["one"].reason.startswith("No progress since step")
     assert [row["decision"] for row in trials.decisions] == ["marked"]
+
+
+LATE = 0.7 * BUDGET  # later than the rule's patience
+
+
+def ended(trials: WatchedTrials, name: str, rows: list[dict[str, Any]]) -> None:
+    first_parked(trials, name, rows)
+    trials.ends(name)
+
+
+def test_the_rule_is_suspended_once_audited_trials_show_that_it_errs() -> None:
+    trials = watched(audit_share=1.0)
+    for name in ("one", "two"):  # two of two lost, where one of a hundred may be
+        assert trials.suspended is None
+        ended(trials, name, made_up(groks_at=LATE))
+    assert trials.suspended is not None
+    assert "would have lost 2 of 2 audited trials that grokked, more than the 1.0% that it may" in trials.suspended
+
+
+def test_an_audited_trial_counts_once_those_added_before_it_are_known() -> None:
+    trials = watched(audit_share=1.0)
+    for name in ("slow", "cut off"):
+        trials.add(name, "other", drifts=False)
+    trials.see("cut off", made_up()[0], "a test")
+    for name in ("one", "two"):
+        ended(trials, name, made_up(groks_at=LATE))
+    trials.ends("cut off")  # by another stopper: it says nothing
+    assert trials.suspended is None
+    for row in made_up():
+        trials.see("slow", row, "a test")
+    assert trials.suspended is not None
+
+
+def test_groks_that_the_rule_would_have_kept_suspend_nothing() -> None:
+    trials = watched(audit_share=1.0)
+    for name in map(str, range(50)):
+        ended(trials, name, made_up(groks_at=100))
+    assert trials.suspended is None
+
+
+def test_parked_trials_continue_under_a_suspended_rule_also_after_a_restart(tmp_path: Path) -> None:
+    trials = watched(tmp_path, audit_share=0.5)
+    audited = [str(seed) for seed in range(40) if is_audited(str(seed), 0.5)]
+    hopeless = next(str(seed) for seed in range(40) if not is_audited(str(seed), 0.5))
+    trials.add(hopeless, "far", drifts=False)
+    for row in (row for row in made_up() if row["step"] < FIRST_LOOK or row["step"] > LATE):
+        trials.see(hopeless, row, "a test")
+    assert trials.parks(hopeless)
+    assert trials.best([hopeless], []) is None
+    for name in audited[:2]:
+        ended(trials, name, made_up(groks_at=LATE))
+    assert trials.best([hopeless], []) == hopeless
+
+    seen = read(str(tmp_path))
+    again = watched(audit_share=0.5)
+    for name in (hopeless, *audited[:2]):
+        again.add(name, "cell", drifts=False)
+        again.recall(name, seen[name], finished=name != hopeless)
+    assert again.suspended == trials.suspended
+    assert again.best([hopeless], []) == hopeless
 
 
 def test_the_id_of_a_sweep_decides_which_of_our_trials_are_audited() -> None:
