@@ -5,19 +5,36 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from analysis.stopping.decline import DeclineParameters
+from analysis.stopping.parking import ParkingParameters
 from sweep.specification.config import SweepConfig
 from trainables.config import TrialConfig
 from trainables.schedule import measured_steps
 
 
 def stopping_notes(config: SweepConfig, trials: Sequence[TrialConfig]) -> list[str]:
-    """Return sentences about a rule that can hardly act on these trials; none if it can.
+    """Return sentences about a rule that can hardly act on these trials, and about parts that no rule uses.
 
     Args:
         config: the request.
         trials: its trials.
     """
-    if config.stop == "none" or not trials:
+    unused = [f"{name} has no effect with stop: {config.stop}" for name in _unused(config)]
+    return unused + (_acts_late(config, trials) if trials else [])
+
+
+def _unused(config: SweepConfig) -> list[str]:
+    """Return the parts of a specification that are about another rule than the chosen one."""
+    parts = {
+        "decline": ("decline", DeclineParameters()),
+        "parking": ("park", ParkingParameters()),
+        "certify": ("park", None),
+    }
+    return [name for name, (rule, usual) in parts.items() if config.stop != rule and getattr(config, name) != usual]
+
+
+def _acts_late(config: SweepConfig, trials: Sequence[TrialConfig]) -> list[str]:
+    if config.stop == "none":
         return []
     budget = max(trial.steps for trial in trials)
     if config.stop == "decline":

@@ -83,13 +83,13 @@ class SweepConfig(Experiment):
     # Editors accept keys that hold anchors; they never arrive here.
     model_config = ConfigDict(json_schema_extra={"patternProperties": {f"^{ANCHORS_PREFIX}": {}}})
 
-    stop: Literal["decline", "park", "none"] = "decline"
+    stop: Literal["park", "decline", "none"] = "park"
     """park: trials that have stalled wait, and the other seeds of their setting decide whether they continue;
     decline: stop trials whose complexity will not decline; none: stop no trials."""
-    decline: DeclineParameters = DeclineParameters()
-    """Parameters of the decline rule."""
     parking: ParkingParameters = ParkingParameters()
     """Parameters of the parking rule."""
+    decline: DeclineParameters = DeclineParameters()
+    """Parameters of the decline rule."""
     certify: Certify | None = None
     """With stop: park, how few of the trials that would have grokked may remain stopped, and how surely. Stopped
     trials are drawn and followed to their end until this is certified; empty: none are."""
@@ -147,8 +147,8 @@ class SweepConfig(Experiment):
         if self.stop != "park" or self.schedule != "paper":
             return []
         message = (
-            "stop: park needs schedule: default, which evaluates where a trial can be parked, got paper; "
-            "leave one of them out"
+            "stop: park, the usual rule, needs schedule: default, which evaluates where a trial can be parked, got "
+            "paper; add stop: decline or stop: none, or leave schedule out"
         )
         return [Problem(("stop",), message)]
 

@@ -43,6 +43,7 @@ def specification(results: Path) -> SweepConfig:
         steps=320,
         measure_ratio=8.0,
         lanes=2,
+        stop="decline",
         decline={"patience": 2, "memorise_within": 0.2, "minimum_measurements": 1},
         audit_share=0.5,
         results=str(results),

@@ -20,7 +20,13 @@ from tests.sweep.made_up import end_trials, on_cores
 from trainables.lanes import shape_key
 from trainables.measurement import EndedBecause
 
-TINY = {"task": {"modulus": 7}, "model": {"width": 8, "heads": 2}, "data_fraction": 0.5, "steps": 100}
+TINY = {
+    "task": {"modulus": 7},
+    "model": {"width": 8, "heads": 2},
+    "data_fraction": 0.5,
+    "steps": 100,
+    "stop": "decline",
+}
 
 
 def tiny(**values: object) -> SweepConfig:

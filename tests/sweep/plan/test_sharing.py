@@ -72,7 +72,7 @@ def test_this_machine() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_plan_for_a_gpu_that_is_not_here_says_so(tmp_path: Path) -> None:
-    config = SweepConfig(task={"modulus": 7}, model={"width": 8}, data_fraction=0.5, device="cuda")
+    config = SweepConfig(task={"modulus": 7}, model={"width": 8}, data_fraction=0.5, device="cuda", stop="none")
     assert plan(config, Store(tmp_path)).notes == [NO_GPU_HERE]
 
 

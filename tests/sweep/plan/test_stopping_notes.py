@@ -32,3 +32,10 @@ def test_parking_needs_measurements_and_other_seeds() -> None:
     (alone,) = notes(stop="park", seeds=1)
     assert "one seed" in alone
     assert notes(stop="park", seeds=1, parking={"cells": False}) == []
+
+
+def test_parts_that_are_about_another_rule_are_named() -> None:
+    assert notes(stop="none", decline={"patience": 10}) == ["decline has no effect with stop: none"]
+    assert notes(decline={"patience": 10}, parking={"alpha": 0.05}) == ["decline has no effect with stop: park"]
+    both = notes(stop="decline", parking={"cells": False}, certify={"lost": 0.1})
+    assert both == ["parking has no effect with stop: decline", "certify has no effect with stop: decline"]

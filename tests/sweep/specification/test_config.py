@@ -121,7 +121,7 @@ weight_noise: 0
         "s.yaml:14: learning_rate must be a number, got '1e-3'; leave out the quotes",
         "s.yaml:15: seeds must be at least 1 or a list of seeds, got 0",
         "s.yaml:16: steps must be at least 1, got 0",
-        "s.yaml:17: stop must be 'decline', 'park' or 'none', got 'declin'; did you mean 'decline'?",
+        "s.yaml:17: stop must be 'park', 'decline' or 'none', got 'declin'; did you mean 'decline'?",
         "s.yaml:18: decline.patience must be finite and at least 1, got 0.1",
         "s.yaml:18: unknown key 'decline.patiense'; did you mean 'patience'?",
         "s.yaml:19: lanes must be auto or a whole number of at least 1, got 'many'",
@@ -199,7 +199,7 @@ def test_yaml_is_version_1_2(tmp_path: Path) -> None:
     assert config.weight_decay == (0.0, 0.1)
     assert config.model == ModelAxes(width=32)
     assert config.name == "my-sweep"
-    assert problems("stop: no\n", tmp_path) == ["s.yaml:1: stop must be 'decline', 'park' or 'none', got 'no'"]
+    assert problems("stop: no\n", tmp_path) == ["s.yaml:1: stop must be 'park', 'decline' or 'none', got 'no'"]
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_a_table_too_large_for_memory_is_refused_before_it_is_built(task: dict[s
             "seeds": st.integers(1, 3) | st.lists(st.integers(0, 9), min_size=1, max_size=3, unique=True),
             "steps": axis(st.integers(1, 10**6)),
             "task": st.fixed_dictionaries({"modulus": axis(st.integers(5, 11))}),
-            "stop": st.sampled_from(["decline", "none"]),
+            "stop": st.sampled_from(["park", "decline", "none"]),
             "lanes": st.just("auto") | st.integers(1, 64),
         },
     )

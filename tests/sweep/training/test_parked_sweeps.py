@@ -217,7 +217,8 @@ def test_seeds_of_a_setting_are_in_one_cohort_first_seeds_first(parked: Path) ->
 
 def test_trials_are_parked_only_where_they_are_evaluated_between_blocks() -> None:
     with pytest.raises(sweep.SpecificationError, match="stop: park needs schedule: default"):
-        SweepConfig(stop="park", schedule="paper")
+        SweepConfig(schedule="paper")
+    assert SweepConfig(stop="decline", schedule="paper").schedule == "paper"
 
 
 def test_the_cell_is_the_settings_without_seed_and_budget() -> None:
