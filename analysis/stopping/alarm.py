@@ -65,7 +65,7 @@ class Alarm:
         return int(reached[0]) + 1 if len(reached) else None
 
     def suspends(self, fates: Iterable[AuditedFate]) -> str | None:
-        """Return a sentence for people if the rule must be suspended, None if it may go on.
+        """Return a sentence for people if the rule must be suspended, None if it may continue.
 
         Args:
             fates: those of the audited trials, ordered as for `log_evidence`.
