@@ -86,5 +86,6 @@ imports:
 	$(BIN)/lint-imports --no-logo
 spelling:
 	$(BIN)/codespell
+# In two processes, one of which takes all files with slow tests (tests/conftest.py).
 unit:
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
