@@ -82,6 +82,11 @@ def _makespan(order: Sequence[int], steps: Sequence[int], lanes: int) -> int:
     return max(free_at)
 
 
+def _first_high(trial: Recording, accuracy: float) -> int:
+    high = np.flatnonzero(trial.trajectory.val_accuracy >= accuracy)
+    return int(high[0]) if len(high) else len(trial.trajectory)
+
+
 class _Lanes:
     """The state of a sweep in mid-replay: `at[i]` is the last evaluation of trial i, -1 before its first."""
 
@@ -89,6 +94,8 @@ class _Lanes:
         self._trials = trials
         self._parameters = parameters
         self._stalled = [trial.stalled(parameters.stall) for trial in trials]
+        self._first_high = [_first_high(trial, parameters.hard_accuracy) for trial in trials]
+        """Place of each trial's first evaluation at which it is no hard failure; their number if there is none."""
         self._at = [-1] * len(trials)
         self._parked: set[int] = set()
         self._given_up: set[int] = set()
@@ -177,8 +184,7 @@ class _Lanes:
         return Evidence(len(self._grokked[cell] - {place}), len(failed))
 
     def _is_hard(self, place: int) -> bool:
-        seen = self._trials[place].trajectory.val_accuracy[: self._at[place] + 1]
-        return not bool((seen >= self._parameters.hard_accuracy).any())
+        return self._at[place] < self._first_high[place]
 
     def _best_parked(self) -> int | None:
         """Return the parked trial to be resumed next, None if the patience of all is over.

@@ -15,7 +15,7 @@ from analysis.replay.score import score
 from analysis.stopping.calibration import Calibration
 from analysis.stopping.conformal import PATIENCES
 from analysis.stopping.evidence import EvidenceKind
-from analysis.stopping.ledger import SIGNALS, GivenUp, RecordedSweep, RecordedTrial
+from analysis.stopping.ledger import SIGNALS, GivenUp, RecordedSweep, RecordedTrial, counted_once
 from analysis.stopping.parking import ParkingParameters
 from analysis.stopping.stall import Signal, StallParameters
 
@@ -42,6 +42,8 @@ def grown(
         AnalysisError: no sweep can be used, or there are too few grokkers in all.
     """
     usable, notes = _usable(paths)
+    once = counted_once([trials for _, trials in usable])
+    usable = [(name, trials) for (name, _), trials in zip(usable, once, strict=True) if trials]
     entries = [recorded_sweep(name, trials, progress) for name, trials in usable]
     patience = calibration.with_sweeps(entries).patience()
     entries = [

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.errors import AnalysisError, ResultsNotFound
 from analysis.events import Thresholds, events, thresholds_of, trajectories
 from analysis.load import load
-from analysis.stopping.ledger import UNKNOWN, Settings
+from analysis.stopping.ledger import UNKNOWN, Settings, counted_once
 from analysis.stopping.stall import StallParameters, stalls
 from analysis.trajectory import Trajectory
 
@@ -119,7 +119,8 @@ def recordings(paths: Sequence[str | Path]) -> Recordings:
     """Load the trials that can be replayed: those that grokked and have their tail, or used up their budget.
 
     Trials that were stopped, failed, diverged or have not ended are left out and counted: whether they would have
-    grokked is not known. So are trials whose training set was exchanged.
+    grokked is not known. So are trials whose training set was exchanged. A trial that several sweeps hold counts in
+    the largest of them.
 
     Args:
         paths: results folders; a local folder that holds several stands for all of them.
@@ -130,7 +131,9 @@ def recordings(paths: Sequence[str | Path]) -> Recordings:
     """
     each = [recordings_of(folder) for path in paths for folder in results_below(path)]
     left_out = sum((Counter(one.left_out) for one in each), Counter[str]())
-    trials = [trial for one in each for trial in one.trials]
+    trials = [trial for own in counted_once([one.trials for one in each]) for trial in own]
+    if again := sum(len(one.trials) for one in each) - len(trials):
+        left_out["are in a larger sweep, too"] = again
     if not trials:
         raise AnalysisError(
             f"a replay needs trials that were followed to their end, and {', '.join(map(str, paths))} has none "

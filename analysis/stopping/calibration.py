@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from analysis.stopping.ledger import (
     RecordedSweep,
     RecordedTrial,
     Settings,
+    counted_once,
     read_ledger,
 )
 from analysis.stopping.stall import Signal, StallParameters
@@ -170,14 +171,19 @@ class Calibration:
         return Weights(of_grokkers, max(ratio.values()), covered)
 
     def with_sweeps(self, sweeps: Sequence[RecordedSweep]) -> Calibration:
-        """Return a calibration that has these sweeps, too; each replaces earlier records of the same sweep."""
+        """Return a calibration that has these sweeps, too; each replaces earlier records of the same sweep.
+
+        A trial that several sweeps hold counts once, in the largest of them.
+        """
         kept = list(self.sweeps)
         for sweep in sweeps:
             at = [place for place, other in enumerate(kept) if sweep.is_same_as(other)]
             # A record that has grown takes the place of the old one, so that other lines of the file stay.
             kept = [other for place, other in enumerate(kept) if place not in at]
             kept.insert(at[0] if at else len(kept), sweep)
-        return Calibration(tuple(kept))
+        trials = counted_once([sweep.trials for sweep in kept])
+        each = (replace(sweep, trials=tuple(own)) for sweep, own in zip(kept, trials, strict=True) if own)
+        return Calibration(tuple(each))
 
 
 @lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, Protocol, TypeVar, get_args
 
 from analysis.errors import AnalysisError, NewerResults
 from analysis.files import Files
@@ -25,6 +25,8 @@ SHIPPED = Path(__file__).with_name("calibration.json")
 
 SIGNALS: tuple[Signal, ...] = get_args(Signal)
 EVIDENCE: tuple[EvidenceKind, ...] = get_args(EvidenceKind)
+
+_NEARLY_ALL = 0.9
 
 
 class Settings(NamedTuple):
@@ -90,9 +92,38 @@ class RecordedSweep:
         return hashlib.sha256(ids.encode()).hexdigest()[:16]
 
     def is_same_as(self, other: RecordedSweep) -> bool:
-        """Return whether the two are one sweep, perhaps grown: they share half of the smaller one's trials."""
+        """Return whether the two are one sweep, perhaps grown: they share nearly all of the smaller one."""
         own, theirs = ({trial.trial_id for trial in sweep.trials} for sweep in (self, other))
-        return 2 * len(own & theirs) >= min(len(own), len(theirs))
+        return len(own & theirs) > _NEARLY_ALL * min(len(own), len(theirs))
+
+
+class HasId(Protocol):
+    """A trial of any kind."""
+
+    @property
+    def trial_id(self) -> str:
+        """Its id."""
+        ...
+
+
+T = TypeVar("T", bound=HasId)
+
+
+def counted_once(sweeps: Sequence[Sequence[T]]) -> list[list[T]]:
+    """Leave each trial to the largest of the sweeps that hold it, the first of equally large ones.
+
+    Args:
+        sweeps: the trials of each sweep.
+
+    Returns:
+        The trials that are left to each.
+    """
+    left: list[list[T]] = [[] for _ in sweeps]
+    seen: set[str] = set()
+    for place in sorted(range(len(sweeps)), key=lambda place: -len(sweeps[place])):
+        left[place] = [trial for trial in sweeps[place] if trial.trial_id not in seen]
+        seen |= {trial.trial_id for trial in left[place]}
+    return left
 
 
 def read_ledger(path: str | Path) -> tuple[RecordedSweep, ...]:

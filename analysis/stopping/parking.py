@@ -52,7 +52,7 @@ class ParkingParameters:
     """Factor on the patience after one hard failure in the cell."""
     after_two_failures: float = 0.1
     """Factor on the patience after two or more hard failures in the cell."""
-    hard_accuracy: float = 0.5
+    hard_accuracy: float = 0.9
     """A failure is hard if validation accuracy stayed below this."""
     cells: bool = True
     """Whether the cell's other seeds count. Without them a trial's fate depends on its own trajectory only."""

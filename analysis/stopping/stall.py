@@ -6,10 +6,11 @@ grokked, complexity had fallen by a tenth at some time in 90.
 
 Write L(t) for the validation loss at step t, interpolated in the logarithm of both, and C for complexity:
 
-    progress(t)   ln(L(t / 1.3) / L(t)) >= 0.05   or   d ln C / d ln t <= -0.2 over the last factor 2.2 of steps
+    progress(t)   ln(L(t / 1.3) / L(t)) >= 0.1    or   d ln C / d ln t <= -0.2 over the last factor 2.2 of steps
     stalled(t)    no progress at t, and none at any evaluation since the last one before t / 1.15
 
-The numbers were chosen on nine recorded sweeps of 396 trials, which were never stopped.
+The numbers were chosen on recorded sweeps, which were never stopped, each judged by what saves most on the others
+(`benchmarks/parking_choice.py`; docs/stopping.md).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class StallParameters:
     """A fall of which of these is progress."""
     loss_factor: float = 1.3
     """The validation loss is compared with its value this factor of steps ago ..."""
-    loss_fall: float = 0.05
+    loss_fall: float = 0.1
     """... and must have fallen by this much in its natural logarithm."""
     complexity_factor: float = 2.2
     """The slope of complexity is taken over the measurements of this last factor of steps ..."""

@@ -52,7 +52,7 @@ def calibrate(
     if spec is not None:
         weights = calibration.weights_for(_settings(spec, imports))
         notes.append(weights.sentence)
-    table = _table(calibration, weights)
+    table = levels(calibration, weights)
     if as_json:
         print_json({"calibration": table, **_numbers(calibration, weights), "notes": notes})
         return
@@ -73,8 +73,8 @@ def _settings(spec: str, imports: tuple[str, ...]) -> list[Any]:
     return [Settings(*(float(getattr(trial, name)) for name in Settings._fields)) for trial in trials(config)]
 
 
-def _table(calibration: Calibration, weights: Weights | None) -> list[dict[str, Any]]:
-    """Return one row a level: the patience for each signal, None where the level cannot be promised."""
+def levels(calibration: Calibration, weights: Weights | None) -> list[dict[str, Any]]:
+    """Return one row for each of `ALPHAS`: the patience for each signal, None where it cannot be promised."""
     from analysis.errors import AnalysisError
     from analysis.stopping.ledger import SIGNALS
 

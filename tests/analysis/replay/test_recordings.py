@@ -72,6 +72,13 @@ def test_trials_whose_training_set_was_exchanged_are_left_out_and_counted() -> N
     assert len(loaded.trials) == 3
 
 
+def test_a_trial_of_several_sweeps_is_in_the_largest_of_them() -> None:
+    loaded = recordings([DATA / "noise", DATA / "paper" / "penalty"])
+    assert loaded.left_out == {"are in a larger sweep, too": 6}
+    ids = [trial.trial_id for trial in loaded.trials]
+    assert len(set(ids)) == len(ids) == 48 + 64 - 6
+
+
 def test_a_place_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsNotFound, match="no results of a sweep at or below"):
         recordings([tmp_path])

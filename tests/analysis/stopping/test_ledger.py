@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError, NewerResults
+from analysis.stopping.calibration import Calibration
 from analysis.stopping.ledger import (
     EVIDENCE,
     SHIPPED,
@@ -17,6 +18,7 @@ from analysis.stopping.ledger import (
     RecordedSweep,
     RecordedTrial,
     Settings,
+    counted_once,
     read_ledger,
     write_ledger,
 )
@@ -42,6 +44,24 @@ def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, named
     file = tmp_path_factory.mktemp("ledger") / "mine.json"
     write_ledger(file, sweeps)
     assert repr(read_ledger(file)) == repr(tuple(sweeps))  # NaN is not equal to itself
+
+
+def test_a_trial_counts_once_in_the_largest_sweep() -> None:
+    one, other = [failure(name) for name in "abcd"], [failure(name) for name in "cdxyz"]
+    assert [[trial.trial_id for trial in own] for own in counted_once([one, other])] == [list("ab"), list("cdxyz")]
+    assert counted_once([one, one]) == [one, []]
+    assert counted_once([]) == []
+
+
+def test_sweeps_that_share_some_trials_are_not_the_same() -> None:
+    """Half of a study's trials may be in a later and larger sweep, which does not replace it."""
+    study = RecordedSweep("study", tuple(failure(f"s{n}") for n in range(10)))
+    large = RecordedSweep("large", tuple(failure(f"s{n}") for n in range(5, 45)))
+    assert not study.is_same_as(large)
+    assert study.is_same_as(RecordedSweep("grown", (*study.trials, *(failure(f"n{n}") for n in range(40)))))
+    both = Calibration((study,)).with_sweeps([large])
+    assert [len(one.trials) for one in both.sweeps] == [5, 40]
+    assert both.with_sweeps([study, large]) == both
 
 
 def test_a_fingerprint_is_of_the_trials_only() -> None:

@@ -24,7 +24,7 @@ def test_what_is_known_already_is_printed() -> None:
     lines = [line.split() for line in result.output.splitlines()]
     assert lines[0] == ["alpha", "loss", "and", "complexity", "loss", "complexity"]
     assert ["0.01", f"{Calibration.load().patience():g}"] in [line[:2] for line in lines]
-    assert "from 201 grokkers of 10 recorded sweeps; for a new task an estimate" in result.output
+    assert "from 247 grokkers of 11 recorded sweeps; for a new task an estimate" in result.output
 
 
 def test_the_table_and_the_counts_are_those_of_the_documentation() -> None:
@@ -51,7 +51,7 @@ def test_a_ledger_begins_with_the_shipped_one_and_grows(tmp_path: Path) -> None:
         result = calibrate(str(tmp_path / "results"), "--ledger", str(ledger), "--json")
         assert result.exit_code == 0, result.output
         values = json.loads(result.stdout, parse_constant=pytest.fail)
-        assert (values["grokkers"], values["trials"], len(values["sweeps"])) == (201, 375, 10)
+        assert (values["grokkers"], values["trials"], len(values["sweeps"])) == (247, 537, 11)
         assert values["notes"] == ["results: 8 trials, 4 grokkers"]
     assert "results" in {one.name for one in Calibration.load(ledger).sweeps}
     assert [row["alpha"] for row in values["calibration"]] == [0.005, 0.01, 0.025, 0.05, 0.1]
@@ -62,9 +62,9 @@ def test_weights_for_a_specification() -> None:
     result = calibrate("--for", "paper", "--json")
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)
-    assert 1 < values["weights"]["effective"] < 201
+    assert 1 < values["weights"]["effective"] < 247
     assert 0 < values["weights"]["covered"] <= 1
-    assert "Weighted by the new settings the 201 recorded grokkers are worth" in values["notes"][-1]
+    assert "Weighted by the new settings the 247 recorded grokkers are worth" in values["notes"][-1]
 
 
 @pytest.mark.parametrize(
