@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from trainables.networks import LoadedNetwork
     from trainables.networks.measure import DecodedNetwork
 
+trial_option = click.option(
+    "--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep."
+)
+step_option = click.option(
+    "--step", type=int, metavar="N", help="With --trial: the step at which it was kept; the last one by default."
+)
+
 
 def _refusing(command: Callable[..., None]) -> Callable[..., None]:
     """Report unreadable input as a fault of the command line: one line, exit code 2."""
@@ -39,7 +46,21 @@ def _refusing(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _network(command: Callable[..., None]) -> Callable[..., None]:
-    """Add NETWORK [--trial ID] [--attention KIND] [--import MODULE]... [--budget NAME] to a command."""
+    """Add NETWORK, the options that say which one is meant, and --budget NAME to a command."""
+
+    @functools.wraps(command)
+    def run(
+        network: str,
+        trial: str | None,
+        step: int | None,
+        like: str | None,
+        attention: str | None,
+        imports: tuple[str, ...],
+        **options: Any,
+    ) -> None:
+        load = functools.partial(load_named, network, trial, step, like=like, attention=attention, imports=imports)
+        command(network, load, **options)
+
     for decorate in (
         import_option,
         click.option("--budget", metavar="NAME", help="Search budget: fast (default) or a longer one."),
@@ -48,11 +69,15 @@ def _network(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(["sum", "softmax"]),
             help="Kind of attention; an .npz does not say it and gets the kind that fits its training sequences.",
         ),
-        click.option("--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep."),
+        click.option(
+            "--like", metavar="NETWORK", help="A network file whose examples are meant, if NETWORK has none."
+        ),
+        step_option,
+        trial_option,
         click.argument("network", metavar="NETWORK"),
     ):
-        command = decorate(command)
-    return command
+        run = decorate(run)
+    return run
 
 
 @click.command()
@@ -70,9 +95,7 @@ def _network(command: Callable[..., None]) -> Callable[..., None]:
 @_refusing
 def measure(
     network: str,
-    trial: str | None,
-    attention: str | None,
-    imports: tuple[str, ...],
+    load: Callable[[], LoadedNetwork],
     budget: str | None,
     epsilons: tuple[float, ...],
     output: str | None,
@@ -80,7 +103,8 @@ def measure(
 ) -> None:
     """Measure the complexity of a network.
 
-    NETWORK is an .npz of the paper's public code, a .safetensors with its specification, or RESULTS with --trial.
+    NETWORK is an .npz of the paper's public code, a .safetensors with its specification, a file of `sweep compress`
+    or `sweep decompress`, or RESULTS with --trial.
     """
     from sweep.cli.measurement_answer import answer, doubt, table
     from trainables.config.address import checked_address
@@ -89,7 +113,7 @@ def measure(
 
     bounds = tuple(dict.fromkeys(epsilons)) or (MeasuringConfig().epsilon,)
     output = None if output is None else checked_address("--output", output, buckets=False)
-    loaded = _load(network, trial, attention, imports)
+    loaded = load()
     decoded = measure_network(loaded, bounds, budget)
     files = [None if output is None else _write(output, entry) for entry in decoded]
     measured = answer(network, loaded, decoded, files)
@@ -105,50 +129,54 @@ def measure(
 @click.command()
 @_network
 @click.option("--epsilon", type=float, metavar="NATS", help="Distortion bound; 1 by default.")
+@click.option(
+    "--keep-accuracy",
+    type=float,
+    metavar="SHARE",
+    help="Instead of --epsilon: the largest bound found that keeps this accuracy, e.g. .99.",
+)
 @click.option("--output", metavar="FILE", required=True, help="The file to write.")
 @json_option
 @_refusing
 def compress(
     network: str,
-    trial: str | None,
-    attention: str | None,
-    imports: tuple[str, ...],
+    load: Callable[[], LoadedNetwork],
     budget: str | None,
     epsilon: float | None,
+    keep_accuracy: float | None,
     output: str,
     as_json: bool,
 ) -> None:
     """Write a network as one small file.
 
-    The file says what it holds: `sweep decompress` needs nothing else.
+    The file says what it holds: `sweep decompress` needs nothing else. Accuracies are printed before and after.
     """
-    from trainables.complexity import pack
+    from sweep.cli import compression_answer
     from trainables.config.address import checked_address
-    from trainables.networks.measure import measure_network
+    from trainables.networks import keeping, to_compressed
+    from trainables.networks.measure import measure_network, scores
     from trainables.schedule import MeasuringConfig
 
-    bound = MeasuringConfig().epsilon if epsilon is None else epsilon
+    if epsilon is not None and keep_accuracy is not None:
+        raise UnusableNetwork("--keep-accuracy finds the epsilon, so leave out --epsilon, or --keep-accuracy")
     output = checked_address("--output", output, buckets=False)
-    loaded = _load(network, trial, attention, imports)
-    (decoded,) = measure_network(loaded, [bound], budget)
-    data = pack(decoded.result.bitstream, decoded.result.decoded, loaded.specification())
+    loaded = load()
+    kept = None
+    if keep_accuracy is not None:
+        kept = keeping.keep_accuracy(loaded, keep_accuracy, budget)
+        decoded = kept.decoded
+    else:
+        (decoded,) = measure_network(loaded, [MeasuringConfig().epsilon if epsilon is None else epsilon], budget)
+    data = to_compressed(loaded, decoded.result)
     Path(output).write_bytes(data)
-    answer = {
-        "file": output,
-        "file_bytes": len(data),
-        "complexity_bytes": decoded.result.complexity_bytes,
-        "epsilon": decoded.result.epsilon,
-        "loss_increase": decoded.result.loss_increase,
-        "train_accuracy": decoded.scores.train_accuracy,
-        "val_accuracy": decoded.scores.val_accuracy,
-    }
+    answer = compression_answer.answer(output, len(data), scores(loaded, loaded.parameters), decoded, kept)
+    warning = None if keep_accuracy is not None else compression_answer.warning(network, answer)
     if as_json:
         print_json(answer)
-        return
-    echo(
-        f"{output}: {len(data):,} bytes, {len(data) - decoded.result.complexity_bytes:,} of them to describe the "
-        f"network; its training loss is {decoded.result.loss_increase:.4g} nats above the original's"
-    )
+    else:
+        echo(compression_answer.text(answer, keep_accuracy))
+    if warning is not None:
+        echo(f"warning: {warning}", err=True, red=True)
 
 
 @click.command()
@@ -195,7 +223,8 @@ def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> 
 @click.command()
 @click.argument("bitstream", metavar="BITSTREAM")
 @click.option("--like", metavar="NETWORK", required=True, help="The network it was made from, with its sequences.")
-@click.option("--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep.")
+@trial_option
+@step_option
 @click.option("--attention", type=click.Choice(["sum", "softmax"]), help="Kind of attention, see `sweep measure`.")
 @import_option
 @click.option(
@@ -207,6 +236,7 @@ def bound(
     bitstream: str,
     like: str,
     trial: str | None,
+    step: int | None,
     attention: str | None,
     imports: tuple[str, ...],
     delta: float | None,
@@ -222,7 +252,7 @@ def bound(
     from trainables.complexity import is_self_contained, unpack
     from trainables.networks.measure import decoded_network, scores
 
-    loaded = _load(like, trial, attention, imports)
+    loaded = load_named(like, trial, step, attention=attention, imports=imports)
     data = Path(bitstream).read_bytes()
     stream = unpack(data).bitstream if is_self_contained(data) else data
     chosen = DELTA if delta is None else delta
@@ -236,7 +266,20 @@ def bound(
 COMMANDS = (measure, bound, compress, decompress)
 
 
-def _load(network: str, trial: str | None, attention: str | None, imports: tuple[str, ...]) -> LoadedNetwork:
+def load_named(
+    network: str,
+    trial: str | None,
+    step: int | None = None,
+    *,
+    like: str | None = None,
+    attention: str | None = None,
+    imports: tuple[str, ...] = (),
+) -> LoadedNetwork:
+    """Load the network that a command line names, see the options of `sweep measure`.
+
+    Raises:
+        UnusableNetwork: the options do not name a network.
+    """
     from sweep.imports import import_modules
     from trainables.networks import load_network, with_attention
 
@@ -244,11 +287,15 @@ def _load(network: str, trial: str | None, attention: str | None, imports: tuple
     if trial is None:
         if Path(network).is_dir():
             raise UnusableNetwork(f"{network} is a folder; name the trial whose network is meant with --trial ID")
-        loaded = load_network(network)
+        if step is not None:
+            raise UnusableNetwork(f"--step {step} needs --trial ID, whose networks were kept at several steps")
+        loaded = load_network(network, None if like is None else load_network(like))
     else:
         from sweep.results.kept_networks import kept_network
 
-        loaded = kept_network(network, trial)
+        if like is not None:
+            raise UnusableNetwork("a trial knows its examples, so leave out --like, or --trial")
+        loaded = kept_network(network, trial, step)
     return loaded if attention is None else with_attention(loaded, attention)  # type: ignore[arg-type]
 
 
