@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from trainables.networks import LoadedNetwork
     from trainables.networks.measure import DecodedNetwork
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 trial_option = click.option(
     "--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep."
 )
@@ -27,16 +30,16 @@ step_option = click.option(
 )
 
 
-def _refusing(command: Callable[..., None]) -> Callable[..., None]:
+def refusing(command: Callable[P, T]) -> Callable[P, T]:
     """Report unreadable input as a fault of the command line: one line, exit code 2."""
 
     @functools.wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
+    def run(*arguments: P.args, **options: P.kwargs) -> T:
         from analysis.errors import AnalysisError
         from trainables.errors import TrainablesError
 
         try:
-            command(*arguments, **options)
+            return command(*arguments, **options)
         except (TrainablesError, AnalysisError) as error:
             raise UnusableNetwork(" ".join(str(error).split())) from error
         except OSError as error:
@@ -92,7 +95,7 @@ def _network(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--output", metavar="DIR", help="Folder for the bitstreams; without it they are not kept.")
 @json_option
-@_refusing
+@refusing
 def measure(
     network: str,
     load: Callable[[], LoadedNetwork],
@@ -137,7 +140,7 @@ def measure(
 )
 @click.option("--output", metavar="FILE", required=True, help="The file to write.")
 @json_option
-@_refusing
+@refusing
 def compress(
     network: str,
     load: Callable[[], LoadedNetwork],
@@ -186,7 +189,7 @@ def compress(
 )
 @click.option("--output", metavar="FILE", required=True, help="The .safetensors file to write.")
 @json_option
-@_refusing
+@refusing
 def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> None:
     """Turn a bitstream back into a network.
 
@@ -231,7 +234,7 @@ def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> 
     "--delta", type=float, metavar="SHARE", help="Probability that the bound does not hold; 0.05 by default."
 )
 @json_option
-@_refusing
+@refusing
 def bound(
     bitstream: str,
     like: str,

@@ -53,7 +53,7 @@ def load_network(path: str | Path, like: LoadedNetwork | None = None) -> LoadedN
         FileNotFoundError: the file does not exist.
     """
     path = Path(path)
-    if path.suffix not in (".npz", ".safetensors") and _is_compressed(path):
+    if _is_compressed(path):
         network = _reading(path, lambda one: _load_compressed(one, like))
     else:
         readers = {".npz": load_npz, ".safetensors": lambda one: _load_safetensors(one, like)}
@@ -65,12 +65,14 @@ def read_parameters(path: str | Path) -> dict[str, Tensor]:
     """Read the parameters of a network file under their names in the file, without examples.
 
     Raises:
-        ConfigError: the file is neither .npz nor .safetensors, or has no parameters.
+        ConfigError: the file is of no kind that `load_network` reads, or has no parameters.
+        BitstreamError: a compressed network is damaged.
         FileNotFoundError: the file does not exist.
     """
     path = Path(path)
-    readers = {".npz": npz_parameters, ".safetensors": _safetensors_parameters}
-    parameters = _read(path, readers)
+    if _is_compressed(path):
+        return _reading(path, lambda one: unpack(one.read_bytes()).decode())
+    parameters = _read(path, {".npz": npz_parameters, ".safetensors": _safetensors_parameters})
     if not parameters:
         raise ConfigError(f"{path} must hold the parameters of a network, but holds none")
     return parameters
