@@ -42,9 +42,15 @@ def after_compression(advice: pd.DataFrame, record: Iterable[Mapping[str, Any]])
 
 def less(entry: Mapping[str, Any]) -> str:
     """Say what changes in a network at the bound that was tried, and which bound to take instead."""
-    changes = f"At epsilon {entry['epsilon']:g} {'; '.join(entry['exceeded'])}"
-    if entry["passing_epsilon"] is None:
+    changes = f"At {bound_words(entry)} {'; '.join(entry['exceeded'])}"
+    if (passing := entry["passing"]) is None:
         return (
             f"{changes}. No smaller epsilon that was tried stays within the limits: keep the weights as they are."
         )
-    return f"{changes}. Compress less: epsilon {entry['passing_epsilon']:g}, {entry['passing_bytes']:,} bytes."
+    how = f"{bound_words(passing)} stays within the limits, with {passing['stream_bytes']:,} bytes"
+    return f"{changes}. Compress less: {how}."
+
+
+def bound_words(entry: Mapping[str, Any]) -> str:
+    """Write a bound: `epsilon 1`, or `epsilon 0.1 with --bound answers` where it is not on the loss."""
+    return f"epsilon {entry['epsilon']:g}{' with --bound answers' if entry['bound'] == 'answers' else ''}"

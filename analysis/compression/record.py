@@ -16,7 +16,7 @@ RECORD = "report/behaviour.json"
 
 _VERSION = 1
 
-_NUMBERS = ("step", "epsilon", "raw_bytes", "zstd_bytes", "file_bytes", "complexity_bytes")
+_NUMBERS = ("step", "epsilon", "raw_bytes", "zstd_bytes", "file_bytes", "stream_bytes")
 _PAIRS = ("accuracy", "worst_accuracy", "calibration_error")
 
 
@@ -67,10 +67,18 @@ def _check(entry: dict[str, Any]) -> None:
     for name in _PAIRS:
         numbers += [behaviour[name]["original"], behaviour[name]["decoded"]]
     numbers += [behaviour["changed"], behaviour["largest_fall"]]
-    numbers += [entry[name] for name in ("passing_epsilon", "passing_bytes") if entry[name] is not None]
+    if passing := entry["passing"]:
+        numbers += [passing["epsilon"], passing["stream_bytes"]]
     if not all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers):
         raise TypeError("a number is none")
-    texts = [entry["trial_id"], behaviour["worst_part"], behaviour["largest_fall_part"], *entry["exceeded"]]
+    texts = [
+        entry["trial_id"],
+        entry["bound"],
+        passing["bound"] if passing else "",
+        behaviour["worst_part"],
+        behaviour["largest_fall_part"],
+        *entry["exceeded"],
+    ]
     if cost := entry["cost"]:
         texts.append(cost["currency"])
         if not all(

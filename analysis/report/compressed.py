@@ -53,7 +53,7 @@ def _numbers(entry: Mapping[str, Any]) -> list[str]:
     return [
         str(entry["trial_id"]),
         f"{entry['step']:,}",
-        f"{entry['epsilon']:g}",
+        f"{entry['epsilon']:g}{', on answers' if entry['bound'] == 'answers' else ''}",
         f"{entry['raw_bytes']:,}",
         f"{entry['zstd_bytes']:,}",
         f"{entry['file_bytes']:,}",

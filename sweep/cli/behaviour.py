@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sweep.cli.networks import load_named, refusing, step_option
+from sweep.cli.networks import bound_option, load_named, refusing, step_option
 from sweep.cli.output import Waiting, echo, existing, import_option, json_option, print_json, results_argument
 
 if TYPE_CHECKING:
     from sweep.specification.prices import Prices
+    from trainables.networks.measure import Bound
 
 epsilon_option = click.option(
     "--epsilon", type=float, metavar="NATS", help="Distortion bound; by default that of the sweep."
@@ -24,6 +25,7 @@ prices_option = click.option(
 @click.command()
 @results_argument
 @epsilon_option
+@bound_option
 @prices_option
 @budget_option
 @import_option
@@ -32,6 +34,7 @@ prices_option = click.option(
 def behaviour(
     results: str,
     epsilon: float | None,
+    bound: Bound,
     prices: str | None,
     budget: str | None,
     imports: tuple[str, ...],
@@ -50,7 +53,9 @@ def behaviour(
     import_modules(imports)
     networks = worth_keeping(place)
     with Waiting() as waiting:
-        entries = list(compressions(place, networks, epsilon=epsilon, budget=budget, prices=paid, doing=waiting))
+        entries = list(
+            compressions(place, networks, epsilon=epsilon, budget=budget, bound=bound, prices=paid, doing=waiting)
+        )
     recorded = write_record(place, entries)
     missing = [one.trial_id for one in networks if not one.kept]
     if as_json:
@@ -69,6 +74,7 @@ def behaviour(
 @click.option("--trial", metavar="ID", required=True, help="Which trial's network.")
 @step_option
 @epsilon_option
+@bound_option
 @prices_option
 @click.option("--output", metavar="DIR", help="The folder to write; by default TRIAL-step-N-epsilon-NATS here.")
 @budget_option
@@ -80,6 +86,7 @@ def export_network(
     trial: str,
     step: int | None,
     epsilon: float | None,
+    bound: Bound,
     prices: str | None,
     output: str | None,
     budget: str | None,
@@ -96,9 +103,9 @@ def export_network(
 
     place, paid = existing(results), _prices(prices)
     network = load_named(place, trial, step, imports=imports)
-    bound = own_epsilon(place, network) if epsilon is None else epsilon
-    folder = checked_address("--output", output or export.export_folder(network, bound), buckets=False)
-    entry = export.export_network(network, folder, epsilon=bound, budget=budget, prices=paid)
+    nats = own_epsilon(place, network) if epsilon is None else epsilon
+    folder = checked_address("--output", output or export.export_folder(network, nats), buckets=False)
+    entry = export.export_network(network, folder, epsilon=nats, budget=budget, bound=bound, prices=paid)
     if as_json:
         print_json({"folder": folder, **entry})
         return

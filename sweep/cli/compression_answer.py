@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from analysis.compression.advice import bound_words
 from trainables.networks.keeping import KeptAccuracy
 from trainables.networks.measure import DecodedNetwork
 from trainables.scoring import Scores
@@ -16,13 +17,20 @@ _NAMES = {"train_accuracy": "training", "val_accuracy": "validation"}
 def answer(
     file: str, file_bytes: int, original: Scores, decoded: DecodedNetwork, kept: KeptAccuracy | None
 ) -> dict[str, Any]:
-    """Collect what is known about a compressed network; `kept` if an accuracy was to be kept."""
+    """Collect what is known about a compressed network; `kept` if an accuracy was to be kept.
+
+    The length of the stream is the network's complexity only where the loss was bounded.
+    """
+    by_loss = decoded.bound == "loss"
     facts = {
         "file": file,
         "file_bytes": file_bytes,
-        "complexity_bytes": decoded.result.complexity_bytes,
+        "stream_bytes": len(decoded.result.bitstream),
+        "complexity_bytes": decoded.result.complexity_bytes if by_loss else None,
+        "bound": decoded.bound,
         "epsilon": decoded.result.epsilon,
-        "loss_increase": decoded.result.loss_increase,
+        "loss_increase": decoded.scores.train_loss - original.train_loss,
+        "divergence": None if by_loss else decoded.result.loss_increase,
         **{name: getattr(decoded.scores, name) for name in _NAMES},
         **{f"original_{name}": getattr(original, name) for name in _NAMES},
     }
@@ -33,7 +41,7 @@ def answer(
 
 def text(facts: dict[str, Any], keep_accuracy: float | None) -> str:
     """Write the answer for people; `keep_accuracy` is the accuracy that was to be kept, if one was."""
-    described = facts["file_bytes"] - facts["complexity_bytes"]
+    described = facts["file_bytes"] - facts["stream_bytes"]
     pairs = (
         f"{_share(facts[f'original_{name}'])} -> {_share(facts[name])} in {word}" for name, word in _NAMES.items()
     )
@@ -44,7 +52,7 @@ def text(facts: dict[str, Any], keep_accuracy: float | None) -> str:
     ]
     if keep_accuracy is not None:
         lines.append(
-            f"epsilon {facts['epsilon']:g} is the largest found that keeps {' and '.join(facts['kept'])} accuracy "
+            f"{bound_words(facts)} is the largest found that keeps {' and '.join(facts['kept'])} accuracy "
             f"at {keep_accuracy:g}; accuracy need not fall evenly with epsilon, so a larger one may keep it, too"
         )
     return "\n".join(lines)
@@ -60,7 +68,7 @@ def warning(network: str, facts: dict[str, Any]) -> str | None:
     if not falls:
         return None
     return (
-        f"{network}: {' and '.join(falls)} at epsilon {facts['epsilon']:g}; instead of --epsilon, "
+        f"{network}: {' and '.join(falls)} at {bound_words(facts)}; instead of --epsilon, "
         "--keep-accuracy .99 finds the largest epsilon that keeps this accuracy"
     )
 

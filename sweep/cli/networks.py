@@ -17,7 +17,7 @@ from sweep.errors import UnusableNetwork
 
 if TYPE_CHECKING:
     from trainables.networks import LoadedNetwork
-    from trainables.networks.measure import DecodedNetwork
+    from trainables.networks.measure import Bound, DecodedNetwork
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,6 +27,13 @@ trial_option = click.option(
 )
 step_option = click.option(
     "--step", type=int, metavar="N", help="With --trial: the step at which it was kept; the last one by default."
+)
+
+bound_option = click.option(
+    "--bound",
+    type=click.Choice(["loss", "answers"]),
+    default="loss",
+    help="What epsilon bounds: the rise of the training loss (default), or the divergence of the answers.",
 )
 
 
@@ -132,6 +139,7 @@ def measure(
 @click.command()
 @_network
 @click.option("--epsilon", type=float, metavar="NATS", help="Distortion bound; 1 by default.")
+@bound_option
 @click.option(
     "--keep-accuracy",
     type=float,
@@ -146,6 +154,7 @@ def compress(
     load: Callable[[], LoadedNetwork],
     budget: str | None,
     epsilon: float | None,
+    bound: Bound,
     keep_accuracy: float | None,
     output: str,
     as_json: bool,
@@ -157,7 +166,7 @@ def compress(
     from sweep.cli import compression_answer
     from trainables.config.address import checked_address
     from trainables.networks import keeping, to_compressed
-    from trainables.networks.measure import measure_network, scores
+    from trainables.networks.measure import NetworkMeasuring, scores
     from trainables.schedule import MeasuringConfig
 
     if epsilon is not None and keep_accuracy is not None:
@@ -169,7 +178,8 @@ def compress(
         kept = keeping.keep_accuracy(loaded, keep_accuracy, budget)
         decoded = kept.decoded
     else:
-        (decoded,) = measure_network(loaded, [MeasuringConfig().epsilon if epsilon is None else epsilon], budget)
+        nats = MeasuringConfig().epsilon if epsilon is None else epsilon
+        decoded = NetworkMeasuring(loaded, budget, bound).at(nats)
     data = to_compressed(loaded, decoded.result)
     Path(output).write_bytes(data)
     answer = compression_answer.answer(output, len(data), scores(loaded, loaded.parameters), decoded, kept)

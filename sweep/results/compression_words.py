@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from analysis.compression.advice import less
+from analysis.compression.advice import bound_words, less
 
 _FORMS = {"raw": "float32", "zstd": "zstd", "file": "compressed"}
 """Forms of a network, and what people call them."""
@@ -14,9 +14,9 @@ _FORMS = {"raw": "float32", "zstd": "zstd", "file": "compressed"}
 def paragraphs(entry: Mapping[str, Any]) -> tuple[list[str], str | None]:
     """Write one network's entry: its lines, and what is wrong with its behaviour, None if nothing is."""
     seen = entry["behaviour"]
-    described = entry["file_bytes"] - entry["complexity_bytes"]
+    described = entry["file_bytes"] - entry["stream_bytes"]
     lines = [
-        f"trial {entry['trial_id']}, step {entry['step']:,}, epsilon {entry['epsilon']:g}",
+        f"trial {entry['trial_id']}, step {entry['step']:,}, {bound_words(entry)}",
         "bytes: "
         + ", ".join(f"{entry[f'{form}_bytes']:,} {word}" for form, word in _FORMS.items())
         + f" ({described:,} of them describe the network)",

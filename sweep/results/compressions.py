@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sweep.specification.prices import Prices
     from trainables.networks import LoadedNetwork
     from trainables.networks.checking import CheckedCompression
+    from trainables.networks.measure import Bound, DecodedNetwork
 
 SIZES = ("raw", "zstd", "file")
 """Forms of a network whose bytes are compared: float32, that under zstd, and our file."""
@@ -53,6 +54,7 @@ def compressions(
     *,
     epsilon: float | None = None,
     budget: str | None = None,
+    bound: Bound = "loss",
     prices: Prices | None = None,
     doing: Callable[[str], None] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
@@ -63,6 +65,7 @@ def compressions(
         networks: from `worth_keeping`; those that are not kept are left out.
         epsilon: the distortion bound, nats per example; None for each trial's own.
         budget: see `trainables.measure`; None takes its default.
+        bound: what epsilon is a bound on.
         prices: adds costs.
         doing: called with words about what is being done.
 
@@ -77,8 +80,8 @@ def compressions(
     for number, one in enumerate(kept, start=1):
         doing(f"compressing network {number:,} of {len(kept):,}")
         network = kept_network(results, one.trial_id, one.step)
-        bound = own.get(one.trial_id, MeasuringConfig().epsilon) if epsilon is None else epsilon
-        yield entry(network, check_compression(network, bound, budget), prices)
+        nats = own.get(one.trial_id, MeasuringConfig().epsilon) if epsilon is None else epsilon
+        yield entry(network, check_compression(network, nats, budget, bound=bound), prices)
 
 
 def entry(network: LoadedNetwork, checked: CheckedCompression, prices: Prices | None = None) -> dict[str, Any]:
@@ -94,15 +97,21 @@ def entry(network: LoadedNetwork, checked: CheckedCompression, prices: Prices | 
     return {
         "trial_id": None if network.trial is None else network.trial.trial_id,
         "step": network.step,
-        "epsilon": checked.result.epsilon,
+        **_bound(checked.compressed),
         **{f"{name}_bytes": size for name, size in sizes.items()},
-        "complexity_bytes": checked.result.complexity_bytes,
-        "loss_increase": checked.result.loss_increase,
         "behaviour": checked.behaviour.as_dict(),
         "exceeded": list(checked.exceeded),
-        "passing_epsilon": None if passing is None else passing.result.epsilon,
-        "passing_bytes": None if passing is None else passing.result.complexity_bytes,
+        "passing": None if passing is None else _bound(passing),
         "cost": None if prices is None else {"currency": prices.currency, **_costs(sizes, prices)},
+    }
+
+
+def _bound(compressed: DecodedNetwork) -> dict[str, Any]:
+    """Return the bound of a compression, and the length of its stream."""
+    return {
+        "bound": compressed.bound,
+        "epsilon": compressed.result.epsilon,
+        "stream_bytes": len(compressed.result.bitstream),
     }
 
 

@@ -23,6 +23,7 @@ from trainables.networks.checking import CheckedCompression, check_compression
 if TYPE_CHECKING:
     from sweep.specification.prices import Prices
     from trainables.networks import LoadedNetwork
+    from trainables.networks.measure import Bound
 
 COMPRESSED, DECODED = "network.grok", "network.safetensors"
 CHECK, CHECK_TEXT = "behaviour.json", "behaviour.txt"
@@ -40,6 +41,7 @@ def export_network(
     *,
     epsilon: float,
     budget: str | None = None,
+    bound: Bound = "loss",
     prices: Prices | None = None,
 ) -> dict[str, Any]:
     """Compress a network and write it, its decoded form and the comparison of the two into a new folder.
@@ -51,6 +53,7 @@ def export_network(
         folder: the folder to write; nothing may have that name.
         epsilon: the distortion bound, nats per example.
         budget: see `trainables.measure`; None takes its default.
+        bound: what epsilon is a bound on.
         prices: adds costs.
 
     Returns:
@@ -63,7 +66,7 @@ def export_network(
     """
     target = Path(folder).expanduser().absolute()
     _refuse_existing(target)  # before the work is done
-    checked = check_compression(network, epsilon, budget)
+    checked = check_compression(network, epsilon, budget, bound=bound)
     about = entry(network, checked, prices)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{PART}")
     try:
@@ -87,7 +90,7 @@ def _refuse_existing(target: Path) -> None:
 def _files(network: LoadedNetwork, checked: CheckedCompression, about: dict[str, Any]) -> dict[str, bytes]:
     """Return the content of each file, after reading the compressed one back."""
     decoded = unpack(checked.file).decode()
-    assert all(torch.equal(decoded[name], weight) for name, weight in checked.decoded.items())
+    assert all(torch.equal(decoded[name], weight) for name, weight in checked.compressed.result.decoded.items())
     lines, wrong = paragraphs(about)
     text = [*lines, "", *parts_table(about), "", wrong or "All changes are within their limits."]
     return {

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
-
-from trainables.complexity.result import ComplexityResult
 from trainables.networks.behaviour import Behaviour, Limits, behaviour
 from trainables.networks.files import to_compressed
-from trainables.networks.keeping import largest_epsilon
-from trainables.networks.measure import DecodedNetwork, NetworkMeasuring, without_prefix
+from trainables.networks.keeping import largest_holding
+from trainables.networks.measure import Bound, DecodedNetwork, NetworkMeasuring, without_prefix
 from trainables.networks.network import LoadedNetwork
 from trainables.sizes import raw_bytes, zstd_bytes
 
@@ -19,7 +16,7 @@ from trainables.sizes import raw_bytes, zstd_bytes
 class CheckedCompression:
     """What a network costs and does once it is compressed."""
 
-    result: ComplexityResult
+    compressed: DecodedNetwork
     file: bytes = field(repr=False)
     """The compressed network as a file, see `to_compressed`."""
     raw_bytes: int
@@ -32,14 +29,13 @@ class CheckedCompression:
     passing: DecodedNetwork | None
     """If a limit is exceeded: the network at the largest smaller bound found that exceeds none, if there is one."""
 
-    @property
-    def decoded(self) -> dict[str, Tensor]:
-        """The decoded network, its parameters named as in the original's file."""
-        return self.result.decoded
-
 
 def check_compression(
-    network: LoadedNetwork, epsilon: float, budget: str | None = None, limits: Limits | None = None
+    network: LoadedNetwork,
+    epsilon: float,
+    budget: str | None = None,
+    limits: Limits | None = None,
+    bound: Bound = "loss",
 ) -> CheckedCompression:
     """Compress a network and compare its behaviour with the original's.
 
@@ -48,31 +44,28 @@ def check_compression(
         epsilon: the distortion bound, nats per example.
         budget: see `measure`; None takes its default.
         limits: how much the behaviour may change; by default those of `Limits`.
+        bound: what epsilon is a bound on.
 
     Raises:
         MeasurementError: complexity is not defined, or there are no validation examples.
     """
-    limits = limits or Limits()
-    measuring = NetworkMeasuring(network, budget)
-    decoded = measuring.at(epsilon)
-    seen: dict[float, DecodedNetwork] = {}
+    chosen = limits or Limits()
 
     def changes(one: DecodedNetwork) -> Behaviour:
         return behaviour(network, without_prefix(network, one.result.decoded))
 
-    def holds(bound: float) -> bool:
-        seen[bound] = measuring.at(bound)
-        return not limits.exceeded(changes(seen[bound]))
-
+    decoded = NetworkMeasuring(network, budget, bound).at(epsilon)
     observed = changes(decoded)
-    exceeded = tuple(limits.exceeded(observed))
-    passing = largest_epsilon(holds, below=epsilon) if exceeded else None
+    exceeded = tuple(chosen.exceeded(observed))
+    passing = None
+    if exceeded:
+        passing = largest_holding(network, lambda one: not chosen.exceeded(changes(one)), budget, tried=decoded)
     return CheckedCompression(
-        result=decoded.result,
+        compressed=decoded,
         file=to_compressed(network, decoded.result),
         raw_bytes=len(raw_bytes(network.parameters)),
         zstd_bytes=zstd_bytes(network.parameters),
         behaviour=observed,
         exceeded=exceeded,
-        passing=None if passing is None else seen[passing],
+        passing=passing,
     )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from trainables.errors import MeasurementError
-from trainables.networks.measure import DecodedNetwork, NetworkMeasuring, scores
+from trainables.networks.measure import Bound, DecodedNetwork, NetworkMeasuring, scores
 from trainables.networks.network import LoadedNetwork
 from trainables.schedule import SMALLEST_EPSILON
 
@@ -19,6 +19,10 @@ _COARSE = (50, 20, 10)
 
 _DENSE_DECADES = 3
 """Decades below the first bound in which all coarse numbers are tried; below them, one in a decade."""
+
+
+_BOUNDS: tuple[Bound, ...] = ("loss", "answers")
+"""What is bounded, in the order in which it is tried."""
 
 
 def largest_epsilon(holds: Callable[[float], bool], below: float) -> float | None:
@@ -79,6 +83,53 @@ def _descending(below: float) -> Iterator[int]:
                 yield index
 
 
+def largest_holding(
+    network: LoadedNetwork,
+    holds: Callable[[DecodedNetwork], bool],
+    budget: str | None = None,
+    tried: DecodedNetwork | None = None,
+) -> DecodedNetwork | None:
+    """Compress a network as far as something holds: by the loss if that will do, else by its answers.
+
+    A network that weight decay keeps away from the weights of lowest loss may be rounded to other answers at a
+    lower loss. Then no bound on the loss is small enough, and the divergence of its answers is bounded instead.
+
+    Args:
+        network: from a file or a trial.
+        holds: whether it holds of the decoded network.
+        budget: see `measure`; None takes its default.
+        tried: a compression of which it does not hold, so that only smaller bounds are tried of its kind.
+
+    Returns:
+        The decoded network at the largest bound found, see `largest_epsilon`; it holds of this very network. None
+        if it holds at no bound that was tried.
+
+    Raises:
+        MeasurementError: complexity is not defined.
+    """
+    for bound in _BOUNDS if tried is None else _BOUNDS[_BOUNDS.index(tried.bound) :]:
+        below = math.log(network.classes)
+        if tried is not None and bound == tried.bound:
+            below = min(below, tried.result.epsilon)
+        largest = _largest(NetworkMeasuring(network, budget, bound), holds, below)
+        if largest is not None:
+            return largest
+    return None
+
+
+def _largest(
+    measuring: NetworkMeasuring, holds: Callable[[DecodedNetwork], bool], below: float
+) -> DecodedNetwork | None:
+    seen: dict[float, DecodedNetwork] = {}
+
+    def holds_at(epsilon: float) -> bool:
+        seen[epsilon] = measuring.at(epsilon)
+        return holds(seen[epsilon])
+
+    epsilon = largest_epsilon(holds_at, below)
+    return None if epsilon is None else seen[epsilon]
+
+
 @dataclass(frozen=True, slots=True)
 class KeptAccuracy:
     """A compressed network that keeps an accuracy, and which accuracies of the original were to be kept."""
@@ -90,7 +141,7 @@ class KeptAccuracy:
 
 
 def keep_accuracy(network: LoadedNetwork, accuracy: float, budget: str | None = None) -> KeptAccuracy:
-    """Compress a network at the largest bound found that keeps an accuracy, see `largest_epsilon`.
+    """Compress a network at the largest bound found that keeps an accuracy, see `largest_holding`.
 
     Training and validation accuracy are kept alike, each if the network has it before it is compressed: one that
     has only memorised keeps its training accuracy, one with noisy labels its validation accuracy.
@@ -114,16 +165,13 @@ def keep_accuracy(network: LoadedNetwork, accuracy: float, budget: str | None = 
             f"an accuracy to keep must be one that the network has, got {accuracy:g}; its training accuracy is "
             f"{own.train_accuracy:.4f}, its validation accuracy {own.val_accuracy:.4f}"
         )
-    measuring = NetworkMeasuring(network, budget)
-    found: dict[float, DecodedNetwork] = {}
 
-    def holds(epsilon: float) -> bool:
-        found[epsilon] = decoded = measuring.at(epsilon)
+    def holds(decoded: DecodedNetwork) -> bool:
         return (not training or decoded.scores.train_accuracy >= accuracy) and (
             not validation or decoded.scores.val_accuracy >= accuracy
         )
 
-    epsilon = largest_epsilon(holds, below=math.log(network.classes))
-    if epsilon is None:
+    kept = largest_holding(network, holds, budget)
+    if kept is None:
         raise MeasurementError(f"no bound down to {SMALLEST_EPSILON:g} nats keeps accuracy {accuracy:g}")
-    return KeptAccuracy(found[epsilon], training, validation)
+    return KeptAccuracy(kept, training, validation)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from trainables.complexity.answers import AnswersObjective
 from trainables.complexity.measure import DEFAULT_BUDGET, Measuring, budget_of
 from trainables.complexity.network import check_epsilons, check_measurable
+from trainables.complexity.objective import Objective
 from trainables.complexity.result import ComplexityResult
 from trainables.complexity.stream import decode
 from trainables.networks import LoadedNetwork
 from trainables.numerics.computing import settled_torch
-from trainables.scoring import Scores, objective_of, scores_of
+from trainables.scoring import Scores, logits_of, objective_of, scores_of
+
+Bound = Literal["loss", "answers"]
+"""What an epsilon bounds on the training examples: the rise of the mean loss, which makes the length of the stream
+the network's complexity; or the mean divergence of the answers from the network's own, see `AnswersObjective`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,8 @@ class DecodedNetwork:
     result: ComplexityResult
     """The result; its stream is bound to the names in the file, with their prefix."""
     scores: Scores
+    bound: Bound = "loss"
+    """What its epsilon is a bound on."""
 
 
 @settled_torch()
@@ -40,12 +49,13 @@ class NetworkMeasuring:
     """One network that is measured at one bound after the other, on all its training examples."""
 
     @settled_torch()
-    def __init__(self, network: LoadedNetwork, budget: str | None = None) -> None:
+    def __init__(self, network: LoadedNetwork, budget: str | None = None, bound: Bound = "loss") -> None:
         """Do the work that all bounds share.
 
         Args:
             network: from a file or a trial.
             budget: see `measure`; None takes its default.
+            bound: what the epsilons are bounds on.
 
         Raises:
             MeasurementError: a network for which complexity is not defined, or an unknown budget.
@@ -54,7 +64,13 @@ class NetworkMeasuring:
         chosen = budget_of(DEFAULT_BUDGET if budget is None else budget)
         lanes = {network.prefix + name: weight[None].contiguous() for name, weight in network.parameters.items()}
         check_measurable(lanes)
-        objective = objective_of(network.architecture, network.train.inputs, network.train.targets, network.prefix)
+        architecture, train = network.architecture, network.train
+        self._bound = bound
+        objective: Objective
+        if bound == "answers":
+            objective = AnswersObjective(logits_of(architecture, network.prefix), train.inputs, lanes)
+        else:
+            objective = objective_of(architecture, train.inputs, train.targets, network.prefix)
         self._measuring = Measuring(lanes, objective, chosen)
 
     @settled_torch()
@@ -66,7 +82,8 @@ class NetworkMeasuring:
         """
         check_epsilons([epsilon])
         (result,) = self._measuring.at(epsilon)
-        return DecodedNetwork(result, scores(self.network, without_prefix(self.network, result.decoded)))
+        decoded = without_prefix(self.network, result.decoded)
+        return DecodedNetwork(result, scores(self.network, decoded), self._bound)
 
 
 def measure_network(
