@@ -56,7 +56,11 @@ def behaviour(
         entries = list(
             compressions(place, networks, epsilon=epsilon, budget=budget, bound=bound, prices=paid, doing=waiting)
         )
-    recorded = write_record(place, entries)
+    recorded = None
+    try:
+        recorded = write_record(place, entries)
+    except OSError as error:  # the answer has taken a while, and is printed all the same
+        echo(f"note: this is not recorded in {results}: {error.strerror or error}", err=True)
     missing = [one.trial_id for one in networks if not one.kept]
     if as_json:
         print_json({"results": results, "recorded": recorded, "not_kept": missing, "networks": entries})

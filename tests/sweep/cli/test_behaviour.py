@@ -68,6 +68,15 @@ def test_networks_are_compared_recorded_reported_and_advised_on(grokked: str, tm
     assert facts["networks"] == read_record(grokked)
     assert [entry["exceeded"] for entry in facts["networks"]] == [[]] * len(recorded)
     assert json.loads(sweep("decide", grokked, "--json").stdout) == before
+    # Where the record cannot be written, the answer is printed all the same.
+    record = Path(grokked, RECORD)
+    record.unlink()
+    record.mkdir()
+    answer = sweep("behaviour", grokked, "--json")
+    record.rmdir()
+    assert answer.exit_code == 0, answer.stderr
+    assert json.loads(answer.stdout)["networks"] == facts["networks"]
+    assert f"note: this is not recorded in {grokked}: Is a directory\n" in answer.stderr
 
 
 def test_an_export_is_not_overwritten(grokked: str, exported: Path) -> None:
