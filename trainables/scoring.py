@@ -9,7 +9,7 @@ So a new column is a field and its value here, and an entry of `analysis.schema`
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -324,10 +324,21 @@ def objective_of(
         prefix: what the names of the parameters begin with.
     """
 
+    return ClassificationObjective(logits_of(architecture, prefix), inputs, targets[None])
+
+
+def logits_of(architecture: Architecture, prefix: str = "") -> Callable[[Mapping[str, Tensor], Tensor], Tensor]:
+    """Return the function from parameters [L, ...] and inputs [n, ...] to logits [L, n, classes].
+
+    Args:
+        architecture: which network.
+        prefix: what the names of the parameters begin with.
+    """
+
     def logits(parameters: Mapping[str, Tensor], some: Tensor) -> Tensor:
         return architecture.forward({name.removeprefix(prefix): p for name, p in parameters.items()}, some)
 
-    return ClassificationObjective(logits, inputs, targets[None])
+    return logits
 
 
 @torch.no_grad()

@@ -13,11 +13,13 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import sweep_map
+from analysis.compression.record import read_record
 from analysis.events import events as events_of
 from analysis.load import complexity, load, price_per_hour, status, trials
 from analysis.regimes import regimes as regimes_of
 from analysis.report import pictures, tables
 from analysis.report.ahead import ahead
+from analysis.report.compressed import compressed
 from analysis.report.output import Output
 from analysis.report.summary import result_sentence
 from analysis.stopping.certified import StoppedTrials, stopped_trials
@@ -61,6 +63,7 @@ def write_report(
     rows, planned, ended = load(path), status(path), trials(path)
     events = events_of(rows)
     page = _page(name, rows, events, planned, ended, complexity(path), stopped_trials(path), out)
+    page["compressed"] = compressed(read_record(path))
     page["ahead"] = ahead(forecasts(rows, price_per_hour=price_per_hour(path), phases=events))
     if written_at is not None:
         page["notices"].append(f"Written {written_at}.")

@@ -18,6 +18,8 @@ class Table:
     note: str = ""
     total: bool = False
     """Whether the last row sums the others."""
+    flagged: frozenset[int] = frozenset()
+    """Rows that are shown in red."""
 
 
 @dataclass(frozen=True, slots=True)

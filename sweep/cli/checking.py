@@ -1,25 +1,59 @@
-"""The command `sweep check`: what is wrong with a results folder, and setting it aside."""
+"""The command `sweep check`: what is wrong with a results folder, or with a compressed network."""
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
+from pathlib import Path
 
 import click
 
-from sweep.cli.output import echo, existing, json_option, print_json, results_argument
+from sweep.cli.network_check import check_file
+from sweep.cli.networks import step_option, trial_option
+from sweep.cli.output import echo, existing, import_option, json_option, print_json
+from sweep.errors import UnusableNetwork
 
 
 @click.command()
-@results_argument
+@click.argument("place", type=click.Path(), metavar="RESULTS|NETWORK")
 @click.option("--repair", is_flag=True, help="Move damaged files to set-aside/ in RESULTS; nothing is deleted.")
+@click.option(
+    "--like",
+    metavar="NETWORK|RESULTS",
+    help="The network that NETWORK was compressed from, or the sweep that kept it.",
+)
+@trial_option
+@step_option
+@import_option
 @json_option
 @click.pass_context
-def check(ctx: click.Context, results: str, repair: bool, as_json: bool) -> None:
-    """Check every table and record of a sweep.
+def check(
+    ctx: click.Context,
+    place: str,
+    repair: bool,
+    like: str | None,
+    trial: str | None,
+    step: int | None,
+    imports: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Check a sweep, or a compressed network.
 
-    Exit code 1 if rows are damaged or missing. The same `sweep run` as before trains them again.
+    RESULTS: every table and record. Exit code 1 if rows are damaged or missing. The same `sweep run` as before
+    trains them again. NETWORK, a file of `sweep compress` or `sweep decompress`: whether it is whole and, with
+    --like, whether it behaves as the original does. Exit code 1 if not.
     """
+    if Path(place).is_file():
+        if repair:
+            raise UnusableNetwork(f"--repair is for the folder of a sweep, and {place} is a file")
+        ctx.exit(0 if check_file(place, like, trial, step, imports, as_json) else 1)
+    if like is not None or trial is not None or step is not None:
+        raise UnusableNetwork(f"--like, --trial and --step are for a network file, and {place} is none")
+    ctx.exit(0 if _check_results(place, repair, as_json) else 1)
+
+
+def _check_results(results: str, repair: bool, as_json: bool) -> bool:
+    """Print what is wrong with a results folder; return whether nothing is damaged or missing."""
     from analysis.checks.findings import FAULTS
     from analysis.errors import ResultsWarning
     from analysis.words import counted
@@ -43,4 +77,4 @@ def check(ctx: click.Context, results: str, repair: bool, as_json: bool) -> None
         if faults:
             how = "trains it again" if repair else "sets aside what is damaged and trains it again"
             echo(f"`sweep run` with the same specification {how}.")
-    ctx.exit(1 if faults else 0)
+    return not faults

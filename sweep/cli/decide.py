@@ -18,9 +18,11 @@ if TYPE_CHECKING:
 def decide(results: str, as_json: bool) -> None:
     """Say what to do with each trial: continue, compress or abandon it.
 
-    One line a trial, with the reason, and what continuing takes.
+    One line a trial, with the reason, and what continuing takes. After `sweep behaviour`, also which network to
+    compress less.
     """
-    from analysis.decide import ACTIONS
+    from analysis.compression.advice import after_compression
+    from analysis.compression.record import read_record
     from analysis.decide import decide as advice_on
     from analysis.events import events
     from analysis.load import kept_steps, load, price_per_hour
@@ -33,8 +35,10 @@ def decide(results: str, as_json: bool) -> None:
     lost = set(trials.loc[trials["grok_lost"].astype(bool), "trial_id"].astype(str))
     price = price_per_hour(place)
     advice = advice_on(rows, kept=kept_steps(place, lost) if lost else None, price_per_hour=price)
+    advice = after_compression(advice, read_record(place))
     settings = trials[[*(name for name in varying_settings(trials) if name != "phase"), "seed"]]
-    counts = {name: int(advice["action"].eq(name).sum()) for name in ACTIONS}
+    actions = advice["action"].cat.categories
+    counts = {str(name): int(advice["action"].eq(name).sum()) for name in actions}
     if as_json:
         print_json({"results": results, "advice": counts, "by_trial": _plain(advice, settings)})
         return
@@ -47,13 +51,14 @@ def decide(results: str, as_json: bool) -> None:
             f"To continue all of these takes at most {total['more_steps']:,.0f} more steps "
             f"({total['more_s']:,.0f} lane-seconds{money})."
         )
-    for name in ACTIONS:
+    width = max(len(name) for name in actions)
+    for name in actions:
         chosen = advice[advice["action"].eq(name)]
         for trial, setting in zip(
             chosen.to_dict("records"), settings.loc[chosen.index].to_dict("records"), strict=True
         ):
             words = settings_text(settings.columns, setting)
-            echo(f"{name:8}  {trial['trial_id']}  {words}: {trial['reason']}")
+            echo(f"{name:{width}}  {trial['trial_id']}  {words}: {trial['reason']}")
 
 
 def _plain(advice: pd.DataFrame, settings: pd.DataFrame) -> list[dict[str, object]]:

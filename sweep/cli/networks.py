@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
@@ -17,19 +17,36 @@ from sweep.errors import UnusableNetwork
 
 if TYPE_CHECKING:
     from trainables.networks import LoadedNetwork
-    from trainables.networks.measure import DecodedNetwork
+    from trainables.networks.measure import Bound, DecodedNetwork
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+trial_option = click.option(
+    "--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep."
+)
+step_option = click.option(
+    "--step", type=int, metavar="N", help="With --trial: the step at which it was kept; the last one by default."
+)
+
+bound_option = click.option(
+    "--bound",
+    type=click.Choice(["loss", "answers"]),
+    default="loss",
+    help="What epsilon bounds: the rise of the training loss (default), or the divergence of the answers.",
+)
 
 
-def _refusing(command: Callable[..., None]) -> Callable[..., None]:
+def refusing(command: Callable[P, T]) -> Callable[P, T]:
     """Report unreadable input as a fault of the command line: one line, exit code 2."""
 
     @functools.wraps(command)
-    def run(*arguments: Any, **options: Any) -> None:
+    def run(*arguments: P.args, **options: P.kwargs) -> T:
         from analysis.errors import AnalysisError
         from trainables.errors import TrainablesError
 
         try:
-            command(*arguments, **options)
+            return command(*arguments, **options)
         except (TrainablesError, AnalysisError) as error:
             raise UnusableNetwork(" ".join(str(error).split())) from error
         except OSError as error:
@@ -39,7 +56,21 @@ def _refusing(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _network(command: Callable[..., None]) -> Callable[..., None]:
-    """Add NETWORK [--trial ID] [--attention KIND] [--import MODULE]... [--budget NAME] to a command."""
+    """Add NETWORK, the options that say which one is meant, and --budget NAME to a command."""
+
+    @functools.wraps(command)
+    def run(
+        network: str,
+        trial: str | None,
+        step: int | None,
+        like: str | None,
+        attention: str | None,
+        imports: tuple[str, ...],
+        **options: Any,
+    ) -> None:
+        load = functools.partial(load_named, network, trial, step, like=like, attention=attention, imports=imports)
+        command(network, load, **options)
+
     for decorate in (
         import_option,
         click.option("--budget", metavar="NAME", help="Search budget: fast (default) or a longer one."),
@@ -48,11 +79,15 @@ def _network(command: Callable[..., None]) -> Callable[..., None]:
             type=click.Choice(["sum", "softmax"]),
             help="Kind of attention; an .npz does not say it and gets the kind that fits its training sequences.",
         ),
-        click.option("--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep."),
+        click.option(
+            "--like", metavar="NETWORK", help="A network file whose examples are meant, if NETWORK has none."
+        ),
+        step_option,
+        trial_option,
         click.argument("network", metavar="NETWORK"),
     ):
-        command = decorate(command)
-    return command
+        run = decorate(run)
+    return run
 
 
 @click.command()
@@ -67,12 +102,10 @@ def _network(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option("--output", metavar="DIR", help="Folder for the bitstreams; without it they are not kept.")
 @json_option
-@_refusing
+@refusing
 def measure(
     network: str,
-    trial: str | None,
-    attention: str | None,
-    imports: tuple[str, ...],
+    load: Callable[[], LoadedNetwork],
     budget: str | None,
     epsilons: tuple[float, ...],
     output: str | None,
@@ -80,7 +113,8 @@ def measure(
 ) -> None:
     """Measure the complexity of a network.
 
-    NETWORK is an .npz of the paper's public code, a .safetensors with its specification, or RESULTS with --trial.
+    NETWORK is an .npz of the paper's public code, a .safetensors with its specification, a file of `sweep compress`
+    or `sweep decompress`, or RESULTS with --trial.
     """
     from sweep.cli.measurement_answer import answer, doubt, table
     from trainables.config.address import checked_address
@@ -89,7 +123,7 @@ def measure(
 
     bounds = tuple(dict.fromkeys(epsilons)) or (MeasuringConfig().epsilon,)
     output = None if output is None else checked_address("--output", output, buckets=False)
-    loaded = _load(network, trial, attention, imports)
+    loaded = load()
     decoded = measure_network(loaded, bounds, budget)
     files = [None if output is None else _write(output, entry) for entry in decoded]
     measured = answer(network, loaded, decoded, files)
@@ -105,50 +139,57 @@ def measure(
 @click.command()
 @_network
 @click.option("--epsilon", type=float, metavar="NATS", help="Distortion bound; 1 by default.")
+@bound_option
+@click.option(
+    "--keep-accuracy",
+    type=float,
+    metavar="SHARE",
+    help="Instead of --epsilon: the largest bound found that keeps this accuracy, e.g. .99.",
+)
 @click.option("--output", metavar="FILE", required=True, help="The file to write.")
 @json_option
-@_refusing
+@refusing
 def compress(
     network: str,
-    trial: str | None,
-    attention: str | None,
-    imports: tuple[str, ...],
+    load: Callable[[], LoadedNetwork],
     budget: str | None,
     epsilon: float | None,
+    bound: Bound,
+    keep_accuracy: float | None,
     output: str,
     as_json: bool,
 ) -> None:
     """Write a network as one small file.
 
-    The file says what it holds: `sweep decompress` needs nothing else.
+    The file says what it holds: `sweep decompress` needs nothing else. Accuracies are printed before and after.
     """
-    from trainables.complexity import pack
+    from sweep.cli import compression_answer
     from trainables.config.address import checked_address
-    from trainables.networks.measure import measure_network
+    from trainables.networks import keeping, to_compressed
+    from trainables.networks.measure import NetworkMeasuring, scores
     from trainables.schedule import MeasuringConfig
 
-    bound = MeasuringConfig().epsilon if epsilon is None else epsilon
+    if epsilon is not None and keep_accuracy is not None:
+        raise UnusableNetwork("--keep-accuracy finds the epsilon, so leave out --epsilon, or --keep-accuracy")
     output = checked_address("--output", output, buckets=False)
-    loaded = _load(network, trial, attention, imports)
-    (decoded,) = measure_network(loaded, [bound], budget)
-    data = pack(decoded.result.bitstream, decoded.result.decoded, loaded.specification())
+    loaded = load()
+    kept = None
+    if keep_accuracy is not None:
+        kept = keeping.keep_accuracy(loaded, keep_accuracy, budget)
+        decoded = kept.decoded
+    else:
+        nats = MeasuringConfig().epsilon if epsilon is None else epsilon
+        decoded = NetworkMeasuring(loaded, budget, bound).at(nats)
+    data = to_compressed(loaded, decoded.result)
     Path(output).write_bytes(data)
-    answer = {
-        "file": output,
-        "file_bytes": len(data),
-        "complexity_bytes": decoded.result.complexity_bytes,
-        "epsilon": decoded.result.epsilon,
-        "loss_increase": decoded.result.loss_increase,
-        "train_accuracy": decoded.scores.train_accuracy,
-        "val_accuracy": decoded.scores.val_accuracy,
-    }
+    answer = compression_answer.answer(output, len(data), scores(loaded, loaded.parameters), decoded, kept)
+    warning = None if keep_accuracy is not None else compression_answer.warning(network, answer)
     if as_json:
         print_json(answer)
-        return
-    echo(
-        f"{output}: {len(data):,} bytes, {len(data) - decoded.result.complexity_bytes:,} of them to describe the "
-        f"network; its training loss is {decoded.result.loss_increase:.4g} nats above the original's"
-    )
+    else:
+        echo(compression_answer.text(answer, keep_accuracy))
+    if warning is not None:
+        echo(f"warning: {warning}", err=True, red=True)
 
 
 @click.command()
@@ -158,7 +199,7 @@ def compress(
 )
 @click.option("--output", metavar="FILE", required=True, help="The .safetensors file to write.")
 @json_option
-@_refusing
+@refusing
 def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> None:
     """Turn a bitstream back into a network.
 
@@ -195,18 +236,20 @@ def decompress(bitstream: str, like: str | None, output: str, as_json: bool) -> 
 @click.command()
 @click.argument("bitstream", metavar="BITSTREAM")
 @click.option("--like", metavar="NETWORK", required=True, help="The network it was made from, with its sequences.")
-@click.option("--trial", metavar="ID", help="Which trial's network, if NETWORK is the RESULTS of a sweep.")
+@trial_option
+@step_option
 @click.option("--attention", type=click.Choice(["sum", "softmax"]), help="Kind of attention, see `sweep measure`.")
 @import_option
 @click.option(
     "--delta", type=float, metavar="SHARE", help="Probability that the bound does not hold; 0.05 by default."
 )
 @json_option
-@_refusing
+@refusing
 def bound(
     bitstream: str,
     like: str,
     trial: str | None,
+    step: int | None,
     attention: str | None,
     imports: tuple[str, ...],
     delta: float | None,
@@ -222,7 +265,7 @@ def bound(
     from trainables.complexity import is_self_contained, unpack
     from trainables.networks.measure import decoded_network, scores
 
-    loaded = _load(like, trial, attention, imports)
+    loaded = load_named(like, trial, step, attention=attention, imports=imports)
     data = Path(bitstream).read_bytes()
     stream = unpack(data).bitstream if is_self_contained(data) else data
     chosen = DELTA if delta is None else delta
@@ -236,7 +279,20 @@ def bound(
 COMMANDS = (measure, bound, compress, decompress)
 
 
-def _load(network: str, trial: str | None, attention: str | None, imports: tuple[str, ...]) -> LoadedNetwork:
+def load_named(
+    network: str,
+    trial: str | None,
+    step: int | None = None,
+    *,
+    like: str | None = None,
+    attention: str | None = None,
+    imports: tuple[str, ...] = (),
+) -> LoadedNetwork:
+    """Load the network that a command line names, see the options of `sweep measure`.
+
+    Raises:
+        UnusableNetwork: the options do not name a network.
+    """
     from sweep.imports import import_modules
     from trainables.networks import load_network, with_attention
 
@@ -244,11 +300,15 @@ def _load(network: str, trial: str | None, attention: str | None, imports: tuple
     if trial is None:
         if Path(network).is_dir():
             raise UnusableNetwork(f"{network} is a folder; name the trial whose network is meant with --trial ID")
-        loaded = load_network(network)
+        if step is not None:
+            raise UnusableNetwork(f"--step {step} needs --trial ID, whose networks were kept at several steps")
+        loaded = load_network(network, None if like is None else load_network(like))
     else:
         from sweep.results.kept_networks import kept_network
 
-        loaded = kept_network(network, trial)
+        if like is not None:
+            raise UnusableNetwork("a trial knows its examples, so leave out --like, or --trial")
+        loaded = kept_network(network, trial, step)
     return loaded if attention is None else with_attention(loaded, attention)  # type: ignore[arg-type]
 
 

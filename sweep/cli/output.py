@@ -64,16 +64,17 @@ class Waiting:
             self._next_s = now_s + _EVERY_S
 
 
-def echo(text: str, *, err: bool = False) -> None:
+def echo(text: str, *, err: bool = False, red: bool = False) -> None:
     """Print text; control characters in it, which names and errors may quote, as text.
 
     Args:
         text: what to print.
         err: print it on standard error.
+        red: print it in red, where it goes to a terminal.
     """
     from analysis.words import plain
 
-    click.echo(plain(text), err=err)
+    click.secho(plain(text), err=err, fg="red" if red else None)
 
 
 def print_json(values: dict[str, Any]) -> None:

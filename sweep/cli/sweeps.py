@@ -15,6 +15,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from sweep import __version__
+from sweep.cli.behaviour import behaviour as behaviour_command
+from sweep.cli.behaviour import export_network as export_network_command
 from sweep.cli.calibrate import calibrate as calibrate_command
 from sweep.cli.checking import check as check_command
 from sweep.cli.decide import decide as decide_command
@@ -52,7 +54,7 @@ EPILOG = """\b
 SPEC is the name of a preset (quickstart, tiny, paper, ...) or a YAML file;
 if it has cases, --set case=NAME runs only these.
 RESULTS is a local folder or an s3:// address.
-NETWORK is an .npz or .safetensors file.
+NETWORK is an .npz, .safetensors or compressed file.
 
 \b
 Exit codes: 0 done, 1 failed or incomplete, 2 wrong command line or
@@ -340,6 +342,8 @@ for command in (
     status_command,
     decide_command,
     check_command,
+    behaviour_command,
+    export_network_command,
     *NETWORK_COMMANDS,
     replay_command,
     calibrate_command,

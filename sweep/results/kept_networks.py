@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from trainables.networks import LoadedNetwork
 
 
-def kept_network(results: str, trial_id: str) -> LoadedNetwork:
-    """Load the last network that was kept of a trial.
+def kept_network(results: str, trial_id: str, step: int | None = None) -> LoadedNetwork:
+    """Load a network that was kept of a trial.
 
     Args:
         results: the results folder, local or `s3://...`.
         trial_id: the trial's id, or a prefix that no other trial shares.
+        step: the step at which it was kept, such as the one that `sweep decide` names; None for the last.
 
     Raises:
         UnusableNetwork: there is no such trial, it has kept no network (`keep_networks: none`, or it has not
-            ended), or its task or network is registered by a module that is not imported.
+            ended) or none at that step, or its task or network is registered by a module that is not imported.
     """
     from analysis.load import networks
     from trainables.architectures import architecture_of
@@ -43,9 +44,14 @@ def kept_network(results: str, trial_id: str) -> LoadedNetwork:
             f"trial {meant[0]} must have kept a network, but has none that can be read: it has not ended, "
             f"keep_networks was none, or its file is damaged, which `sweep check {results}` would say"
         )
-    last = kept.iloc[-1]
+    steps = kept["step"].astype(int).tolist()
+    if step is not None and step not in steps:
+        there = ", ".join(f"{one:,}" for one in steps)
+        raise UnusableNetwork(f"--step must be one at which trial {meant[0]} kept a network, got {step}: {there}")
+    chosen = kept.iloc[-1 if step is None else steps.index(step)]
     try:
-        network = trained_network(trials[meant[0]], from_safetensors(bytes(last["safetensors"])), int(last["step"]))
+        weights = from_safetensors(bytes(chosen["safetensors"]))
+        network = trained_network(trials[meant[0]], weights, int(chosen["step"]))
         # Built once to see that it can be: its network may be registered by a module that is not imported.
         architecture_of(network.table, network.model)
     except ConfigError as error:

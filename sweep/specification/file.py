@@ -46,6 +46,8 @@ class Source:
     problems: list[Problem] = field(default_factory=list)
     anchored: set[str] = field(default_factory=set)
     """Keys at the top whose values have an anchor."""
+    kind: str = "a specification"
+    """What the file is, for messages."""
     unusable: bool = False
     """Whether reading ended at a problem, so that nothing else can be said about the specification."""
 
@@ -73,9 +75,15 @@ def find_file(name_or_path: str) -> FilePath | None:
     return path if path.is_file() else None
 
 
-def read_file(path: FilePath) -> Source:
-    """Read a specification file; problems with its YAML are in `problems`."""
-    source = Source(path.stem)
+def read_file(path: FilePath, *, kind: str = Source.kind, example: str = "weight_decay: [0, 1]") -> Source:
+    """Read a specification file, or another YAML file of plain values; problems with its YAML are in `problems`.
+
+    Args:
+        path: the file.
+        kind: what it is, for messages.
+        example: a line of such a file.
+    """
+    source = Source(path.stem, kind=kind)
     name = _name(path)
     source.where[()] = f"{name}:1"
 
@@ -88,19 +96,19 @@ def read_file(path: FilePath) -> Source:
         size = path.stat().st_size
         if size > LARGEST_FILE_BYTES:
             limit = LARGEST_FILE_BYTES // 2**10
-            return unusable(f"a specification may have at most {limit:,} KiB, got {size / 2**10:,.0f} KiB")
+            return unusable(f"{kind} may have at most {limit:,} KiB, got {size / 2**10:,.0f} KiB")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return unusable(f"cannot be read as UTF-8 text: {error}")
-    if (kind := foreign_text(path.suffix, text)) is not None:
-        return unusable(not_a_specification(kind))
+    if (other := foreign_text(path.suffix, text)) is not None:
+        return unusable(not_a_specification(other, kind))
     values = _Reader(source, name).read(text, ())
     if isinstance(values, dict):
-        if (kind := foreign_keys(values)) is not None:
-            return unusable(not_a_specification(kind))
+        if (other := foreign_keys(values)) is not None:
+            return unusable(not_a_specification(other, kind))
         source.values = values
     elif values is not None:  # an empty file asks for the defaults
-        return unusable(f"a specification is a mapping such as `weight_decay: [0, 1]`, got {shown(values)}")
+        return unusable(f"{kind} is a mapping such as `{example}`, got {shown(values)}")
     return source
 
 
@@ -197,7 +205,7 @@ class _Reader:
 
     def _too_many(self, path: Path, line: int) -> NoReturn:
         limit = f"at most {MOST_VALUES:,} keys and values, those behind aliases counted at each use"
-        self._problem(path[:1], f"a specification may have {limit}, got more", line)
+        self._problem(path[:1], f"{self.source.kind} may have {limit}, got more", line)
         raise _EnoughError
 
     def _too_deep(self, path: Path, line: int | None) -> None:

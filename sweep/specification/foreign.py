@@ -76,9 +76,10 @@ def foreign_keys(keys: Iterable[str]) -> str | None:
     return next((kind for kind, needed, known in _KEYS if len(known & there) >= needed), None)
 
 
-def not_a_specification(kind: str) -> str:
-    """Return the message about a file of another kind."""
-    return f"this is {kind}, not a specification; {HOW_HERE} (docs/specification.md)"
+def not_a_specification(kind: str, expected: str = "a specification") -> str:
+    """Return the message about a file of another kind, and how a specification is written if it was expected."""
+    how = f"; {HOW_HERE} (docs/specification.md)" if expected == "a specification" else ""
+    return f"this is {kind}, not {expected}{how}"
 
 
 def _is_from_import(line: str) -> bool:

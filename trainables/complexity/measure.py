@@ -21,6 +21,8 @@ from trainables.numerics.computing import settled_torch
 
 BudgetName = Literal["fast", "thorough"]
 
+DEFAULT_BUDGET: BudgetName = "fast"
+
 
 @settled_torch()
 def measure(
@@ -30,7 +32,7 @@ def measure(
     *,
     inputs: object = None,
     targets: object = None,
-    budget: BudgetName = "fast",
+    budget: BudgetName = DEFAULT_BUDGET,
 ) -> list[ComplexityResult]:
     """Measure complexity: bytes of the smallest decodable stream found within a distortion bound.
 
@@ -62,7 +64,8 @@ def measure(
     Raises:
         MeasurementError: a network, loss or epsilon for which complexity is not defined.
     """
-    _check(epsilons, budget)
+    check_epsilons(epsilons)
+    budget_of(budget)
     parameters = tensors(network)
     check_measurable(parameters)
     objective = training_objective(network, loss, inputs, targets)
@@ -76,7 +79,7 @@ def measure_lanes(
     objective: Objective,
     epsilons: Sequence[float],
     *,
-    budget: BudgetName = "fast",
+    budget: BudgetName = DEFAULT_BUDGET,
 ) -> list[list[ComplexityResult]]:
     """Measure many networks, on the device where they are.
 
@@ -95,15 +98,16 @@ def measure_lanes(
     Raises:
         MeasurementError: see `measure`.
     """
-    _check(epsilons, budget)
+    check_epsilons(epsilons)
+    chosen = budget_of(budget)
     check_measurable(parameters)
     first = next(iter(parameters.values()))
     if first.device.type != "cpu":
-        return measure_together(parameters, objective, epsilons, BUDGETS[budget])
+        return measure_together(parameters, objective, epsilons, chosen)
     alone = []
     for lane in range(len(first)):
         one = {name: tensor[lane : lane + 1].contiguous() for name, tensor in parameters.items()}
-        alone.append(measure_together(one, objective.pick(torch.tensor([lane])), epsilons, BUDGETS[budget]))
+        alone.append(measure_together(one, objective.pick(torch.tensor([lane])), epsilons, chosen))
     return [[results[place][0] for results in alone] for place in range(len(epsilons))]
 
 
@@ -111,32 +115,52 @@ def measure_together(
     parameters: Mapping[str, Tensor], objective: Objective, epsilons: Sequence[float], budget: Budget
 ) -> list[list[ComplexityResult]]:
     """Measure many networks as one batch on any device; see `measure_lanes`."""
-    started = time.perf_counter()
-    base = base_losses(objective, parameters)
-    budgets = [budget] if budget.beside is None else [budget, budget.beside]
-    networks = [{name: tensor[lane] for name, tensor in parameters.items()} for lane in range(len(base))]
-    searches = [(Search(objective, parameters, base, one), one) for one in budgets]
-    results: list[list[ComplexityResult]] = []
-    for epsilon in epsilons:
-        searched = [search.best(epsilon) for search, _ in searches]
+    measuring = Measuring(parameters, objective, budget)
+    return [measuring.at(epsilon) for epsilon in epsilons]
+
+
+class Measuring:
+    """Networks [L, ...] measured at one bound after the other; the work that all bounds share is done once.
+
+    A result does not depend on the bounds before it, so the next bound may be chosen by the results so far.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], objective: Objective, budget: Budget) -> None:
+        """Do the work that all bounds share, for networks name -> [L, ...]."""
+        started = time.perf_counter()
+        self._parameters = parameters
+        self._objective = objective
+        self._base = base_losses(objective, parameters)
+        budgets = [budget] if budget.beside is None else [budget, budget.beside]
+        self._networks = [
+            {name: tensor[lane] for name, tensor in parameters.items()} for lane in range(len(self._base))
+        ]
+        self._searches = [(Search(objective, parameters, self._base, one), one) for one in budgets]
+        self._shared_s = time.perf_counter() - started
+
+    def at(self, epsilon: float) -> list[ComplexityResult]:
+        """Return a result for each lane at a bound, in nats; the first bound is charged the shared work."""
+        started = time.perf_counter()
+        searched = [search.best(epsilon) for search, _ in self._searches]
         certified = [
             certify(
-                objective,
-                parameters,
-                base,
+                self._objective,
+                self._parameters,
+                self._base,
                 [
                     _streams(weights, search, extended=one.rotations)
-                    for weights, search in zip(networks, of_lanes, strict=True)
+                    for weights, search in zip(self._networks, of_lanes, strict=True)
                 ],
                 epsilon,
             )
-            for of_lanes, (_, one) in zip(searched, searches, strict=True)
+            for of_lanes, (_, one) in zip(searched, self._searches, strict=True)
         ]
-        wall_s = (time.perf_counter() - started) / len(base)
-        results.append([])
+        wall_s = (self._shared_s + time.perf_counter() - started) / len(self._base)
+        self._shared_s = 0.0
+        results = []
         for streams, evaluated in zip(zip(*certified, strict=True), zip(*searched, strict=True), strict=True):
             shortest = min(streams, key=lambda one: len(one.bitstream))
-            results[-1].append(
+            results.append(
                 ComplexityResult(
                     epsilon=epsilon,
                     complexity_bytes=len(shortest.bitstream),
@@ -148,8 +172,7 @@ def measure_together(
                     decoded=shortest.decoded,
                 )
             )
-        started = time.perf_counter()
-    return results
+        return results
 
 
 def _streams(parameters: Mapping[str, Tensor], search: SearchResult, *, extended: bool) -> Iterator[Coded]:
@@ -173,7 +196,12 @@ def _encoded(parameters: Mapping[str, Tensor], candidate: Candidate, *, extended
     return coded
 
 
-def _check(epsilons: Sequence[float], budget: str) -> None:
-    if budget not in BUDGETS:
-        raise MeasurementError(f"budget must be one of {', '.join(BUDGETS)}, got {budget!r}")
-    check_epsilons(epsilons)
+def budget_of(name: str) -> Budget:
+    """Return the search budget of a name.
+
+    Raises:
+        MeasurementError: there is none of that name.
+    """
+    if name not in BUDGETS:
+        raise MeasurementError(f"budget must be one of {', '.join(BUDGETS)}, got {name!r}")
+    return BUDGETS[name]

@@ -144,7 +144,7 @@ class ClassificationObjective:
         chunks = []
         for first in range(0, total, CHUNK_EXAMPLES):
             part = slice(first, min(first + CHUNK_EXAMPLES, total))
-            chunks.append(_cross_entropy(self._predictions(parameters, self._inputs[part]), self._labels(part)))
+            chunks.append(self._losses(self._predictions(parameters, self._inputs[part]), part))
         return torch.cat(chunks, 1)
 
     def look(self, parameters: Parameters, number: int) -> Tensor:
@@ -162,15 +162,16 @@ class ClassificationObjective:
     ) -> Tensor:
         """Return the mean losses of examples drawn at random, see `Objective`."""
         index = self._draw(examples, generator(seed, "fit", number))
-        return _cross_entropy(self._predictions(parameters, self._inputs[index]), self._labels(index)).mean(1)
+        return self._losses(self._predictions(parameters, self._inputs[index]), index).mean(1)
 
     def _predictions(self, parameters: Parameters, inputs: Tensor) -> Tensor:
         """Return [L, m, classes] in at least float32: half-precision losses are too coarse for a small epsilon."""
         logits = self._logits(parameters, inputs).movedim(2, -1).flatten(1, -2)
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def _labels(self, part: slice | Tensor) -> Tensor:
-        return self._targets[:, part].flatten(1)
+    def _losses(self, predictions: Tensor, part: slice | Tensor) -> Tensor:
+        """Return the losses [L, m] of predictions for these examples."""
+        return _cross_entropy(predictions, self._targets[:, part].flatten(1))
 
     def _draw(self, count: int, drawn: torch.Generator) -> Tensor:
         total = len(self._inputs)

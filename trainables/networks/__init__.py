@@ -1,16 +1,14 @@
 """Networks in files: load, save, measure and describe one."""
 
 from trainables.networks.files import (
-    Examples,
-    LoadedNetwork,
     from_safetensors,
     load_network,
     read_parameters,
     save_network,
+    to_compressed,
     to_safetensors,
-    trained_network,
-    with_attention,
 )
+from trainables.networks.network import Examples, LoadedNetwork, trained_network, with_attention
 
 __all__ = [
     "Examples",
@@ -19,6 +17,7 @@ __all__ = [
     "load_network",
     "read_parameters",
     "save_network",
+    "to_compressed",
     "to_safetensors",
     "trained_network",
     "with_attention",

@@ -22,9 +22,9 @@ from trainables.errors import ConfigError
 from trainables.networks import (
     Examples,
     LoadedNetwork,
-    files,
     from_safetensors,
     load_network,
+    public_code,
     read_parameters,
     save_network,
     to_safetensors,
@@ -231,7 +231,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(
     members: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A megabyte of zeros many times, or a header that claims four petabytes and is never followed by them."""
-    monkeypatch.setattr(files, "LARGEST_NPZ_BYTES", 2**22)
+    monkeypatch.setattr(public_code, "LARGEST_NPZ_BYTES", 2**22)
     header = io.BytesIO()
     shape = (2**18,) if members > 1 else (10**15,)
     np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
