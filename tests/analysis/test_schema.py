@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.schema import BOUNDS, SCHEMA_VERSION, SETTINGS, TABLES, arrow_schema
+from analysis.schema import BOUNDS, SCHEMA_VERSION, SETTINGS, TABLES, arrow_schema, meanings
 from tests.analysis.folder import end, measured, row
 from trainables.config import TrialConfig
 
@@ -31,8 +31,9 @@ def test_names_are_unique_and_each_has_unit_and_meaning(table: str) -> None:
     schema = arrow_schema(table)
     assert schema.names == names
     assert schema.metadata == {b"schema_version": str(SCHEMA_VERSION).encode(), b"table": table.encode()}
-    for column in TABLES[table]:
-        assert schema.field(column.name).metadata[b"unit"].decode() == column.unit
+    assert meanings()[table] == {
+        column.name: {"unit": column.unit, "meaning": column.meaning} for column in TABLES[table]
+    }
 
 
 def test_units_are_those_the_names_say() -> None:
