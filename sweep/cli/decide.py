@@ -25,9 +25,10 @@ def decide(results: str, as_json: bool) -> None:
     from analysis.events import events
     from analysis.load import kept_steps, load, price_per_hour
     from analysis.maps import varying_settings
+    from analysis.results_folder import opened
     from analysis.words import counted, listed, settings_text
 
-    place = existing(results)
+    place = opened(existing(results))
     rows = load(place)
     trials = events(rows).drop_duplicates("trial_id", keep="last").reset_index(drop=True)
     lost = set(trials.loc[trials["grok_lost"].astype(bool), "trial_id"].astype(str))
