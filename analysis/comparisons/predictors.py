@@ -147,7 +147,7 @@ class RankCorrelations:
 
     def __init__(self, x: _Floats, y: _Floats) -> None:
         self._x, self._y = [Ranks(column) for column in x.T], Ranks(y)
-        self._unknown = np.isnan(x).any(axis=0) | np.isnan(y).any()
+        self._unknown = [bool(np.isnan(column).any() or np.isnan(y).any()) for column in x.T]
 
     def __call__(self, times: _Floats) -> _Floats:
         """Return the correlations in each resample, [k, m], given multiplicities [k, n]."""
@@ -181,7 +181,7 @@ class ProbabilitiesSmaller:
 
     def __init__(self, x: _Floats, outcome: _Floats) -> None:
         self._ranks, self._outcome = [Ranks(column) for column in x.T], outcome
-        self._unknown = np.isnan(x).any(axis=0)
+        self._unknown = [bool(np.isnan(column).any()) for column in x.T]
 
     def __call__(self, times: _Floats) -> _Floats:
         """Return the probabilities in each resample, [k, m], given multiplicities [k, n]."""
@@ -191,7 +191,7 @@ class ProbabilitiesSmaller:
         columns = []
         for ranks, unknown in zip(self._ranks, self._unknown, strict=True):
             larger = np.einsum("kn,kn->k", groks, ranks(times)) - yes * (yes + 1) / 2
-            known = (yes * no > 0) & ~unknown
+            known = (yes * no > 0) & (not unknown)
             columns.append(np.where(known, 1 - larger / np.maximum(yes * no, 1), np.nan))
         return np.stack(columns, axis=1)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from analysis.checks.findings import FAULTS, Finding
 from analysis.checks.reports import parse_report
 from analysis.files import Files
 from analysis.results_folder import ResultsFolder
-from analysis.schema import TABLES
+from analysis.schema import TABLES, arrow_schema
 from sweep.results import compaction
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
@@ -227,6 +228,28 @@ def test_files_without_a_checksum_do_not_get_one(folder: Folder) -> None:
         pq.write_table(table.replace_schema_metadata({"schema_version": "1"}), file, compression="zstd")
     assert not compact(folder.path)
     assert len(analysis.load(folder.path)) == 21
+
+
+def test_files_of_the_second_schema_are_compacted_into_the_present_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Folder(tmp_path / "results")
+    made.request(TRIALS)
+    made.cohort(0, TRIALS)
+
+    def second_schema(table: str) -> pa.Schema:
+        fields = [field for field in arrow_schema(table) if field.name not in ("logit_scale", "reproducible")]
+        return pa.schema(fields, {**arrow_schema(table).metadata, b"schema_version": b"2"})
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.analysis.folder.arrow_schema", second_schema)
+        for report, steps in enumerate(([0, 1], [2, 3])):
+            write_report(made, 1, report, steps, 3)
+    before = frames(made.path)
+    assert before["rows"]["logit_scale"].isna().all()
+    assert compact(made.path)
+    assert len(files_of(made.path, "rows")) == 1
+    assert_same_frames(before, frames(made.path))
 
 
 _KILLED = """
