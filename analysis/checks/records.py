@@ -65,9 +65,11 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
         if name == "drift":
             flat[name] = drift_text(value) if value else ""
         elif isinstance(value, dict):
-            nested = _NESTED.get(name, {})
-            for inner, inner_value in value.items():
-                flat[nested.get(inner) or str(inner)] = inner_value
+            # As a whole: there may be 100,000 trials of 40 fields.
+            flat.update(value)
+            for inner, column in _NESTED.get(name, {}).items():
+                if inner in value:
+                    flat[column] = flat.pop(inner)
         else:
             flat[_COLUMN_OF.get(name, name)] = str(value) if name in _WORDS else value
     return flat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import shutil
 import subprocess
 import sys
@@ -487,3 +488,16 @@ def test_in_a_bucket(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
         assert Store(address).newest_checkpoint(COHORT) == b"3"
     finally:
         server.stop()
+
+
+def test_the_folder_of_the_benchmark_is_read_and_compacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    script = runpy.run_path(str(Path(__file__).parents[3] / "benchmarks" / "analysis.py"))
+    script["write"](tmp_path / "results", trials=20, rows=12, reports=100)
+    before = analysis.load(tmp_path / "results")
+    assert len(before) == 20 * 12
+    assert before["complexity_bytes"].notna().any()
+    store = Store(tmp_path / "results")
+    due = store.to_compact()
+    assert [store.compact(*cohort) for cohort in due.items()] == [True, True]
+    pd.testing.assert_frame_equal(analysis.load(tmp_path / "results"), before)

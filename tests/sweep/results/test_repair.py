@@ -105,7 +105,10 @@ def test_what_is_damaged_is_trained_again(results: Path, whole: Path, damage: st
     "damage",
     ["complexity", "ends altered", "ends deleted", "networks cut", "everything empty", "record of the cohort"],
 )
-def test_so_are_compacted_reports(whole: Path, tmp_path: Path, damage: str) -> None:
+def test_so_are_compacted_reports(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(compaction, "FEWEST_FILES", 2)
     results = Path(shutil.copytree(whole, tmp_path / "results"))
     assert run_here(specification(results)).ended_here == 0
     files = [file for file in results.glob("tables/*/*") if file.is_file()]
