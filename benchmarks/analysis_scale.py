@@ -1,6 +1,6 @@
 """The cost of analysing a large sweep: processor seconds and memory of every step from files to report.
 
-    python benchmarks/analysis.py [--trials 10000] [--rows 60] [--reports 5000] [--only STEP]... [--json]
+    python benchmarks/analysis_scale.py [--trials 10000] [--rows 60] [--reports 5000] [--only STEP]... [--json]
 
 Writes a made-up results folder of the given size (real Parquet, read by the real loader), compacts it as a run
 does, and takes each step in a process of its own, so that memory is that step's. Trials are 100 settings of several
@@ -9,13 +9,6 @@ seeds; accuracies and complexities follow simple curves, and one trial in three 
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-# The package of this name is meant, not this file, whose folder Python searches first.
-sys.path[0] = str(Path(__file__).parents[1])
-
-# ruff: noqa: E402
 import argparse
 import contextlib
 import dataclasses
@@ -23,9 +16,11 @@ import io
 import json
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
