@@ -12,7 +12,9 @@ from sweep.cli.output import echo, existing, json_option, print_json, results_ar
 
 @click.command()
 @results_argument
-@click.option("--repair", is_flag=True, help="Move damaged files to set-aside/ in RESULTS; nothing is deleted.")
+@click.option(
+    "--repair", is_flag=True, help="Move damaged files to set-aside/ in RESULTS, and delete what was compacted."
+)
 @json_option
 @click.pass_context
 def check(ctx: click.Context, results: str, repair: bool, as_json: bool) -> None:
@@ -30,7 +32,8 @@ def check(ctx: click.Context, results: str, repair: bool, as_json: bool) -> None
         warnings.simplefilter("ignore", ResultsWarning)  # all of it is printed here
         findings = store.check()
         faults = [finding for finding in findings if finding.kind in FAULTS]
-        moved = store.repair(faults) if repair and faults else []
+        replaced = [finding for finding in findings if finding.kind == "replaced"]
+        moved = store.repair(faults) if repair and (faults or replaced) else []
     if as_json:
         shown = [dataclasses.asdict(finding) for finding in findings]
         print_json({"results": results, "faults": len(faults), "findings": shown, "set_aside": moved})

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
@@ -24,6 +25,7 @@ from analysis.checks.reports import parse_report
 from analysis.files import Files
 from analysis.results_folder import ResultsFolder
 from analysis.schema import TABLES, arrow_schema
+from sweep.cli.sweeps import main
 from sweep.results import compaction
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
@@ -323,6 +325,22 @@ def test_half_done_is_named_and_finished_by_a_repair(folder: Folder, monkeypatch
     assert Store(folder.path).repair([]) == []
     assert files_of(folder.path, "rows") == [f"{COHORT}-004-00000-00003.parquet"]
     assert found(folder.path) == []
+
+
+def test_the_command_finishes_it(tmp_path: Path, many_reports: pytest.MonkeyPatch) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compaction, "_delete_older", lambda *_: None)
+        assert run_here(specification(tmp_path / "results")).exit_code == 0
+    many = len(files_of(tmp_path / "results", "rows"))
+    shown = CliRunner().invoke(main, ["check", str(tmp_path / "results")])
+    assert shown.exit_code == 0
+    assert "replaced  tables/rows/" in shown.stdout
+    assert "nothing is damaged or missing" in shown.stdout
+    assert len(files_of(tmp_path / "results", "rows")) == many > 2
+    repaired = CliRunner().invoke(main, ["check", str(tmp_path / "results"), "--repair"])
+    assert repaired.exit_code == 0
+    assert len(files_of(tmp_path / "results", "rows")) == 1
+    assert "replaced" not in CliRunner().invoke(main, ["check", str(tmp_path / "results")]).stdout
 
 
 def test_damaged_before_the_old_files_are_deleted_these_count_again(
