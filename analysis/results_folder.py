@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from analysis.checks.tables import ReportTable
 
 _AT_ONCE = 8
-"""Files read at once: in a bucket most of the time is spent waiting."""
+"""Files read at once, by threads in a bucket, where most time is spent waiting; locally threads only cost time."""
 
 
 _GONE = "it has just gone"
@@ -228,7 +228,7 @@ class ResultsFolder:
             for report, file in self._listing.wanted(name, cohort_id)
             if not (before_faults and report.report >= self._faults.get(report.cohort_id, report.report + 1))
         ]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(1 if self._files.is_local else _AT_ONCE) as pool:
             # In portions: a table may be larger than memory.
             for start in range(0, len(wanted), _AT_ONCE):
                 portion = wanted[start : start + _AT_ONCE]
