@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.events import Events, Thresholds, by_phase, events, thresholds_of, trajectories, trajectory_events
+from analysis.events import Events, Thresholds, by_phase, events_of_phases, thresholds_of, trajectories
 from analysis.stopping import decline
 from analysis.stopping.decline import Decision, DeclineParameters
 from analysis.stopping.forecasts import made_forecasts, seconds_per_step
@@ -90,12 +90,14 @@ def decide(
     missing = [name for name in _NEEDED if name not in df.columns]
     if missing:
         raise AnalysisError(f"advice needs the columns {', '.join(_NEEDED)}; {', '.join(missing)} missing")
-    phases = events(df, thresholds)
+    phases, of_phases = events_of_phases(df, thresholds)
     ordered, _ = by_phase(df)
     # Use each trial's current phase only: earlier training sets say nothing about this one.
     present = ordered["phase"] == ordered.groupby("trial_id", observed=True)["phase"].transform("max")
     ordered, starts = by_phase(ordered[present])
-    current = phases.drop_duplicates("trial_id", keep="last").reset_index(drop=True)
+    last = ~phases["trial_id"].duplicated(keep="last").to_numpy()
+    current = phases[last].reset_index(drop=True)
+    events_now = [of_phases[place] for place in np.flatnonzero(last)]
     began = current["phase_start_step"].to_numpy(np.float64)
     budgets = current["phase_end_step"].to_numpy(np.float64) - began
     steps = current["last_step"].to_numpy(np.float64) - began
@@ -107,7 +109,8 @@ def decide(
     own = thresholds_of(current, thresholds)
     known = lapses(zip(current["trial_id"].astype(str), paths, own, strict=True))
     kept_at = {} if kept is None else kept.groupby(kept["trial_id"].astype(str))["step"].apply(list).to_dict()
-    rules = current["stop_rule"] if "stop_rule" in current.columns else pd.Series([None] * len(current))
+    rules = current["stop_rule"].tolist() if "stop_rule" in current.columns else [None] * len(current)
+    because, lost = current["ended_because"].tolist(), current["grok_lost"].tolist()
     given_up = _given_up(current)
     advice = []
     for place, trial_id in enumerate(current["trial_id"].astype(str)):
@@ -115,17 +118,15 @@ def decide(
         trial = _Trial(
             path=paths[place],
             thresholds=own[place],
-            events=trajectory_events(paths[place], own[place]),
-            because=current["ended_because"][place],
+            events=events_now[place],
+            because=because[place],
             budget_steps=int(budgets[place]),
             horizon_steps=int(horizons[place]),
             forecast=forecasts[place],
             pace_s=float(pace_s[place]),
             price_per_hour=price_per_hour,
             lapse=known.get(trial_id, [])[-1:],
-            others=[one for name, each in known.items() if name != trial_id for one in each]
-            if current["grok_lost"][place]
-            else [],
+            others=[one for name, each in known.items() if name != trial_id for one in each] if lost[place] else [],
             kept_at=[step - int(began[place]) for step in kept_at.get(trial_id, [])],
             parks=parameters is None and rule.startswith(PREFIX),
             given_up=bool(given_up[place]),
@@ -208,7 +209,9 @@ class _Trial:
 
     def advice(self, parameters: DeclineParameters) -> _Advice:
         """Decide, by the decline rule with these parameters where no other rule has spoken."""
-        decision = decline.stop_decision(self.path, self.budget_steps, parameters, self.thresholds)
+        decision = decline.stop_decision(
+            self.path, self.budget_steps, parameters, self.thresholds, events=self.events
+        )
         advice = self._grokked() if self.events.grok_step is not None else self._not_grokked(decision, parameters)
         over = self.because == "diverged" and not self.events.tail_complete
         return replace(advice, probability=0.0 if over else decision.probability)

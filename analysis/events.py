@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +33,8 @@ from analysis.trajectory import Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analysis.load import Results
 
 #: Consecutive measurements at or above `decline_at` that make a decline.
 DECLINE_SUSTAINED = 2
@@ -197,9 +198,14 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     Raises:
         AnalysisError: a needed column is missing.
     """
+    return events_of_phases(df, thresholds)[0]
+
+
+def events_of_phases(df: pd.DataFrame, thresholds: Thresholds | None = None) -> tuple[pd.DataFrame, list[Events]]:
+    """Return what `events` returns, and the events of each of its rows, in steps from the start of its phase."""
     import pandas as pd
 
-    from analysis.schema import ROWS, SETTINGS
+    from analysis.schema import ROWS, SETTINGS, Texts
 
     missing = [name for name in _NEEDED if name not in df.columns]
     if missing:
@@ -215,12 +221,12 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     began = ordered["phase_start_step"].to_numpy()[starts]
     result["phase_start_step"] = began
     of_phases = thresholds_of(result, thresholds)
-    events_of_phases = [
+    found = [
         trajectory_events(trajectory, trial_thresholds)
         for trajectory, trial_thresholds in zip(trajectories(ordered, starts), of_phases, strict=True)
     ]
     for name in _EVENT_COLUMNS:
-        result[name] = np.array([getattr(event, name) for event in events_of_phases], dtype=np.float64)
+        result[name] = np.array([getattr(event, name) for event in found], dtype=np.float64)
         if name in _STEPS:
             result[name] += began
     ends = np.append(starts[1:], len(ordered)) - 1
@@ -228,7 +234,7 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     ends = ends if len(ordered) else ends[:0]
     result["last_step"] = ordered["step"].to_numpy()[ends].astype(np.float64)
     result["censored"] = result["grok_step"].isna()
-    result["tail_complete"] = pd.array([event.tail_complete for event in events_of_phases], dtype=bool)
+    result["tail_complete"] = pd.array([event.tail_complete for event in found], dtype=bool)
     result["final_val_accuracy"] = ordered["val_accuracy"].to_numpy(np.float64)[ends]
     grokked_at = np.array([each.grokked_at for each in of_phases], dtype=np.float64)
     # Written so that an accuracy that is no number counts as lost.
@@ -239,8 +245,8 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
     units = dict.fromkeys([*_EVENT_COLUMNS, "delay", "last_step"], "step") | {"decline": "share"}
     units |= {name: "bytes" for name in _EVENT_COLUMNS if name.endswith("_bytes")}
     known = {name: unit for name, unit in df.attrs.get("units", {}).items() if name in result.columns}
-    result.attrs["units"] = known | units
-    return result
+    result.attrs["units"] = Texts(known | units)
+    return result, found
 
 
 def with_phases(df: pd.DataFrame) -> pd.DataFrame:
@@ -309,11 +315,11 @@ def trajectories(ordered: pd.DataFrame, starts: Sequence[int] | NDArray[np.intp]
     return [Trajectory(*(array[low:high] for array in arrays)) for low, high in pairwise(edges)]
 
 
-def grokked_trials(path: str | Path, *, in_last_phase: bool = False) -> set[str]:
+def grokked_trials(path: Results, *, in_last_phase: bool = False) -> set[str]:
     """Return the ids of the trials in a results folder whose grok step has been seen, ended or not.
 
     Args:
-        path: the results folder, local or `s3://...`.
+        path: the results folder, local or `s3://...`, or one that is opened.
         in_last_phase: whether, with drift, a grok counts only in the last phase that the trial has reached.
     """
     from analysis.load import load

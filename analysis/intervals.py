@@ -120,8 +120,26 @@ def bootstrap(
     Returns:
         Lower and upper end; NaN for fewer than two values, or if no resample has a statistic.
     """
+    ((low, high),) = bootstraps(lambda times: statistic(times)[:, None], count, generator)
+    return low, high
+
+
+def bootstraps(
+    statistics: Callable[[NDArray[np.float64]], NDArray[np.float64]], count: int, generator: np.random.Generator
+) -> list[tuple[float, float]]:
+    """Return the percentile bootstrap intervals of several statistics of the same resamples, see `bootstrap`.
+
+    Args:
+        statistics: a function of multiplicities, [k, n], that returns m statistics of k resamples, [k, m].
+        count: n, the number of values.
+        generator: draws the resamples.
+
+    Returns:
+        Lower and upper end of each.
+    """
+    # Nothing is resampled of fewer than two values, but how many statistics there are is not known otherwise.
     if count < 2:
-        return math.nan, math.nan
+        return [(math.nan, math.nan)] * statistics(np.ones((1, count))).shape[1]
     chunk = max(1, min(RESAMPLES, _CHUNK_VALUES // count))
     parts = []
     for first in range(0, RESAMPLES, chunk):
@@ -129,8 +147,12 @@ def bootstrap(
         draws = generator.integers(count, size=(size, count))
         draws += count * np.arange(size)[:, None]
         times = np.bincount(draws.ravel(), minlength=size * count).reshape(size, count)
-        parts.append(statistic(times.astype(np.float64)))
-    resampled = np.concatenate(parts)
+        parts.append(statistics(times.astype(np.float64)))
+    return [_middle(resampled) for resampled in np.concatenate(parts).T]
+
+
+def _middle(resampled: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the quantiles of a statistic between which it lies with `CONFIDENCE`; NaN values are left out."""
     resampled = resampled[~np.isnan(resampled)]
     if not len(resampled):
         return math.nan, math.nan
@@ -139,5 +161,13 @@ def bootstrap(
 
 
 def resampled_mean(values: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of values [n] in resamples given by how often each value occurs, [k, n]; shape [k]."""
+    """Return the mean of values [n], or of m columns of values [n, m], in resamples.
+
+    Args:
+        values: the values.
+        times: how often each of them is in each resample, [k, n].
+
+    Returns:
+        Shape [k], or [k, m].
+    """
     return np.asarray(times @ values / len(values))

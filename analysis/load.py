@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError, MixedMethods
-from analysis.results_folder import ResultsFolder
+from analysis.results_folder import ResultsFolder, opened
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: A path, or a folder that is opened already and so is read in one state.
+Results = str | Path | ResultsFolder
 
 #: The endings of a trial; a trial without an ending is planned, or runs, or was interrupted.
 ENDINGS = ("grokked", "budget", "stopped", "diverged", "failed")
@@ -33,7 +36,7 @@ _OF_PARKING = frozenset({"parked", "cell_grokked", "cell_failed"})
 
 
 def load(
-    path: str | Path | Sequence[str | Path], columns: Sequence[str] | None = None, *, mix_methods: bool = False
+    path: Results | Sequence[str | Path], columns: Sequence[str] | None = None, *, mix_methods: bool = False
 ) -> pd.DataFrame:
     """Load one row per (trial, evaluated step), settings joined, sorted by trial and step.
 
@@ -42,8 +45,8 @@ def load(
     missing.
 
     Args:
-        path: the results folder, local or `s3://...`; or several, which the column `sweep` tells apart. A trial
-            that several of them hold is taken from the one that has followed it furthest.
+        path: the results folder, local or `s3://...`, or one that is opened; or several paths, which the column
+            `sweep` tells apart. A trial that several hold is taken from the one that has followed it furthest.
         columns: the columns to load, from the table `rows`, the settings, and the facts below; by default all. Only
             these are read. `trial_id`, `step` and `phase` are always included.
         mix_methods: allow trials measured by different complexity methods in one frame; the column
@@ -66,22 +69,20 @@ def load(
         MixedMethods: there are complexities of several methods, and `mix_methods` is off.
         AnalysisError: a column does not exist, or a file cannot be reached.
     """
-    if isinstance(path, (str, Path)):
+    if isinstance(path, (str, Path, ResultsFolder)):
         return _load(path, columns, mix_methods)
     if not path:
         raise AnalysisError("at least one results folder must be given, got an empty list")
     return _together([_load(one, columns, mix_methods) for one in path], path, mix_methods)
 
 
-def _load(path: str | Path, columns: Sequence[str] | None, mix_methods: bool) -> pd.DataFrame:
+def _load(path: Results, columns: Sequence[str] | None, mix_methods: bool) -> pd.DataFrame:
     """Load one results folder."""
     from analysis.schema import ROWS, SETTINGS
 
     of_rows = [column.name for column in ROWS]
     joinable = [column.name for column in SETTINGS if column.name not in of_rows] + list(FACTS)
-    wanted = _selection(columns, [*of_rows, *joinable])
-
-    return _rows(ResultsFolder(path), wanted, of_rows, mix_methods)[0]
+    return _rows(opened(path), _selection(columns, [*of_rows, *joinable]), of_rows, mix_methods)[0]
 
 
 def _rows(
@@ -132,19 +133,20 @@ def _together(frames: list[pd.DataFrame], paths: Sequence[str | Path], mix_metho
     return described(rows, "trials", "rows")
 
 
-def trials(path: str | Path) -> pd.DataFrame:
+def trials(path: Results) -> pd.DataFrame:
     """Load the table `trials`: one row per trial that has ended, sorted by trial."""
     return _table(path, "trials", ["trial_id"])
 
 
-def complexity(path: str | Path, *, mix_methods: bool = False) -> pd.DataFrame:
+def complexity(path: Results, *, mix_methods: bool = False) -> pd.DataFrame:
     """Load the table `complexity`: one row per trial, measured step and epsilon, sorted by these.
 
     Raises:
         MixedMethods: there are complexities of several methods, and `mix_methods` is off.
     """
-    frame = _table(path, "complexity", ["trial_id", "step", "epsilon"])
-    _refuse_mix(frame["method"].dropna().unique(), mix_methods, path)
+    folder = opened(path)
+    frame = _table(folder, "complexity", ["trial_id", "step", "epsilon"])
+    _refuse_mix(frame["method"].dropna().unique(), mix_methods, folder.path)
     return frame
 
 
@@ -168,9 +170,9 @@ def networks(path: str | Path, trial_ids: Collection[str] | None = None) -> pd.D
     return _table(path, "networks", ["trial_id", "step"], trial_ids)
 
 
-def kept_steps(path: str | Path, trial_ids: Collection[str]) -> pd.DataFrame:
+def kept_steps(path: Results, trial_ids: Collection[str]) -> pd.DataFrame:
     """Load `trial_id` and `step` of each kept network of some trials, without the networks."""
-    frame = _frame(ResultsFolder(path).table("networks", ["trial_id", "step"], trial_ids), "networks")
+    frame = _frame(opened(path).table("networks", ["trial_id", "step"], trial_ids), "networks")
     return _sorted(frame, ["trial_id", "step"])
 
 
@@ -188,13 +190,15 @@ def status(path: str | Path) -> pd.DataFrame:
     return _status(folder, _facts(folder), _last_steps(rows))
 
 
-def status_and_rows(path: str | Path, columns: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame, float | None]:
+def status_and_rows(
+    path: Results, columns: Sequence[str] | None = None, *, mix_methods: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame, float | None]:
     """Return what `status` and `load` return, from one state of the folder and reading its tables once.
 
     Args:
-        path: the results folder, local or `s3://...`.
-        columns: the columns of the rows, none of which depends on the complexity method but `complexity_bytes`,
-            whose methods are not told apart here.
+        path: the results folder, local or `s3://...`, or one that is opened.
+        columns: the columns of the rows, as for `load`.
+        mix_methods: as for `load`.
 
     Returns:
         The status of each requested trial, the rows of all trials, and the price of an hour of one process in the
@@ -202,19 +206,15 @@ def status_and_rows(path: str | Path, columns: Sequence[str]) -> tuple[pd.DataFr
     """
     from analysis.schema import ROWS, SETTINGS
 
-    folder, of_rows = ResultsFolder(path), [column.name for column in ROWS]
-    known = [*of_rows, *(column.name for column in SETTINGS), *FACTS]
-    rows, facts = _rows(folder, _selection(columns, known), of_rows, mix_methods=True)
-    return _status(folder, facts, _last_steps(rows)), rows, _price(folder)
+    folder, of_rows = opened(path), [column.name for column in ROWS]
+    known = [*of_rows, *(c.name for c in SETTINGS if c.name not in of_rows), *FACTS]
+    rows, facts = _rows(folder, _selection(columns, known), of_rows, mix_methods)
+    return _status(folder, facts, _last_steps(rows)), rows, price_per_hour(folder)
 
 
-def price_per_hour(path: str | Path) -> float | None:
+def price_per_hour(path: Results) -> float | None:
     """Return the price of an hour of one process in a sweep's specification; None without one."""
-    return _price(ResultsFolder(path))
-
-
-def _price(folder: ResultsFolder) -> float | None:
-    price = folder.specification.get("price_per_hour")
+    price = opened(path).specification.get("price_per_hour")
     return float(price) if isinstance(price, int | float) and not isinstance(price, bool) and price >= 0 else None
 
 
@@ -237,11 +237,11 @@ def _status(folder: ResultsFolder, facts: pd.DataFrame, last_steps: pd.Series[An
     return result[["status", *names]].astype(dict.fromkeys(whole, "Int64")).reset_index()
 
 
-def _table(path: str | Path, name: str, order: list[str], trial_ids: Collection[str] | None = None) -> pd.DataFrame:
+def _table(path: Results, name: str, order: list[str], trial_ids: Collection[str] | None = None) -> pd.DataFrame:
     from analysis.schema import TABLES, described
 
     columns = [column.name for column in TABLES[name]]
-    return described(_sorted(_frame(ResultsFolder(path).table(name, columns, trial_ids), name), order), name)
+    return described(_sorted(_frame(opened(path).table(name, columns, trial_ids), name), order), name)
 
 
 def _frame(table: Any, name: str) -> pd.DataFrame:
@@ -254,7 +254,8 @@ def _frame(table: Any, name: str) -> pd.DataFrame:
         index = table.schema.get_field_index(column.name)
         if index >= 0 and column.nullable and pa.types.is_integer(column.type):
             table = table.set_column(index, column.name, table[column.name].cast(pa.float64()))
-    frame: pd.DataFrame = table.to_pandas()
+    # A block of memory for each column: blocks of many columns would be copied twice, here and to be sorted.
+    frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     return frame
 
 
@@ -271,24 +272,22 @@ def _facts(folder: ResultsFolder) -> pd.DataFrame:
 
     from analysis.schema import SETTINGS
 
-    stated = [
-        {
-            "trial_id": trial_id,
-            "cohort_id": cohort.cohort_id,
-            "failed": cohort.failed,
-            "memorised_at": cohort.measuring.get("memorised_at"),
-            "grokked_at": cohort.measuring.get("grokked_at"),
-            "stop_rule": cohort.stated.get("stop_rule"),
-            "lanes": cohort.stated.get("lanes"),
-            **cohort.settings[trial_id],
-        }
-        for trial_id, cohort in folder.cohort_of_trials().items()
-    ]
-    settings = [column.name for column in SETTINGS]
+    cohort_of = folder.cohort_of_trials()
+    cohorts = list(cohort_of.values())
+    settings = [cohort.settings[trial_id] for trial_id, cohort in cohort_of.items()]
     own = ["memorised_at", "grokked_at", "stop_rule"]
-    names = ["trial_id", "cohort_id", "failed", "lanes", *own, *settings, "budget_steps"]
-    facts = pd.DataFrame(stated, columns=names).set_index("trial_id").assign(sweep=folder.path.rstrip("/"))
-    facts.index = facts.index.astype("str")
+    stated = {
+        "cohort_id": [cohort.cohort_id for cohort in cohorts],
+        "failed": [cohort.failed for cohort in cohorts],
+        "lanes": [cohort.stated.get("lanes") for cohort in cohorts],
+        "memorised_at": [cohort.measuring.get("memorised_at") for cohort in cohorts],
+        "grokked_at": [cohort.measuring.get("grokked_at") for cohort in cohorts],
+        "stop_rule": [cohort.stated.get("stop_rule") for cohort in cohorts],
+        # Column by column: a dictionary for each trial takes ten times as long.
+        **{name: [one.get(name) for one in settings] for name in [*(c.name for c in SETTINGS), "budget_steps"]},
+    }
+    facts = pd.DataFrame(stated, index=pd.Index(list(cohort_of), dtype="str", name="trial_id"))
+    facts["sweep"] = folder.path.rstrip("/")
 
     own += ["ended_because", "ended_reason", "stop_probability", "parked"]
     ended = _frame(folder.table("trials", ["trial_id", *own]), "trials").set_index("trial_id")

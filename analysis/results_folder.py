@@ -6,13 +6,16 @@ A folder, local or in a bucket:
     cohorts/<cohort_id>.json                                the trials of a cohort and their configurations
     cohorts/<cohort_id>.failed.json                         the cohort has failed for good
     tables/<table>/<cohort_id>-<attempt>-<report>.parquet
+    tables/<table>/<cohort_id>-<attempt>-<first report>-<last report>.parquet
 
-Three rules make each row count exactly once:
+Four rules make each row count exactly once:
 
 1. A report exists if its file in `rows` exists, because that file is always written, and written last.
 2. An attempt's reports numbered at or above the first report of any newer attempt of its cohort are ignored:
    the newer attempt has done that work again, and a process thought dead may still write.
 3. A trial in several cohorts counts in the one with the largest index that has rows for it.
+4. Once a cohort has ended, its reports are compacted, by an attempt of its own, into one file in each table (large
+   tables: into a few). If that is in `rows`, where it is written last, only files of that attempt count.
 
 No file is believed before it is checked, see `analysis.checks`. One that is damaged costs only its own rows, and
 each reader warns of it.
@@ -22,22 +25,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis.checks.findings import KEEP_ELSEWHERE, SET_ASIDE, TRAIN_AGAIN, Damaged, Finding, Kind, warn
+from analysis.checks.listing import Compacted, Listing, TableFile
 from analysis.checks.records import LARGEST_BYTES as LARGEST_RECORD_BYTES
 from analysis.checks.records import CohortFile, RequestFile, parse_cohort, parse_failure, parse_request
 from analysis.checks.reports import (
     Report,
-    counted_reports,
     gaps,
     is_foreign,
     parse_cohort_file,
     parse_failed_file,
-    parse_report,
     superseded,
 )
 from analysis.errors import AnalysisError, ResultsNotFound
@@ -49,15 +51,12 @@ if TYPE_CHECKING:
     from analysis.checks.tables import ReportTable
 
 _AT_ONCE = 8
-"""Files read at once: in a bucket most of the time is spent waiting."""
+"""Files read at once, by threads in a bucket, where most time is spent waiting; locally threads only cost time."""
 
 
-class _File(NamedTuple):
-    """A file as it was listed."""
+_GONE = "it has just gone"
 
-    name: str
-    """Relative to the folder."""
-    size_bytes: int
+_T = TypeVar("_T")
 
 
 class ResultsFolder:
@@ -81,7 +80,6 @@ class ResultsFolder:
         self._found: dict[str, Finding] = {}
         self._faults: dict[str, int] = {}
         self._other_tables: dict[Report, Mapping[str, int]] = {}
-        self._tables: dict[str, dict[Report, _File]] = {}
         try:
             self._files = Files(self.path, filesystem)
             # A bucket has no folders: `cohorts` exists there once there is a file below it.
@@ -103,13 +101,13 @@ class ResultsFolder:
         self._request = self._read_request()
         # Cohorts are written before their tables. So list tables first: in the other order, a new cohort's file
         # could be missing while its rows are there.
-        rows = self._list("rows")
+        self._listing = Listing(self._files, lambda finding: self._note([finding]))
+        rows = self._listing.of("rows")
         self.cohorts = self._read_cohorts()
         self._ids = {cohort.cohort_id: cohort.configs.keys() for cohort in self.cohorts}
         for cohort_id in sorted({report.cohort_id for report in rows} - self._ids.keys()):
             self._orphans(cohort_id, sum(report.cohort_id == cohort_id for report in rows))
-        self._reports = {report for report in counted_reports(rows) if report.cohort_id in self._ids}
-        for cohort_id, missing in gaps(self._reports).items():
+        for cohort_id, missing in gaps(self._listing.count(self._ids)).items():
             for numbers in missing:
                 self._gap(cohort_id, numbers)
         self._superseded = superseded(self._ids, self._trials_with_rows)
@@ -174,10 +172,15 @@ class ResultsFolder:
         from analysis.schema import arrow_schema
 
         needed = list(dict.fromkeys([*columns, *key_of(name)]))
-        parts: dict[Report, pa.Table] = {}
+
+        def read() -> dict[Report, pa.Table]:
+            return {
+                report: self._counted(part, report.cohort_id, trial_ids)
+                for report, part in self._read(name, needed, before_faults=before_faults)
+            }
+
         with self._warning():
-            for report, part in self._read(name, needed, before_faults=before_faults):
-                parts[report] = self._counted(part, report.cohort_id, trial_ids)
+            parts = self._whole(read)
             self._compare_sizes([name])
             once, copies = without_copies(name, parts)
             self._note(copies)
@@ -196,42 +199,53 @@ class ResultsFolder:
 
         with self._warning():
             for name in tables:
-                keys = {}
-                for report, part in self._read(name, [column.name for column in TABLES[name]]):
-                    keys[report] = self._counted(part.select(key_of(name)), report.cohort_id, None)
-                self._note(without_copies(name, keys)[1])
+                columns = [column.name for column in TABLES[name]]
+
+                def keys(name: str = name, columns: Sequence[str] = columns) -> dict[Report, pa.Table]:
+                    return {
+                        report: self._counted(part.select(key_of(name)), report.cohort_id, None)
+                        for report, part in self._read(name, columns)
+                    }
+
+                self._note(without_copies(name, self._whole(keys))[1])
             self._compare_sizes(TABLES)
         return self.findings
+
+    def _whole(self, read: Callable[[], _T]) -> _T:
+        """Read a table, once more if files of it were compacted meanwhile: what replaces them is there then."""
+        while True:
+            try:
+                return read()
+            except Compacted:
+                continue
 
     def _read(
         self, name: str, columns: Sequence[str], cohort_id: str | None = None, *, before_faults: bool = False
     ) -> Iterator[tuple[Report, pa.Table]]:
         """Read the files of a table that count, one after the other, and note those that cannot be believed."""
-        listed = self._tables.get(name)
-        if listed is None:
-            listed = self._list(name)
-        # Sorted, since a file system or a bucket lists in an order of its own, and rows must not depend on it.
         wanted = [
             (report, file)
-            for report, file in sorted(listed.items())
-            if report in self._reports
-            and (cohort_id is None or report.cohort_id == cohort_id)
-            and not (before_faults and report.report >= self._faults.get(report.cohort_id, report.report + 1))
+            for report, file in self._listing.wanted(name, cohort_id)
+            if not (before_faults and report.report >= self._faults.get(report.cohort_id, report.report + 1))
         ]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(1 if self._files.is_local else _AT_ONCE) as pool:
             # In portions: a table may be larger than memory.
             for start in range(0, len(wanted), _AT_ONCE):
                 portion = wanted[start : start + _AT_ONCE]
                 contents = pool.map(lambda entry: self._read_file(name, entry[0], entry[1], columns), portion)
                 for (report, file), content in zip(portion, contents, strict=True):
                     if isinstance(content, Damaged):
+                        if str(content) == _GONE and self._listing.follow():
+                            raise Compacted
                         self._fault(report, Finding("damaged", file.name, str(content), TRAIN_AGAIN))
                         continue
                     if name == "rows":
                         self._other_tables[report] = content.other_tables
-                    yield report, content.rows
+                    yield report, content.rows.slice(0, self._listing.rows_seen(report, content.rows_of_reports))
 
-    def _read_file(self, name: str, report: Report, file: _File, columns: Sequence[str]) -> ReportTable | Damaged:
+    def _read_file(
+        self, name: str, report: Report, file: TableFile, columns: Sequence[str]
+    ) -> ReportTable | Damaged:
         from analysis.checks.tables import LARGEST_BYTES, read_report_table
 
         # By the size as listed, before a byte is read: a huge file under a report's name must not fill the memory.
@@ -240,8 +254,8 @@ class ResultsFolder:
         try:
             data = self._files.read(file.name)
         except FileNotFoundError:
-            # A run that has begun meanwhile may have set it aside.
-            return Damaged("it has just gone")
+            # It may have been compacted, or a run that has begun meanwhile may have set it aside.
+            return Damaged(_GONE)
         except NotAFile as error:
             return Damaged(f"it is {error.strerror}")
         except OSError as error:
@@ -256,10 +270,12 @@ class ResultsFolder:
 
     def _counted(self, rows: pa.Table, cohort_id: str, trial_ids: Collection[str] | None) -> pa.Table:
         """Keep the rows of trials that count in a cohort, and of these trials."""
+        from analysis.checks.tables import is_of
+
         # A trial that was run anew, under another budget or rule, still has rows in its former cohort.
         if cohort_id in self._superseded:
-            rows = rows.filter(~_is_in(self._superseded[cohort_id]))
-        return rows if trial_ids is None else rows.filter(_is_in(trial_ids))
+            rows = rows.filter(~is_of(self._superseded[cohort_id]))
+        return rows if trial_ids is None else rows.filter(is_of(trial_ids))
 
     def _compare_sizes(self, tables: Iterable[str]) -> None:
         """Compare the files of reports in these tables with what their files in `rows` state, as far as read."""
@@ -268,24 +284,27 @@ class ResultsFolder:
         for name in tables:
             if name == "rows" or not self._other_tables:
                 continue
-            if name not in self._tables:
-                self._list(name)
             for report, stated in self._other_tables.items():
-                size = stated.get(name)
-                file = self._tables[name].get(report)
-                place = f"tables/{name}/{report.name}.parquet"
+                size, there = stated.get(name), self._listing.sizes(name, report)
                 # The report had no rows for that table, so there need not be a file.
-                if size is None:
+                if size is None or sum(there) == size or self._listing.is_replaced(report):
                     continue
-                if file is None:
+                place = f"tables/{name}/{report.name}.parquet"
+                if not there:
                     self._fault(report, Finding("missing", place, "it was written and is not there", TRAIN_AGAIN))
-                elif file.size_bytes != size:
-                    wrong = f"it has {file.size_bytes:,} bytes, and {size:,} were written"
-                    self._fault(report, Finding("damaged", place, wrong, TRAIN_AGAIN))
+                    continue
+                wrong = f"it has {sum(there):,} bytes, and {size:,} were written"
+                if report.is_compacted:
+                    place = f"tables/rows/{report.name}.parquet"
+                    wrong = f"its files in {name} have {sum(there):,} bytes, and {size:,} were written"
+                self._fault(report, Finding("damaged", place, wrong, TRAIN_AGAIN))
 
     def _trials_with_rows(self, cohort_id: str) -> set[str]:
-        parts = (part for _, part in self._read("rows", ["trial_id"], cohort_id))
-        return {str(trial_id) for part in parts for trial_id in part["trial_id"].unique().to_pylist()}
+        def read() -> set[str]:
+            parts = (part for _, part in self._read("rows", ["trial_id"], cohort_id))
+            return {str(trial_id) for part in parts for trial_id in part["trial_id"].unique().to_pylist()}
+
+        return self._whole(read)
 
     def _read_request(self) -> RequestFile | None:
         from analysis.schema import CHECKSUMS_SINCE, SCHEMA_VERSION
@@ -339,18 +358,6 @@ class ResultsFolder:
         except NotAFile as error:
             raise Damaged(f"it is {error.strerror}") from None
 
-    def _list(self, table: str) -> dict[Report, _File]:
-        folder = f"tables/{table}"
-        files: dict[Report, _File] = {}
-        for name, size in self._files.sizes(folder).items():
-            report = parse_report(name)
-            if report is not None:
-                files[report] = _File(f"{folder}/{name}", size)
-            elif is_foreign(name):
-                self._find("ignored", f"{folder}/{name}", "it has no name of a report", KEEP_ELSEWHERE)
-        self._tables[table] = files
-        return files
-
     def _orphans(self, cohort_id: str, reports: int) -> None:
         wrong = f"it is not there, so {reports:,} of its reports cannot be read"
         remedy = "put it back, or let `sweep run` set its reports aside and train its trials again"
@@ -367,8 +374,9 @@ class ResultsFolder:
 
     def _fault(self, report: Report, finding: Finding) -> None:
         """Note a finding that costs rows: the cohort must be trained again from that report on."""
-        first = self._faults.get(report.cohort_id, report.report)
-        self._faults[report.cohort_id] = min(first, report.report)
+        # Nothing can be resumed within compacted reports.
+        number = 0 if self._listing.is_compacted(report.cohort_id) else report.report
+        self._faults[report.cohort_id] = min(number, self._faults.get(report.cohort_id, number))
         self._note([finding])
 
     def _find(self, kind: Kind, file: str, wrong: str, remedy: str) -> None:
@@ -387,8 +395,6 @@ class ResultsFolder:
         warn(self.path, self.findings[before:])
 
 
-def _is_in(trial_ids: Collection[str]) -> Any:
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    return ds.field("trial_id").isin(pa.array(sorted(trial_ids), pa.string()))
+def opened(results: str | Path | ResultsFolder) -> ResultsFolder:
+    """Return a results folder as it is now, or as it was when it was opened."""
+    return results if isinstance(results, ResultsFolder) else ResultsFolder(results)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 3
-"""Version 2 added a checksum to each file (`analysis.checks.tables`), version 3 the table `decisions`."""
+"""Version 2 added a checksum to each file (`analysis.checks.tables`); version 3 the table `decisions`, compacted
+files, and a file that says what columns mean."""
 
 CHECKSUMS_SINCE = 2
 """The version from which on damage to a file is noticed in any case."""
@@ -285,18 +286,31 @@ BOUNDS: tuple[Column, ...] = (
 
 
 def arrow_schema(table: str) -> pa.Schema:
-    """Return the Arrow schema of a table, with unit and meaning as field metadata.
+    """Return the Arrow schema of a table.
 
     Raises:
         KeyError: no table has that name; the names are the keys of `TABLES`.
     """
     return pa.schema(
-        [
-            pa.field(c.name, c.type, nullable=c.nullable, metadata={"unit": c.unit, "meaning": c.meaning})
-            for c in TABLES[table]
-        ],
+        [pa.field(column.name, column.type, nullable=column.nullable) for column in TABLES[table]],
         metadata={"schema_version": str(SCHEMA_VERSION), "table": table},
     )
+
+
+def meanings() -> dict[str, dict[str, dict[str, str]]]:
+    """Return table -> column -> its unit and its meaning, which a results folder has beside its tables."""
+    return {
+        table: {column.name: {"unit": column.unit, "meaning": column.meaning} for column in columns}
+        for table, columns in TABLES.items()
+    }
+
+
+class Texts(dict[str, str]):
+    """Words by column, in the `attrs` of a frame, of which pandas makes a deep copy for each column taken."""
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Texts:
+        """Return a copy; its texts cannot change, and so are not copied."""
+        return Texts(self)
 
 
 def described(frame: pd.DataFrame, *tables: str) -> pd.DataFrame:
@@ -307,6 +321,6 @@ def described(frame: pd.DataFrame, *tables: str) -> pd.DataFrame:
         tables: the tables whose columns it has; for a column of several of them the last one counts.
     """
     known = {column.name: column for table in tables for column in TABLES[table] if column.name in frame.columns}
-    frame.attrs["units"] = {name: column.unit for name, column in known.items()}
-    frame.attrs["meanings"] = {name: column.meaning for name, column in known.items()}
+    frame.attrs["units"] = Texts((name, column.unit) for name, column in known.items())
+    frame.attrs["meanings"] = Texts((name, column.meaning) for name, column in known.items())
     return frame

@@ -1,16 +1,18 @@
 """The cost of analysing a large sweep: processor seconds and memory of every step from files to report.
 
-    python benchmarks/analysis_scale.py [--trials 10000] [--rows 60] [--reports 200] [--json]
+    python benchmarks/analysis_scale.py [--trials 10000] [--rows 60] [--reports 5000] [--only STEP]... [--json]
 
-Writes a made-up results folder of the given size (real Parquet, read by the real loader) and runs each step in a
-process of its own, so that memory is that step's. Trials are 100 settings of several seeds; accuracies and
-complexities follow simple curves, and one trial in three never groks.
+Writes a made-up results folder of the given size (real Parquet, read by the real loader), compacts it as a run
+does, and takes each step in a process of its own, so that memory is that step's. Trials are 100 settings of several
+seeds; accuracies and complexities follow simple curves, and one trial in three never groks.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import io
 import json
 import resource
 import subprocess
@@ -27,30 +29,35 @@ import pyarrow as pa
 from analysis.checks.records import settings_of
 from analysis.checks.reports import Report
 from analysis.checks.tables import sealed
-from analysis.schema import TABLES, arrow_schema
+from analysis.schema import SCHEMA_VERSION, TABLES, arrow_schema
 from sweep import __version__
 from trainables.config import ModelConfig, TaskConfig, TrialConfig
 
 SETTINGS = 100
 BUDGET_STEPS = 20_000
+REPORTS_OF_A_COHORT = 50
 
 STEPS = {
+    "load, all columns, as reports are written": "analysis.load(path)",
+    "compaction": "[store.compact(*cohort) for cohort in store.to_compact().items()]",
     "load, all columns": "analysis.load(path)",
     "load, 3 columns": "analysis.load(path, ['train_accuracy', 'val_accuracy', 'complexity_bytes'])",
     "events": "analysis.events(rows)",
     "map": "analysis.grok_map(events, 'weight_decay', 'data_fraction')",
     "predictors": "analysis.predictors(rows)",
-    "report": "analysis.write_report(path, output)",
-    "status": "analysis.status(path)",
+    "decide": "analysis.decide(rows)",
+    "sweep report": "cli(['report', path, '--output', output])",
+    "sweep status": "cli(['status', path])",
 }
+"""Steps in their order: each works on what the ones before have left."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000)
     parser.add_argument("--rows", type=int, default=60)
-    parser.add_argument("--reports", type=int, default=200)
-    parser.add_argument("--only", choices=list(STEPS), action="append")
+    parser.add_argument("--reports", type=int, default=5_000)
+    parser.add_argument("--only", choices=list(STEPS), action="append", help="besides compaction")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
@@ -61,44 +68,55 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder) / "sweep", chosen.trials, chosen.rows, chosen.reports)
         results = []
-        for step in chosen.only or STEPS:
+        for step in STEPS:
+            if chosen.only and step not in [*chosen.only, "compaction"]:
+                continue
             command = [sys.executable, __file__, "--step", step, "--folder", folder]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results.append(json.loads(done.stdout.splitlines()[-1]))
     if chosen.json:
         print(json.dumps(results, indent=1))
         return
     print(f"{chosen.trials:,} trials of {chosen.rows} rows in {chosen.reports:,} reports\n")
-    print("| step | CPU s | peak GB | |\n|---|---|---|---|")
+    print("| step | CPU s | peak GB | |\n|---|---:|---:|---|")
     for one in results:
         print(f"| {one['step']} | {one['cpu_s']:.2f} | {one['peak_gb']:.2f} | {one['note']} |")
 
 
 def measure(step: str, folder: str) -> dict[str, Any]:
-    """Run one step on a folder from `write`; what it needs is loaded before the clock starts."""
+    """Take one step on a folder from `write`; what it needs is loaded before the clock starts."""
     import matplotlib  # noqa: F401
     import pandas  # noqa: F401
     import pyarrow.dataset  # noqa: F401
     import scipy.stats  # noqa: F401
 
     import analysis
+    from sweep.cli.sweeps import main as command
+    from sweep.results.store import Store
+
+    def cli(arguments: list[str]) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            command(arguments, standalone_mode=False)
 
     path, output = f"{folder}/sweep", f"{folder}/report"
-    names: dict[str, Any] = {"analysis": analysis, "path": path, "output": output}
-    if "rows" in STEPS[step] or "events" in STEPS[step].split("(", 1)[1]:
+    names: dict[str, Any] = {"analysis": analysis, "path": path, "output": output, "cli": cli, "store": Store(path)}
+    if "rows" in STEPS[step] or "(events" in STEPS[step]:
         names["rows"] = analysis.load(path)
         names["events"] = analysis.events(names["rows"])
     before = time.process_time()
     eval(STEPS[step], names)
     cpu_s = time.process_time() - before
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    report = Path(output, "report.html")
-    note = f"{report.stat().st_size / 1e6:.1f} MB of HTML" if step == "report" else ""
+    note = ""
+    if step == "sweep report":
+        note = f"{Path(output, 'report.html').stat().st_size / 1e6:.1f} MB of HTML"
+    if step == "compaction":
+        note = f"{len(list(Path(path).glob('tables/*/*'))):,} files are left"
     return {"step": step, "cpu_s": cpu_s, "peak_gb": peak_gb, "note": note}
 
 
 def write(folder: Path, trials: int, rows: int, reports: int) -> None:
-    """Write a results folder of made-up trials, spread evenly over cohorts of at most 50 reports each."""
+    """Write a results folder of made-up trials, spread evenly over cohorts of about 50 reports each."""
     base = TrialConfig(
         task=TaskConfig(family="addition", modulus=59), model=ModelConfig(width=64), steps=BUDGET_STEPS
     )
@@ -111,10 +129,16 @@ def write(folder: Path, trials: int, rows: int, reports: int) -> None:
         )
         for place in range(trials)
     ]
-    cohorts = max(1, reports // 50)
+    cohorts = max(1, reports // REPORTS_OF_A_COHORT)
     (folder / "cohorts").mkdir(parents=True)
     (folder / "sweep.json").write_text(
-        json.dumps({"name": "made-up", "trials": [trial.trial_id for trial in configs]})
+        json.dumps(
+            {
+                "name": "made-up",
+                "trials": [trial.trial_id for trial in configs],
+                "schema_version": SCHEMA_VERSION,
+            }
+        )
     )
     for index in range(cohorts):
         own = configs[index::cohorts]
@@ -134,9 +158,12 @@ def write(folder: Path, trials: int, rows: int, reports: int) -> None:
         edges = np.linspace(0, rows, many + 1).astype(int) if many <= rows else np.arange(rows + 1)
         for report, (low, high) in enumerate(pairwise(edges)):
             part = {name: values[:, low:high].reshape(-1) for name, values in columns.items()}
+            measured = _measured(part)
+            if len(measured["step"]):
+                _write(folder, "complexity", cohort_id, report, measured)
+            if high == rows:
+                _write(folder, "trials", cohort_id, report, _ended(own, columns, cohort_id))
             _write(folder, "rows", cohort_id, report, part)
-        _write(folder, "trials", cohort_id, 0, _ended(own, columns, cohort_id))
-        _write(folder, "complexity", cohort_id, 0, _measured(columns))
 
 
 def _rows(own: list[TrialConfig], rows: int, seed: int) -> dict[str, np.ndarray]:

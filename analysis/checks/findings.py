@@ -12,9 +12,10 @@ from typing import Literal
 from analysis.errors import OlderResults, ResultsWarning
 from analysis.words import plain
 
-Kind = Literal["ignored", "damaged", "missing", "older"]
-"""`ignored`: not a file of ours, e.g. a copy that a sync tool left. `damaged`: unreadable, altered or foreign.
-`missing`: other files show that it must have been there. `older`: an older schema, which is read."""
+Kind = Literal["ignored", "replaced", "damaged", "missing", "older"]
+"""`ignored`: not a file of ours, e.g. a copy that a sync tool left. `replaced`: ours, and compacted into another.
+`damaged`: unreadable, altered or foreign. `missing`: other files show that it must have been there. `older`: of an
+older schema, which is read."""
 
 FAULTS: tuple[Kind, ...] = ("damaged", "missing")
 """The kinds that cost rows."""

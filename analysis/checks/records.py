@@ -42,14 +42,11 @@ class RequestFile:
     """What was asked for, as plain values; empty if it is not known."""
 
 
-#: Fields of a configuration whose column has another name.
-_COLUMN_OF = {
-    "task.family": "task_family",
-    "task.data": "task_data",
-    "task.source": "task_source",
-    "model.kind": "model_kind",
-    "model.source": "model_source",
-    "steps": "budget_steps",
+#: Fields of a configuration whose column has another name; in a nested object, by its own name.
+_COLUMN_OF = {"steps": "budget_steps"}
+_NESTED = {
+    "task": {"family": "task_family", "data": "task_data", "source": "task_source"},
+    "model": {"kind": "model_kind", "source": "model_source"},
 }
 
 
@@ -66,10 +63,13 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if name == "drift":
-            flat[name] = drift_text(value)
+            flat[name] = drift_text(value) if value else ""
         elif isinstance(value, dict):
-            for inner, inner_value in value.items():
-                flat[_COLUMN_OF.get(f"{name}.{inner}", str(inner))] = inner_value
+            # As a whole: there may be 100,000 trials of 40 fields.
+            flat.update(value)
+            for inner, column in _NESTED.get(name, {}).items():
+                if inner in value:
+                    flat[column] = flat.pop(inner)
         else:
             flat[_COLUMN_OF.get(name, name)] = str(value) if name in _WORDS else value
     return flat
@@ -185,9 +185,9 @@ def _settings(configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]
         kinds = set(map(type, values))
         if pa.types.is_integer(column.type):
             allowed = {int, type(None)} if column.nullable else {int}
-            right = kinds <= allowed and all(value is None or -(2**63) <= value < 2**63 for value in values)
+            right = kinds <= allowed and all(value is None or -(2**63) <= value < 2**63 for value in set(values))
         elif pa.types.is_floating(column.type):
-            right = kinds <= {int, float, type(None)} and all(map(_fits, values))
+            right = kinds <= {int, float, type(None)} and all(map(_fits, set(values)))
         else:
             right = kinds <= {str, type(None)}
         if not right:

@@ -14,21 +14,36 @@ COHORT_ID = r"c\d{4,9}-[0-9a-f]{8}"
 _COHORT_FILE = re.compile(rf"(?P<cohort_id>{COHORT_ID})\.json", re.ASCII)
 _FAILED_FILE = re.compile(rf"(?P<cohort_id>{COHORT_ID})\.failed\.json", re.ASCII)
 _REPORT_FILE = re.compile(
-    rf"(?P<cohort_id>{COHORT_ID})-(?P<attempt>\d{{3,9}})-(?P<report>\d{{5,9}})\.parquet", re.ASCII
+    rf"(?P<cohort_id>{COHORT_ID})-(?P<attempt>\d{{3,9}})-(?P<report>\d{{5,9}})(-(?P<last>\d{{5,9}}))?\.parquet",
+    re.ASCII,
 )
 
 
 class Report(NamedTuple):
-    """One report of one attempt of one cohort: a file in each table."""
+    """One report of one attempt of one cohort, or consecutive ones in one file: a file in each table."""
 
     cohort_id: str
     attempt: int
     report: int
+    """Its number; of several, that of the first."""
+    last: int = 0
+    """The number of the last one, larger than the first; 0 if there is only one."""
 
     @property
     def name(self) -> str:
         """Its name in each table, without the ending."""
-        return f"{self.cohort_id}-{self.attempt:03d}-{self.report:05d}"
+        last = f"-{self.last:05d}" if self.last else ""
+        return f"{self.cohort_id}-{self.attempt:03d}-{self.report:05d}{last}"
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the reports in it."""
+        return range(self.report, (self.last or self.report) + 1)
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether several reports were put into one file."""
+        return self.last > 0
 
 
 def is_cohort_id(text: object) -> bool:
@@ -58,7 +73,9 @@ def parse_report(name: str) -> Report | None:
     match = _REPORT_FILE.fullmatch(name)
     if match is None:
         return None
-    report = Report(match["cohort_id"], int(match["attempt"]), int(match["report"]))
+    report = Report(match["cohort_id"], int(match["attempt"]), int(match["report"]), int(match["last"] or 0))
+    if match["last"] is not None and report.last <= report.report:
+        return None
     # 0001 and 001 would be two files of one report.
     return report if name == f"{report.name}.parquet" else None
 
@@ -71,6 +88,8 @@ def is_foreign(name: str) -> bool:
 def counted_reports(reports: Iterable[Report]) -> set[Report]:
     """Return the reports that count: none at or above the first report of a newer attempt of its cohort.
 
+    Reports are compacted once their cohort has ended, so they are all of it, and count alone.
+
     Args:
         reports: all reports in the table `rows`.
     """
@@ -79,6 +98,10 @@ def counted_reports(reports: Iterable[Report]) -> set[Report]:
         by_cohort[report.cohort_id].append(report)
     counted: set[Report] = set()
     for of_cohort in by_cohort.values():
+        compacted = [report for report in of_cohort if report.is_compacted]
+        if compacted:
+            counted.add(max(compacted))
+            continue
         limit: float = float("inf")
         for attempt in sorted({report.attempt for report in of_cohort}, reverse=True):
             own = [report for report in of_cohort if report.attempt == attempt]
@@ -121,7 +144,7 @@ def gaps(counted: Iterable[Report]) -> dict[str, list[range]]:
     """
     numbers: dict[str, list[int]] = defaultdict(list)
     for report in counted:
-        numbers[report.cohort_id].append(report.report)
+        numbers[report.cohort_id] += report.numbers
     missing: dict[str, list[range]] = {}
     for cohort_id, there in numbers.items():
         ordered = [-1, *sorted(there)]

@@ -1,4 +1,4 @@
-"""A Parquet file of one report: written with a checksum of the whole file, and read only if that holds.
+"""A Parquet file of one report or of several: written with a checksum of the whole file, read only if that holds.
 
 Parquet's own page checksums cover the bodies of pages, not their headers and not the footer, whose statistics alone
 can hide rows. So the checksum here is the SHA-256 of all bytes of the file, its own 64 digits taken as zeros. It is
@@ -45,20 +45,32 @@ class ReportTable:
 
     rows: pa.Table
     other_tables: Mapping[str, int]
-    """Table -> bytes of the report's file in it, as its file in `rows` states; empty where nothing is stated."""
+    """Table -> bytes of the report's files in it, as its file in `rows` states; empty where nothing is stated."""
+    rows_of_reports: tuple[int, ...]
+    """The number of rows of each of its reports, one after the other."""
+    is_sealed: bool
+    """Whether it has a checksum."""
 
 
-def sealed(table: pa.Table, report: Report, package_version: str, other_tables: Mapping[str, int]) -> bytes:
+def sealed(
+    table: pa.Table,
+    report: Report,
+    package_version: str,
+    other_tables: Mapping[str, int],
+    rows_of_reports: Sequence[int] | None = None,
+) -> bytes:
     """Return the content of a Parquet file that carries the checksum of all its bytes.
 
     Args:
         table: rows with the schema of `analysis.schema.arrow_schema`.
         report: the report that the file belongs to.
         package_version: the version that writes it.
-        other_tables: for the table `rows`: table -> bytes of the report's file in that table.
+        other_tables: for the table `rows`: table -> bytes of the report's files in that table.
+        rows_of_reports: for reports that are compacted: the number of rows of each, one after the other.
     """
     stated = {
         "report": report.name,
+        **({} if rows_of_reports is None else {"rows_of_reports": json.dumps(list(rows_of_reports))}),
         "package_version": package_version,
         "other_tables": json.dumps(dict(other_tables)),
         "checksum": _MARK.decode() + "0" * _DIGITS,
@@ -128,7 +140,15 @@ def read_report_table(
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):
         raise Damaged("it is no readable Parquet file, perhaps cut short") from None
     _check_values(rows, name, there, trial_ids)
-    return ReportTable(rows.select(list(columns)), _other_tables(metadata))
+    counts = _rows_of_reports(metadata, report, rows.num_rows)
+    return ReportTable(rows.select(list(columns)), _other_tables(metadata), counts, has_checksum)
+
+
+def is_of(trial_ids: Collection[str]) -> Any:
+    """Return the condition that a row is of one of these trials, for `pyarrow.Table.filter`."""
+    import pyarrow.dataset as ds
+
+    return ds.field("trial_id").isin(pa.array(sorted(trial_ids), pa.string()))
 
 
 @functools.cache
@@ -224,3 +244,17 @@ def _other_tables(metadata: Mapping[str, bytes]) -> dict[str, int]:
     if not isinstance(stated, dict):
         return {}
     return {table: size for table, size in stated.items() if table in TABLES and type(size) is int}
+
+
+def _rows_of_reports(metadata: Mapping[str, bytes], report: Report, rows: int) -> tuple[int, ...]:
+    """Return the number of rows of each report; a file of one report does not need to state it."""
+    if not report.is_compacted:
+        return (rows,)
+    try:
+        stated: Any = json.loads(metadata.get("rows_of_reports", b""))
+    except (ValueError, RecursionError):
+        stated = None
+    whole = isinstance(stated, list) and all(type(count) is int and count >= 0 for count in stated)
+    if not whole or len(stated) != len(report.numbers) or sum(stated) != rows:
+        raise Damaged("it does not say which of its rows are of which report")
+    return tuple(stated)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
-from analysis.intervals import bootstrap, resampled_mean
+from analysis.intervals import bootstraps, resampled_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,22 +83,32 @@ def predictors(
     will_grok, known = _outcomes(early, events_of)
 
     generator = np.random.default_rng(seed)
+    followed, groks = known, will_grok[known]
     rows = []
-    statistic: Callable[[_Floats], _Floats]
     for question in ("within", "across", "early"):
-        for name in columns:
+        if question == "within":
+            values = _within(learned, columns)
+        else:
+            frame = last if question == "across" else early[followed]
+            values = [_numbers(frame, name) for name in columns]
+        # Those of one length share their resamples, which are drawn once.
+        of_length: dict[int, list[int]] = {}
+        for place, each in enumerate(values):
+            of_length.setdefault(len(each), []).append(place)
+        answers: dict[int, tuple[float, float, float]] = {}
+        for n, places in of_length.items():
+            stacked = np.stack([values[place] for place in places], axis=1)
+            statistics: Callable[[_Floats], _Floats]
             if question == "within":
-                values = _within(learned, name)
-                statistic = partial(resampled_mean, values)
+                statistics = partial(resampled_mean, stacked)
             elif question == "across":
-                values = _numbers(last, name)
-                statistic = RankCorrelation(values, _numbers(last, "val_accuracy"))
+                statistics = RankCorrelations(stacked, _numbers(last, "val_accuracy"))
             else:
-                values = _numbers(early, name)[known]
-                statistic = ProbabilitySmaller(values, will_grok[known])
-            n = len(values)
-            value = float(statistic(np.ones((1, n)))[0]) if n else np.nan
-            rows.append((question, name, value, *bootstrap(statistic, n, generator), n))
+                statistics = ProbabilitiesSmaller(stacked, groks)
+            found = statistics(np.ones((1, n)))[0].tolist() if n else [np.nan] * len(places)
+            ends = bootstraps(statistics, n, generator) if n else [(np.nan, np.nan)] * len(places)
+            answers |= {place: (one, *end) for place, one, end in zip(places, found, ends, strict=True)}
+        rows += [(question, name, *answers[place], len(values[place])) for place, name in enumerate(columns)]
     return pd.DataFrame(rows, columns=["question", "predictor", "value", "low", "high", "trials"])
 
 
@@ -125,76 +135,93 @@ class Ranks:
         return ranks
 
 
-class RankCorrelation:
-    """Spearman's correlation (Pearson's of the mean ranks); 0 if only x is constant, NaN if y is.
+class RankCorrelations:
+    """Spearman's correlation of each column of x with y (Pearson's of the mean ranks).
+
+    It is 0 if only x is constant, NaN if y is.
 
     Args:
-        x: shape [n].
+        x: shape [n, m].
         y: shape [n].
     """
 
     def __init__(self, x: _Floats, y: _Floats) -> None:
-        self._x, self._y = Ranks(x), Ranks(y)
-        self._unknown = bool(np.isnan(x).any() or np.isnan(y).any())
+        self._x, self._y = [Ranks(column) for column in x.T], Ranks(y)
+        self._unknown = [bool(np.isnan(column).any() or np.isnan(y).any()) for column in x.T]
 
     def __call__(self, times: _Floats) -> _Floats:
-        """Return the correlation in each resample, [k], given multiplicities [k, n]."""
-        if self._unknown:
-            return np.full(len(times), np.nan)
+        """Return the correlations in each resample, [k, m], given multiplicities [k, n]."""
         middle = (times.sum(axis=1, keepdims=True) + 1) / 2
-        ranks_x, ranks_y = self._x(times) - middle, self._y(times) - middle
-        squares_x, squares_y, products = (
-            np.einsum("kn,kn,kn->k", times, one, other)
-            for one, other in ((ranks_x, ranks_x), (ranks_y, ranks_y), (ranks_x, ranks_y))
-        )
-        moves = squares_x * squares_y > 0
-        correlation = products / np.sqrt(np.where(moves, squares_x * squares_y, 1))
-        return np.where(squares_y > 0, correlation, np.nan)
+        ranks_y = self._y(times) - middle
+        weighted_y = times * ranks_y
+        squares_y = np.einsum("kn,kn->k", weighted_y, ranks_y)
+        columns = []
+        for ranks, unknown in zip(self._x, self._unknown, strict=True):
+            if unknown:
+                columns.append(np.full(len(times), np.nan))
+                continue
+            ranks_x = ranks(times) - middle
+            products = np.einsum("kn,kn->k", weighted_y, ranks_x)
+            squares_x = np.einsum("kn,kn,kn->k", times, ranks_x, ranks_x)
+            moves = squares_x * squares_y > 0
+            correlation = products / np.sqrt(np.where(moves, squares_x * squares_y, 1))
+            columns.append(np.where(squares_y > 0, correlation, np.nan))
+        return np.stack(columns, axis=1)
 
 
-class ProbabilitySmaller:
-    """The probability that x is smaller if the outcome is 1 than if it is 0, ties counting half; NaN without both.
+class ProbabilitiesSmaller:
+    """The probability that a column of x is smaller if the outcome is 1 than if it is 0.
+
+    A tie counts half; without both outcomes it is NaN.
 
     Args:
-        x: shape [n].
+        x: shape [n, m].
         outcome: zeros and ones, shape [n].
     """
 
     def __init__(self, x: _Floats, outcome: _Floats) -> None:
-        self._ranks, self._outcome = Ranks(x), outcome
-        self._unknown = bool(np.isnan(x).any())
+        self._ranks, self._outcome = [Ranks(column) for column in x.T], outcome
+        self._unknown = [bool(np.isnan(column).any()) for column in x.T]
 
     def __call__(self, times: _Floats) -> _Floats:
-        """Return the probability in each resample, [k], given multiplicities [k, n]."""
-        if self._unknown:
-            return np.full(len(times), np.nan)
+        """Return the probabilities in each resample, [k, m], given multiplicities [k, n]."""
         yes = times @ self._outcome
         no = times.sum(axis=1) - yes
-        larger = np.einsum("kn,kn,n->k", times, self._ranks(times), self._outcome) - yes * (yes + 1) / 2
-        return np.where(yes * no > 0, 1 - larger / np.maximum(yes * no, 1), np.nan)
+        groks = times * self._outcome
+        columns = []
+        for ranks, unknown in zip(self._ranks, self._unknown, strict=True):
+            larger = np.einsum("kn,kn->k", groks, ranks(times)) - yes * (yes + 1) / 2
+            known = (yes * no > 0) & (not unknown)
+            columns.append(np.where(known, 1 - larger / np.maximum(yes * no, 1), np.nan))
+        return np.stack(columns, axis=1)
 
 
 def _numbers(frame: pd.DataFrame, name: str) -> _Floats:
     return frame[name].to_numpy(dtype=np.float64)
 
 
-def _within(learned: pd.DataFrame, name: str) -> _Floats:
-    """Return the rank correlation of a column with validation accuracy in each trial where it is defined."""
+def _within(learned: pd.DataFrame, names: Sequence[str]) -> list[_Floats]:
+    """Return the rank correlations of columns with validation accuracy, each in the trials where it is defined."""
+    import pandas as pd
+
     trials = learned["trial_id"].astype(str)
     size = trials.groupby(trials).transform("size")
     long = learned[size.to_numpy() >= FEWEST_STEPS]
-    groups = long.groupby(trials[long.index], sort=False)
-    middle = (groups["step"].transform("size").to_numpy() + 1) / 2
-    x, y = (groups[column].rank().to_numpy() - middle for column in (name, "val_accuracy"))
-    # A missing value leaves its trial without a correlation.
-    codes = groups.ngroup().to_numpy()
-    squares_x, squares_y, covariance = (
-        np.bincount(codes, product, minlength=groups.ngroups).astype(np.float64)
-        for product in (x * x, y * y, x * y)
-    )
-    correlation = covariance / np.sqrt(np.where(squares_x * squares_y > 0, squares_x * squares_y, 1))
-    defined: _Floats = correlation[(squares_y > 0) & ~np.isnan(correlation)]
-    return defined
+    codes, distinct = pd.factorize(trials[long.index])
+    count = len(distinct)
+    groups = long[[*dict.fromkeys([*names, "val_accuracy"])]].groupby(codes, sort=False)
+    middle = (np.bincount(codes, minlength=count)[codes] + 1) / 2
+    y = groups["val_accuracy"].rank().to_numpy() - middle
+    squares_y = np.bincount(codes, y * y, minlength=count)
+    correlations = []
+    for name in names:
+        x = groups[name].rank().to_numpy() - middle
+        # A missing value leaves its trial without a correlation.
+        squares_x, covariance = (np.bincount(codes, product, minlength=count) for product in (x * x, x * y))
+        correlation = covariance / np.sqrt(np.where(squares_x * squares_y > 0, squares_x * squares_y, 1))
+        defined: _Floats = correlation[(squares_y > 0) & ~np.isnan(correlation)]
+        correlations.append(defined)
+    return correlations
 
 
 def _outcomes(early: pd.DataFrame, events_of: pd.DataFrame) -> tuple[_Floats, NDArray[np.bool_]]:

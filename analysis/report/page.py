@@ -15,13 +15,14 @@ import pandas as pd
 from analysis.cells import sweep_map
 from analysis.compression.record import read_record
 from analysis.events import events as events_of
-from analysis.load import complexity, load, price_per_hour, status, trials
+from analysis.load import complexity, status_and_rows, trials
 from analysis.regimes import regimes as regimes_of
 from analysis.report import pictures, tables
 from analysis.report.ahead import ahead
 from analysis.report.compressed import compressed
 from analysis.report.output import Output
 from analysis.report.summary import result_sentence
+from analysis.results_folder import opened
 from analysis.stopping.certified import StoppedTrials, stopped_trials
 from analysis.stopping.decline import audit_report
 from analysis.stopping.forecasts import forecasts
@@ -38,6 +39,17 @@ class ReportFiles:
     map_svg: str | None = None
     trajectories_png: str | None = None
     trajectories_svg: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report that was written, and what it was made from."""
+
+    files: ReportFiles
+    events: pd.DataFrame
+    """The result of `analysis.events`."""
+    planned: pd.DataFrame
+    """The result of `analysis.status`."""
 
 
 def write_report(
@@ -58,18 +70,25 @@ def write_report(
         AnalysisError: the report cannot be written there.
         MixedMethods: there are complexities of several methods, which cannot be drawn on one axis.
     """
+    return report_of(path, output, written_at=written_at).files
+
+
+def report_of(path: str | Path, output: str | Path | None = None, *, written_at: str | None = None) -> Report:
+    """Write the report of a sweep as `write_report` does, and return what it was made from as well."""
     out = Output(str(path), "report") if output is None else Output(str(output))
     name = str(path).rstrip("/").rsplit("/", 1)[-1]
-    rows, planned, ended = load(path), status(path), trials(path)
+    # Opened once, so that all parts tell of one state of the sweep, and nothing is read twice.
+    folder = opened(path)
+    planned, rows, price = status_and_rows(folder)
     events = events_of(rows)
-    page = _page(name, rows, events, planned, ended, complexity(path), stopped_trials(path), out)
+    page = _page(name, rows, events, planned, trials(folder), complexity(folder), stopped_trials(folder), out)
     page["compressed"] = compressed(read_record(path))
-    page["ahead"] = ahead(forecasts(rows, price_per_hour=price_per_hour(path), phases=events))
+    page["ahead"] = ahead(forecasts(rows, price_per_hour=price, phases=events))
     if written_at is not None:
         page["notices"].append(f"Written {written_at}.")
     out.write("report.html", _render(page))
     written = out.written
-    return ReportFiles(
+    files = ReportFiles(
         written["report.html"],
         written["cells.csv"],
         written.get("map.png"),
@@ -77,6 +96,7 @@ def write_report(
         written.get("trajectories.png"),
         written.get("trajectories.svg"),
     )
+    return Report(files, events, planned)
 
 
 def _page(

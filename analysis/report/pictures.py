@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 #: Number of panels of the map in the report, spread evenly; every cell is in the file beside it.
 PANELS_SHOWN = 12
 
-#: An SVG with more characters is replaced by its pixels, so that the page stays below 3 MB.
-INLINE_CHARACTERS = 900_000
+#: An SVG with fewer characters is shorter than any PNG of such a figure in base64, which then need not be drawn.
+SHORT_CHARACTERS = 150_000
+
+HOVER = "Point at a cell to see how its trials ended."
+"""A sentence of the map's caption, which holds for an SVG only."""
 
 
 def map_picture(grid: pd.DataFrame, out: Output) -> Picture:
@@ -35,7 +38,7 @@ def map_picture(grid: pd.DataFrame, out: Output) -> Picture:
     facets = f", a panel for each {listed([setting_name(facet) for facet in names.facets])}" if names.facets else ""
     caption = (
         f"{setting_name(names.x).capitalize()} across, {setting_name(names.y)} upwards{facets}. "
-        "Point at a cell to see how its trials ended. Darker is sooner, or more of the trials."
+        f"{HOVER} Darker is sooner, or more of the trials."
     )
     if count > PANELS_SHOWN:
         caption = (
@@ -88,14 +91,16 @@ def _draw(
 
     from analysis.pictures import png, svg
 
-    drawing, pixels = svg(figure, titles=titles), png(figure)
-    if out is not None:
+    drawing = svg(figure, titles=titles)
+    part = _inline(drawing, name)
+    pixels = png(figure) if out is not None or len(part) > SHORT_CHARACTERS else None
+    if out is not None and pixels is not None:
         out.write(f"{name}.svg", drawing)
         out.write(f"{name}.png", pixels)
-    part = _inline(drawing, name)
-    if len(part) > INLINE_CHARACTERS:
+    # The shorter of both, so that the page stays small however much is drawn.
+    if pixels is not None and 4 * len(pixels) / 3 < len(part):
         part = f'<img alt="{name}" src="data:image/png;base64,{b64encode(pixels).decode()}">'
-        caption += " Drawn as pixels, because there is much to draw."
+        caption = f"{caption.replace(f'{HOVER} ', '')} Drawn as pixels, because there is much to draw."
     return Picture(caption, Markup(part))  # safe: drawn here from numbers, and matplotlib escapes its words
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from analysis.errors import AnalysisError
 from analysis.events import grokked_trials
-from analysis.results_folder import ResultsFolder
+from analysis.load import Results
+from analysis.results_folder import opened
 from analysis.stopping.certificate import Audit, Certificate, Certify, drawing_order, known_fates
 from analysis.stopping.parking import PREFIX
 from analysis.words import counted
@@ -67,16 +67,16 @@ class StoppedTrials:
         return f"{text}. {self.certificate.sentence[0].upper()}{self.certificate.sentence[1:]}."
 
 
-def stopped_trials(path: str | Path) -> StoppedTrials | None:
+def stopped_trials(path: Results) -> StoppedTrials | None:
     """Return what the parking rule has stopped in a sweep; None if no requested trial was under such a rule.
 
     Args:
-        path: the results folder, local or `s3://...`.
+        path: the results folder, local or `s3://...`, or one that is opened.
 
     Raises:
         AnalysisError: the folder cannot be read.
     """
-    folder = ResultsFolder(path)
+    folder = opened(path)
     requested = set(folder.request())
     homes = {name: home for name, home in folder.cohort_of_trials().items() if name in requested}
     names = ["trial_id", "ended_because", "ended_at_step", "stop_rule"]
@@ -90,7 +90,7 @@ def stopped_trials(path: str | Path) -> StoppedTrials | None:
         name: row["ended_at_step"] for name, row in parked.items() if row["ended_because"] == "stopped"
     } | drawn
     budgets = {name: homes[name].configs[name]["steps"] for name in since}
-    grokked = grokked_trials(path, in_last_phase=True) & homes.keys()
+    grokked = grokked_trials(folder, in_last_phase=True) & homes.keys()
     followed = {name: ended[name] for name in drawn if name in ended}
     return StoppedTrials(
         asked=_asked(folder.specification.get("certify")),

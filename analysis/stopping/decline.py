@@ -93,6 +93,8 @@ def stop_decision(
     budget_steps: int,
     parameters: DeclineParameters = DeclineParameters(),
     thresholds: Thresholds = Thresholds(),  # noqa: B008 (frozen)
+    *,
+    events: Events | None = None,
 ) -> Decision:
     """Decide whether a trial may be stopped at the last step of its history.
 
@@ -104,8 +106,9 @@ def stop_decision(
         budget_steps: optimiser updates the trial is allowed.
         parameters: parameters of the rule.
         thresholds: what counts as memorised, grokked, declined.
+        events: the events of the history, if they are known already.
     """
-    events = trajectory_events(history, thresholds)
+    events = trajectory_events(history, thresholds) if events is None else events
     step = int(history.step[-1]) if len(history) else 0
     probability = decline_probability(events, step, budget_steps)
 

@@ -16,7 +16,9 @@ from sweep.errors import UnusableNetwork
 
 @click.command()
 @click.argument("place", type=click.Path(), metavar="RESULTS|NETWORK")
-@click.option("--repair", is_flag=True, help="Move damaged files to set-aside/ in RESULTS; nothing is deleted.")
+@click.option(
+    "--repair", is_flag=True, help="Move damaged files to set-aside/ in RESULTS, and delete what was compacted."
+)
 @click.option(
     "--like",
     metavar="NETWORK|RESULTS",
@@ -64,7 +66,8 @@ def _check_results(results: str, repair: bool, as_json: bool) -> bool:
         warnings.simplefilter("ignore", ResultsWarning)  # all of it is printed here
         findings = store.check()
         faults = [finding for finding in findings if finding.kind in FAULTS]
-        moved = store.repair(faults) if repair and faults else []
+        replaced = [finding for finding in findings if finding.kind == "replaced"]
+        moved = store.repair(faults) if repair and (faults or replaced) else []
     if as_json:
         shown = [dataclasses.asdict(finding) for finding in findings]
         print_json({"results": results, "faults": len(faults), "findings": shown, "set_aside": moved})

@@ -27,15 +27,16 @@ def decide(results: str, as_json: bool) -> None:
     from analysis.events import events
     from analysis.load import kept_steps, load, price_per_hour
     from analysis.maps import varying_settings
+    from analysis.results_folder import opened
     from analysis.words import counted, listed, settings_text
 
-    place = existing(results)
+    place = opened(existing(results))
     rows = load(place)
     trials = events(rows).drop_duplicates("trial_id", keep="last").reset_index(drop=True)
     lost = set(trials.loc[trials["grok_lost"].astype(bool), "trial_id"].astype(str))
     price = price_per_hour(place)
     advice = advice_on(rows, kept=kept_steps(place, lost) if lost else None, price_per_hour=price)
-    advice = after_compression(advice, read_record(place))
+    advice = after_compression(advice, read_record(results))
     settings = trials[[*(name for name in varying_settings(trials) if name != "phase"), "seed"]]
     actions = advice["action"].cat.categories
     counts = {str(name): int(advice["action"].eq(name).sum()) for name in actions}

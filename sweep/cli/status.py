@@ -44,7 +44,7 @@ def status(results: str, as_json: bool) -> None:
     from analysis.stopping.outlook import outlook
     from analysis.words import counted
 
-    frame, rows, price = status_and_rows(existing(results), _COLUMNS)
+    frame, rows, price = status_and_rows(existing(results), _COLUMNS, mix_methods=True)
     counts = {str(name): int(count) for name, count in frame["status"].value_counts(sort=False).items() if count}
     asked = rows[rows["trial_id"].isin(frame["trial_id"])]
     phases = phase_events(rows)

@@ -291,19 +291,16 @@ def _load(spec: str, overrides: tuple[str, ...], results: str | None, imports: t
 
 def _findings(results: str, output: str | None = None) -> dict[str, Any]:
     """Write the report; return the map, the sentence, and the places of all files."""
-    import analysis
     from analysis.cells import sweep_map
-    from analysis.report import write_report
+    from analysis.report import report_of
     from analysis.report.summary import result_sentence, text_map
 
-    files = write_report(results, output)
-    events = analysis.events(analysis.load(results))
-    statuses = analysis.status(results)
+    report = report_of(results, output)
     return {
         "results": results,
-        "map": text_map(sweep_map(events, statuses)),
-        "sentence": result_sentence(events, planned=len(statuses)),
-        "files": {name: place for name, place in dataclasses.asdict(files).items() if place is not None},
+        "map": text_map(sweep_map(report.events, report.planned)),
+        "sentence": result_sentence(report.events, planned=len(report.planned)),
+        "files": {name: place for name, place in dataclasses.asdict(report.files).items() if place is not None},
     }
 
 

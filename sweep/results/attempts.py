@@ -6,8 +6,16 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from analysis.checks.reports import Report, before_gap, counted_reports, parse_report
+from analysis.checks.reports import (
+    Report,
+    before_gap,
+    counted_reports,
+    index_of,
+    parse_cohort_file,
+    parse_report,
+)
 from analysis.files import Files, NotAFile
+from analysis.schema import TABLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,29 @@ def begin(files: Files, cohort_id: str, at_least: int) -> int:
         return number
 
 
+def claim(files: Files, cohort_id: str) -> Attempt:
+    """Begin a new attempt at a cohort, from its newest checkpoint whose report, like all before it, counts."""
+    reports = {table: reports_of(files, table, cohort_id) for table in TABLES}
+    # Of all tables: an attempt that died before its first file in `rows` may have left files in the others.
+    newest = max((report.attempt for numbered in reports.values() for report in numbered), default=0)
+    number = begin(files, cohort_id, newest + 1)
+    place = newest_checkpoint(files, cohort_id, reports["rows"])
+    if place is None:
+        return Attempt(number, 0, None)
+    name = checkpoint_name(cohort_id, *place)
+    return Attempt(number, place[1] + 1, read_checkpoint(files, name), name)
+
+
+def next_index(files: Files) -> int:
+    """Return the index of the next new cohort: above all that have left a record or a report."""
+    # Also by reports, whose cohort may have lost its record: by rule 3 of `analysis.results_folder` the larger
+    # index wins, so none may be given twice.
+    recorded = (parse_cohort_file(name) for name in files.names("cohorts"))
+    reported = (parse_report(name) for name in files.names("tables/rows"))
+    ids = {*recorded, *(report.cohort_id for report in reported if report is not None)}
+    return max((index_of(cohort_id) for cohort_id in ids if cohort_id is not None), default=-1) + 1
+
+
 def reports_of(files: Files, table: str, cohort_id: str) -> list[Report]:
     """List the reports of a cohort that have a file in a table."""
     reports = (parse_report(name) for name in files.names(f"tables/{table}"))
@@ -72,8 +103,8 @@ def newest_checkpoint(files: Files, cohort_id: str, rows: Iterable[Report]) -> t
         cohort_id: the cohort.
         rows: its reports in the table `rows`.
     """
-    counted = before_gap(counted_reports(rows))
-    places = (place for place in checkpoints_of(files, cohort_id) if Report(cohort_id, *place) in counted)
+    ends = {(report.attempt, report.numbers[-1]) for report in before_gap(counted_reports(rows))}
+    places = (place for place in checkpoints_of(files, cohort_id) if place in ends)
     return max(places, key=lambda place: place[1], default=None)
 
 

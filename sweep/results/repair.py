@@ -37,7 +37,9 @@ def set_aside(files: Files, findings: Iterable[Finding]) -> list[str]:
 
     A report is one thing: with a damaged file go its files in all tables, so that a gap remains which readers and
     the next run see. With it go the reports of older attempts that do not count: without the damaged report, which
-    had replaced them, they would count again. With the record of a cohort go its reports.
+    had replaced them, they would count again. Reports that were compacted go together, without the files that they
+    were compacted from: where these are not deleted yet, they count again. With the record of a cohort go its
+    reports.
 
     Args:
         files: the results folder.
@@ -50,29 +52,36 @@ def set_aside(files: Files, findings: Iterable[Finding]) -> list[str]:
     listed = {table: files.names(f"tables/{table}") for table in TABLES}
     rows = [report for name in listed["rows"] if (report := parse_report(name)) is not None]
     counted = counted_reports(rows)
+    compacted = {report[:2] for report in rows if report.is_compacted}
     names: list[str] = []
     reports: set[Report] = set()
+    whole: set[tuple[str, int]] = set()
+    """Cohort and attempt of what goes as a whole."""
     for finding in findings:
         if finding.kind not in FAULTS:
             continue
         base = PurePosixPath(finding.file).name
         report, cohort_id = parse_report(base), parse_cohort_file(base)
-        if report is not None:
+        if report is not None and report[:2] in compacted:
+            whole.add(report[:2])
+        elif report is not None:
             reports.add(report)
             # Those of older attempts, which the damaged report had replaced.
             reports |= {r for r in rows if r.cohort_id == report.cohort_id and r not in counted}
         elif cohort_id is not None:
-            reports |= {r for r in rows if r.cohort_id == cohort_id}
+            whole |= {r[:2] for r in rows if r.cohort_id == cohort_id}
         # Of a record that is missing there is nothing to move.
         if report is None and finding.kind == "damaged":
             names.append(finding.file)
     # Rows last: a report exists as long as its file in `rows` does, see `analysis.results_folder`.
     for table in sorted(TABLES, key=lambda name: name == "rows"):
-        names += [f"tables/{table}/{name}" for name in sorted(listed[table]) if parse_report(name) in reports]
+        there = ((name, parse_report(name)) for name in sorted(listed[table]))
+        own = (name for name, report in there if report is not None and (report in reports or report[:2] in whole))
+        names += [f"tables/{table}/{name}" for name in own]
     # What was set aside before stays; a file of the same name gets a number.
-    there = {f"{folder}/{name}" for folder in _folders(names) for name in files.names(f"{FOLDER}/{folder}")}
+    taken = {f"{folder}/{name}" for folder in _folders(names) for name in files.names(f"{FOLDER}/{folder}")}
     for name in names:
-        files.move(name, f"{FOLDER}/{_free(name, there)}")
+        files.move(name, f"{FOLDER}/{_free(name, taken)}")
     return names
 
 

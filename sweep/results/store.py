@@ -10,28 +10,23 @@ import datetime
 import json
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.checks.findings import FAULTS, Damaged, Finding
 from analysis.checks.records import parse_cohort
-from analysis.checks.reports import (
-    Report,
-    index_of,
-    is_cohort_id,
-    parse_cohort_file,
-    parse_report,
-)
+from analysis.checks.reports import Report, is_cohort_id
 from analysis.errors import AnalysisError, ResultsNotFound
 from analysis.files import Files
 from analysis.results_folder import ResultsFolder
-from analysis.schema import SCHEMA_VERSION, TABLES
+from analysis.schema import SCHEMA_VERSION, TABLES, meanings
 from sweep import __version__
 from sweep.errors import ResultsGone, StoreError
 from sweep.results import attempts
 from sweep.results.attempts import Attempt
 from sweep.results.cohort import UNREADABLE, Cohort, cohort_from_dict, unreadable
+from sweep.results.compaction import compact, due, left_over_findings
 from sweep.results.lease import Lease
 from sweep.results.outcomes import Outcome, outcomes_of, seconds_taken_in
 from sweep.results.repair import FOLDER, set_aside, unreadable_cohorts
@@ -50,6 +45,9 @@ DRIVER = "driver"
 """The lease of the process that runs a sweep; its workers write under it."""
 REQUEST = "sweep.json"
 """The file with the current request. It is written first, so it also marks a folder in which a sweep has begun."""
+
+COLUMNS = "columns.json"
+"""The file that says what the columns of all tables mean, once for the folder."""
 
 CHECKPOINTS_KEPT = 2
 """The newest checkpoint and one more: the newest may be of a process thought dead, whose reports do not count."""
@@ -72,7 +70,7 @@ class Store:
             path = checked_address("results", path)
         except ConfigError as error:
             raise StoreError(str(error)) from None
-        # Absolute, since the workers that get this path run in other folders.
+        # Absolute: the workers that get this path run in other folders.
         self.path = str(path) if "://" in str(path) else str(Path(path).expanduser().absolute())
         try:
             self._files = Files(self.path, makes_root=makes_root)
@@ -164,6 +162,7 @@ class Store:
                 "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             },
         )
+        self._write_json(COLUMNS, meanings())
 
     def add_cohorts(self, cohorts: Sequence[Cohort]) -> None:
         """Record which trials belong together. An existing cohort is never changed.
@@ -208,12 +207,7 @@ class Store:
 
     def next_index(self) -> int:
         """Return the index of the next new cohort: above all that have left a record or a report."""
-        # Also by reports, whose cohort may have lost its record: by rule 3 of `analysis.results_folder` the larger
-        # index wins, so none may be given twice.
-        recorded = (parse_cohort_file(name) for name in self._files.names("cohorts"))
-        reported = (parse_report(name) for name in self._files.names("tables/rows"))
-        ids = {*recorded, *(report.cohort_id for report in reported if report is not None)}
-        return max((index_of(cohort_id) for cohort_id in ids if cohort_id is not None), default=-1) + 1
+        return attempts.next_index(self._files)
 
     def mark_failed(self, cohort_id: str, reason: str) -> None:
         """Record that a cohort has failed for good: its unfinished trials count as failed."""
@@ -232,15 +226,7 @@ class Store:
             StoreError: the id is none that a cohort can have.
         """
         _require_id(cohort_id)
-        reports = {table: attempts.reports_of(self._files, table, cohort_id) for table in TABLES}
-        # Of all tables: an attempt that died before its first file in `rows` may have left files in the others.
-        newest = max((report.attempt for numbered in reports.values() for report in numbered), default=0)
-        number = attempts.begin(self._files, cohort_id, newest + 1)
-        place = attempts.newest_checkpoint(self._files, cohort_id, reports["rows"])
-        if place is None:
-            return Attempt(number, 0, None)
-        name = attempts.checkpoint_name(cohort_id, *place)
-        return Attempt(number, place[1] + 1, attempts.read_checkpoint(self._files, name), name)
+        return attempts.claim(self._files, cohort_id)
 
     def newest_checkpoint(self, cohort_id: str) -> bytes | None:
         """Return the state after a cohort's newest report that counts; None if there is none."""
@@ -294,6 +280,16 @@ class Store:
         older = [place for place in attempts.checkpoints_of(self._files, cohort_id) if place < (attempt, report)]
         for place in older[: len(older) - (CHECKPOINTS_KEPT - 1)]:
             self._files.delete(attempts.checkpoint_name(cohort_id, *place))
+
+    def compact(self, cohort_id: str, trial_ids: Collection[str]) -> bool:
+        """Put the reports of a cohort into one file in each table if it has ended; return whether they are now."""
+        return compact(self._files, cohort_id, trial_ids, self.path)
+
+    def to_compact(self) -> dict[str, Collection[str]]:
+        """Return cohort id -> its trials, for cohorts with reports that `compact` can put together or delete."""
+        ids = due(self._files)
+        folder = self._folder() if ids else None
+        return {} if folder is None else {c.cohort_id: c.configs for c in folder.cohorts if c.cohort_id in ids}
 
     # --- outcomes ------------------------------------------------------------------------------------------------
 
@@ -355,17 +351,22 @@ class Store:
                 folder = ResultsFolder(self.path)
             except ResultsNotFound as error:
                 raise StoreError(str(error)) from None
-            return [*folder.check(TABLES), *unreadable_cohorts(folder)]
+            return [*folder.check(TABLES), *unreadable_cohorts(folder), *left_over_findings(self._files)]
 
     def repair(self, findings: Sequence[Finding]) -> list[str]:
         """Move what cannot be believed to `set-aside/`, to be made again by a run, and return the files' names.
+
+        What an interrupted compaction has left is finished.
 
         Raises:
             StoreError: the folder cannot be written.
         """
         try:
             with _as_store_errors():
-                return set_aside(self._files, findings)
+                moved = set_aside(self._files, findings)
+                for cohort_id, trial_ids in self.to_compact().items():
+                    self.compact(cohort_id, trial_ids)
+                return moved
         except OSError as error:
             raise StoreError(f"{self.path} cannot be repaired: {error}") from None
 
@@ -376,8 +377,6 @@ class Store:
                 return ResultsFolder(self.path)
         except ResultsNotFound:
             return None
-
-    # --- files ---------------------------------------------------------------------------------------------------
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self._files.write(name, (json.dumps(values, indent=1) + "\n").encode())

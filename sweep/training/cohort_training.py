@@ -23,7 +23,7 @@ from sweep.results.evidence import EvidenceBook
 from sweep.results.rows import RunContext, is_kept
 from sweep.results.store import Store
 from sweep.training.parking import CellParking
-from sweep.training.storage import Patience, given_up_text, storage_faults
+from sweep.training.storage import Patience, compact, given_up_text, storage_faults
 from sweep.training.watch import TrialWatch, decline_seen, thresholds_of
 from trainables.errors import CheckpointError, CheckpointTooNew, ConfigError, TrainablesError
 from trainables.lanes import LaneRun
@@ -218,8 +218,8 @@ class CohortTraining:
         self._lanes = lanes or cohort.lanes
         self._unreported_blocks = 0
         self._unreported: list[Measurement] = []
+        # Decisions about trials that continue here, of the cohorts that parked them.
         self._carried: list[dict[str, Any]] = []
-        """Decisions about trials that continue here, of the cohorts that parked them."""
         thresholds = thresholds_of(cohort.measuring, cohort.trials[0].task)
         self._parking = (
             None if cohort.parking is None else CellParking(cohort.parking, cohort.audit_share, thresholds)
@@ -311,9 +311,8 @@ class CohortTraining:
         self._carried = self._store.decisions([trial for trial in cohort.adopts if trial not in anew])
         if anew:
             told = f"{len(anew)} of {len(parked)} trials that had been parked begin anew"
-            self._notes.append(
-                f"{told}, since their state cannot be used: {'; '.join(dict.fromkeys(anew.values()))}"
-            )
+            why = "; ".join(dict.fromkeys(anew.values()))
+            self._notes.append(f"{told}, since their state cannot be used: {why}")
 
     def _train(self) -> dict[str, Any]:
         self._catch_up()
@@ -322,6 +321,9 @@ class CohortTraining:
             self._advance()
             if time.monotonic() - began >= self._result_every_s:
                 break
+        if self._run.finished:
+            self._to_store = functools.partial(compact, self._store, self._cohort)
+            self._catch_up()
 
         before, ages, ended = self._counted, self._run.ages, self._pop_ended()
         self._counted = ages
@@ -357,7 +359,6 @@ class CohortTraining:
             self._write_report()
 
     def _pop_ended(self) -> dict[str, tuple[str, int]]:
-        """Return the trials that have ended since the last call: trial id -> (ending, step)."""
         ended, self._ended = self._ended, {}
         return ended
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Collection, Iterator
+from functools import partial
 
 from analysis.stopping.alarm import Alarm
 from analysis.stopping.decline import is_audited
@@ -75,7 +76,7 @@ class PreparedRun:
         return brake
 
     def begin(self) -> None:
-        """Record the request and the new cohorts, and wait for the storage if need be.
+        """Record the request and the new cohorts, and finish compactions; wait for the storage if need be.
 
         Raises:
             StorageFault: they could not be written.
@@ -95,6 +96,9 @@ class PreparedRun:
 
         patiently(self.store, write, self.progress.note, begun=False)
         self._begun = True
+        for cohort_id, trial_ids in patiently(self.store, self.store.to_compact, self.progress.note).items():
+            work = partial(self.store.compact, cohort_id, trial_ids)
+            patiently(self.store, work, self.progress.note)
 
     def cohorts(self) -> Iterator[Cohort]:
         """Yield the cohorts to train: those of the plan, and then those that follow stopped trials."""

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from analysis.errors import AnalysisError
 from sweep.errors import ResultsGone, StorageFault, StoreError
+from sweep.results.cohort import Cohort
 from sweep.results.store import Store
 
 PATIENCE_S = 600.0
@@ -159,6 +160,17 @@ def patiently(
                 note(RESUMED)
             return done
         patience.wait()
+
+
+def compact(store: Store, cohort: Cohort) -> None:
+    """Put the reports of a cohort into one file in each table if it has ended.
+
+    Raises:
+        StorageFault: the storage fails.
+        ResultsGone: the results folder is not there any more.
+    """
+    with storage_faults(store):
+        store.compact(cohort.cohort_id, cohort.trial_ids)
 
 
 RESUMED = "The storage works again; the sweep continues."

@@ -273,3 +273,12 @@ def test_what_is_no_file_is_not_waited_for(folder: Folder, name: str, kind: str)
     answer, warned = said(lambda: steps(folder))
     assert answer == {"sweep.json": [0, 32, 64], "cohorts": [], "tables/rows": [0, 32]}[name]
     assert f"/{place.name}: it is a {kind} in the place of a file" in warned[0].replace(": ", "/", 1)
+
+
+def test_an_opened_folder_is_read_in_one_state(folder: Folder) -> None:
+    opened = ResultsFolder(folder.path)
+    folder.report("c0000-00000000", 1, 3, rows=[row(TRIALS[0], 96)])
+    assert sorted(set(analysis.load(opened)["step"])) == [0, 32, 64]
+    assert steps(folder) == [0, 32, 64, 96]
+    assert len(analysis.trials(opened)) == 3
+    assert sorted(set(analysis.complexity(opened)["step"])) == [0, 32, 64]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.schema import BOUNDS, SCHEMA_VERSION, SETTINGS, TABLES, arrow_schema
+from analysis.schema import BOUNDS, SCHEMA_VERSION, SETTINGS, TABLES, arrow_schema, described, meanings
 from tests.analysis.folder import end, measured, row
 from trainables.config import TrialConfig
 
@@ -31,8 +33,9 @@ def test_names_are_unique_and_each_has_unit_and_meaning(table: str) -> None:
     schema = arrow_schema(table)
     assert schema.names == names
     assert schema.metadata == {b"schema_version": str(SCHEMA_VERSION).encode(), b"table": table.encode()}
-    for column in TABLES[table]:
-        assert schema.field(column.name).metadata[b"unit"].decode() == column.unit
+    assert meanings()[table] == {
+        column.name: {"unit": column.unit, "meaning": column.meaning} for column in TABLES[table]
+    }
 
 
 def test_units_are_those_the_names_say() -> None:
@@ -65,3 +68,11 @@ def test_the_schema_survives_parquet(table: str, tmp_path: Path) -> None:
     read = pq.read_table(tmp_path / "file.parquet")
     assert read.schema.equals(arrow_schema(table), check_metadata=True)
     assert read.to_pylist() == [record, record]
+
+
+def test_frames_share_no_words() -> None:
+    frame = described(pd.DataFrame({"trial_id": ["a"], "step": [0]}), "rows")
+    taken = frame[["step"]]
+    taken.attrs["units"]["step"] = "other"
+    assert frame.attrs["units"] == {"trial_id": "-", "step": "step"}
+    assert copy.deepcopy(frame.attrs) == frame.attrs

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as npst
 from scipy.stats import mannwhitneyu, spearmanr
 
 import analysis
-from analysis.comparisons.predictors import FEWEST_STEPS, ProbabilitySmaller, RankCorrelation
+from analysis.comparisons.predictors import FEWEST_STEPS, ProbabilitiesSmaller, RankCorrelations
 from analysis.errors import AnalysisError
 from tests.analysis.made_up import Fate, grid, trial, write_sweep
 
@@ -46,11 +46,11 @@ def value_of(table: pd.DataFrame, question: str, predictor: str = "complexity_by
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    return float(RankCorrelation(x, y)(np.ones((1, len(x))))[0])
+    return float(RankCorrelations(x[:, None], y)(np.ones((1, len(x))))[0, 0])
 
 
 def probability_smaller(x: np.ndarray, outcome: np.ndarray) -> float:
-    return float(ProbabilitySmaller(x, outcome)(np.ones((1, len(x))))[0])
+    return float(ProbabilitiesSmaller(x[:, None], outcome)(np.ones((1, len(x))))[0, 0])
 
 
 @given(st.integers(1, 12).flatmap(lambda n: st.lists(st.tuples(numbers, numbers, st.integers(0, 3)), min_size=n)))
@@ -59,7 +59,7 @@ def test_a_resample_given_by_counts_is_that_of_its_values(drawn: list[tuple[floa
     assume(times.sum() > 0)
     long_x, long_y = np.repeat(x, times.astype(int)), np.repeat(y, times.astype(int))
     if np.ptp(long_x) and np.ptp(long_y):
-        assert RankCorrelation(x, y)(times[None])[0] == pytest.approx(
+        assert RankCorrelations(x[:, None], y)(times[None])[0, 0] == pytest.approx(
             spearmanr(long_x, long_y).statistic, abs=1e-12
         )
 

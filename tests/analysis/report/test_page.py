@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,7 +17,9 @@ import pytest
 from analysis.checks.reports import parse_report
 from analysis.checks.tables import sealed
 from analysis.errors import ResultsNotFound
+from analysis.pictures import palette
 from analysis.report import ReportFiles, ahead, pictures, tables, write_report
+from analysis.report.output import Output
 from tests.analysis.made_up import Fate, grid, trial, usual_fate, write_sweep
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -156,12 +159,25 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 
 def test_long_tables_are_cut_and_say_so(usual: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "ROWS_SHOWN", 5)
-    monkeypatch.setattr(pictures, "INLINE_CHARACTERS", 1_000)
     monkeypatch.setattr(pictures, "PANELS_SHOWN", 1)
     page = Path(write_report(usual, tmp_path).report).read_text()
     assert "Showing 5 of 12 cells; all are in cells.csv." in page
     assert "Showing 1 of 2 panels, spread evenly; all cells are in cells.csv." in page
-    assert "data:image/png;base64," in page
+
+
+@pytest.mark.parametrize(("points", "as_pixels"), [(10, False), (30_000, True)])
+def test_the_shorter_of_svg_and_pixels_is_in_the_page(points: int, as_pixels: bool, tmp_path: Path) -> None:
+    with palette.style():
+        figure = palette.new_figure(3, 2)
+        height = np.random.default_rng(0).random(points)
+        figure.add_axes((0, 0, 1, 1)).plot(np.arange(points), height, linewidth=0.1)
+    out = Output(str(tmp_path))
+    picture = pictures._draw("curve", figure, f"Two words. {pictures.HOVER} More.", out)
+    shorter = min(len((tmp_path / "curve.svg").read_text()), 4 / 3 * (tmp_path / "curve.png").stat().st_size)
+    assert len(picture.svg) == pytest.approx(shorter, rel=0.2)
+    assert ("data:image/png;base64," in picture.svg) == as_pixels
+    # Nothing appears where pixels are pointed at.
+    assert (pictures.HOVER in picture.caption) != as_pixels
 
 
 def test_no_results_no_report(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load
 
 import analysis
+from analysis.checks.reports import parse_report
 from sweep.on_ray.cohort_actor import CohortTrainable
 from sweep.plan.plan import plan, record
 from sweep.results.cohort import KeepNetworks
@@ -161,7 +162,9 @@ def test_reports_are_counted_and_never_timed(undisturbed: Path, tmp_path: Path) 
         sorted(path.name for path in (results / "tables" / "rows").iterdir()) for results in (undisturbed, tmp_path)
     ]
     assert names[0] == names[1]
-    assert len(names[0]) >= 3
+    (report,) = map(parse_report, names[0])
+    assert report is not None
+    assert len(report.numbers) >= 3
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])

@@ -21,6 +21,7 @@ import pytest
 import torch
 
 import analysis
+from analysis.checks.reports import parse_report
 from analysis.results_folder import ResultsFolder
 from sweep.errors import RayUnusable
 from sweep.on_ray.cluster import RaySession
@@ -102,7 +103,10 @@ def _checkpoints(results: Path) -> list[tuple[str, int]]:
 
 
 def attempts(results: Path) -> set[int]:
-    return {int(path.stem.split("-")[2]) for path in (results / "tables" / "rows").iterdir()}
+    """Those that have trained; to compact reports is an attempt, too."""
+    begun = {int(path.stem.rpartition("-")[2]) for path in (results / "checkpoints").glob("*.begun")}
+    there = [parse_report(path.name) for path in (results / "tables" / "rows").iterdir()]
+    return begun - {report.attempt for report in there if report is not None and report.is_compacted}
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +139,13 @@ def test_an_undisturbed_run(undisturbed: tuple[Path, RunSummary, Recorder]) -> N
     done = [snapshot.done for snapshot in recorder.snapshots]
     assert done == sorted(done)
     # Of Ray's own files nothing is among the results.
-    assert {path.name for path in results.iterdir()} == {"sweep.json", "cohorts", "tables", "checkpoints"}
+    assert {path.name for path in results.iterdir()} == {
+        "sweep.json",
+        "columns.json",
+        "cohorts",
+        "tables",
+        "checkpoints",
+    }
 
 
 def test_a_second_run_runs_nothing_and_starts_no_ray(undisturbed: tuple[Path, RunSummary, Recorder]) -> None:
@@ -161,7 +171,8 @@ def test_no_more_cohorts_train_at_once_than_asked_for(ray_session: RaySession, t
     two_shapes = specification(results, model={"kind": "mlp", "width": [4, 8], "layers": 1}, processes=1)
     assert run(two_shapes, progress=NoProgress()).exit_code == 0
     written: dict[str, list[int]] = {}
-    for path in (results / "tables" / "rows").glob("*.parquet"):
+    # A mark when each begins, and its rows, compacted, when it ends.
+    for path in [*results.glob("checkpoints/*.begun"), *results.glob("tables/rows/*.parquet")]:
         written.setdefault(path.name[:5], []).append(path.stat().st_mtime_ns)
     first, second = sorted(written.values())
     assert len(first) >= 2
@@ -198,19 +209,27 @@ def test_a_killed_cohort_goes_on_from_its_last_checkpoint(
         psutil.wait_procs(victims)
         with_checkpoint.update(cohort_id for cohort_id, _ in _checkpoints(tmp_path))
 
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def watch() -> None:
+        """See the reports before they are compacted."""
+        while not over.wait(0.002):
+            seen.update(path.name for path in tmp_path.glob("tables/rows/*.parquet"))
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
     recorder = Recorder(kill, when=lambda snapshot: snapshot.done == 0 and bool(_checkpoints(tmp_path)))
     summary = run(specification(tmp_path), progress=recorder)
+    over.set()
+    watching.join()
 
     assert (summary.exit_code, summary.failed) == (0, {})
     assert recorder.notes
     assert [note for note in recorder.notes if "has stopped: its process died" not in note] == []
     # Not from the beginning: the second attempt at a cohort that had a checkpoint has no first report.
-    reports = [path.stem.split("-") for path in (tmp_path / "tables" / "rows").iterdir()]
-    again = [
-        int(report)
-        for name, digest, attempt, report in reports
-        if f"{name}-{digest}" in with_checkpoint and attempt == "002"
-    ]
+    reports = [report for name in seen if (report := parse_report(name)) is not None]
+    again = [one.report for one in reports if one.cohort_id in with_checkpoint and one.attempt == 2]
     assert again
     assert min(again) > 0
     assert_same_tables(tmp_path, undisturbed[0])

@@ -13,6 +13,7 @@ import pytest
 from analysis.checks.findings import FAULTS
 from sweep.errors import StoreError
 from sweep.plan.plan import plan
+from sweep.results import compaction
 from sweep.results.store import Store
 from sweep.specification.config import SweepConfig
 from sweep.training import cohort_training
@@ -40,6 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished sweep with a handful of reports."""
     path = tmp_path_factory.mktemp("whole") / "results"
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compaction, "FEWEST_FILES", 10**9)
         patch.setattr(cohort_training, "STEP_BLOCKS", 1)
         patch.setattr(cohort_training, "REPORT_BLOCKS", 1)
         assert run_here(specification(path)).exit_code == 0
@@ -48,7 +50,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def results(whole: Path, tmp_path: Path) -> Path:
+def results(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(compaction, "FEWEST_FILES", 10**9)
     return Path(shutil.copytree(whole, tmp_path / "results"))
 
 
@@ -96,6 +99,28 @@ def test_what_is_damaged_is_trained_again(results: Path, whole: Path, damage: st
     gone = {file for file in broken if not file.exists() and file.suffix != ".safetensors"}
     assert all((results / "set-aside" / file.relative_to(results)).exists() for file in gone)
     assert sorted(path.name for path in results.parent.iterdir()) == ["results"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["complexity", "ends altered", "ends deleted", "networks cut", "everything empty", "record of the cohort"],
+)
+def test_so_are_compacted_reports(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(compaction, "FEWEST_FILES", 2)
+    results = Path(shutil.copytree(whole, tmp_path / "results"))
+    assert run_here(specification(results)).ended_here == 0
+    files = [file for file in results.glob("tables/*/*") if file.is_file()]
+    assert len(files) == 5
+    if damage == "complexity":
+        alter(file_of(results, "complexity", 0))
+    else:
+        DAMAGE[damage](results)
+    assert run_here(specification(results)).ended_here == 2
+    assert_same_tables(whole, results)
+    assert Store(results).check() == []
+    assert len([file for file in results.glob("set-aside/tables/*/*") if file.is_file()]) >= 4
 
 
 def test_with_checkpoints_gone_it_starts_from_the_beginning(results: Path, whole: Path) -> None:
