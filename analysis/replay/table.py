@@ -13,10 +13,8 @@ from analysis.replay.lanes import LANES
 from analysis.replay.recordings import Recordings
 from analysis.replay.rules import NamedRule
 from analysis.replay.score import Score, Scoring, total
+from analysis.stopping.calibration import LEVELS
 from analysis.stopping.conformal import fewest_grokkers
-
-ALPHAS = (0.01, 0.025, 0.05, 0.1)
-"""Levels at which families are calibrated: shares of the grokkers that may be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class Replay:
 
 
 def replay(
-    recordings: Recordings, rules: Sequence[NamedRule], alphas: Sequence[float] = ALPHAS, lanes: int = LANES
+    recordings: Recordings, rules: Sequence[NamedRule], alphas: Sequence[float] = LEVELS, lanes: int = LANES
 ) -> Replay:
     """Replay rules on recorded sweeps.
 

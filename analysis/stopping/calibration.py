@@ -28,8 +28,11 @@ from analysis.stopping.ledger import (
 )
 from analysis.stopping.stall import Signal, StallParameters
 
-ALPHA = 0.01
-"""Share of the trials that would have grokked that the rule may lose, unless another level is asked for."""
+LEVELS = (0.01, 0.025, 0.05, 0.1)
+"""The usual levels: shares of the trials that would have grokked that the rule may lose."""
+
+ALPHA = LEVELS[0]
+"""The level, unless another one is asked for."""
 
 _SIGNAL = StallParameters().signal
 
@@ -123,6 +126,24 @@ class Calibration:
                 f"grokkers can promise{counted}, got {alpha:g}; ask for a larger alpha, or record more sweeps"
             )
         return calibrated.patience
+
+    def level(self, signal: Signal = _SIGNAL) -> float:
+        """Return the smallest of `LEVELS` that the recorded grokkers can promise.
+
+        Args:
+            signal: a fall of what is progress.
+
+        Raises:
+            AnalysisError: they can promise none.
+        """
+        for alpha in LEVELS[:-1]:
+            try:
+                self.patience(alpha, signal)
+            except AnalysisError:
+                continue
+            return alpha
+        self.patience(LEVELS[-1], signal)
+        return LEVELS[-1]
 
     @property
     def given_up(self) -> dict[EvidenceKind, GivenUp]:

@@ -41,9 +41,10 @@ class ParkingParameters:
     patience: float | None = None
     """Share of the budget after which a stalled trial of an unknown cell is given up. By default, and as soon as
     the object is made, the one that the shipped calibration gives for `alpha` and the stall's signal."""
-    alpha: float = ALPHA
+    alpha: float | None = None
     """Share of the trials that would have grokked that may be lost: what `patience` is calibrated for, unless it
-    is given."""
+    is given. By default, and as soon as the object is made, 0.01, or the next larger of 0.025, 0.05 and 0.1 if the
+    shipped calibration cannot promise that for the stall's signal."""
     first_look: float = 0.08
     """Share of the budget after which a stalled trial of a cell without a grok is parked for the first time."""
     after_a_grok: float = 1.4
@@ -60,18 +61,26 @@ class ParkingParameters:
     """What a stall is."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
+        # Resolved here, so that a record of these parameters stays the same rule when the calibration grows.
+        if self.alpha is None:
+            usual = Calibration.load().level(self.stall.signal) if self.patience is None else ALPHA
+            object.__setattr__(self, "alpha", usual)
+        if not 0 < self.level < 1:
             raise AnalysisError(f"parking.alpha is a share of grokkers and must lie in (0, 1), got {self.alpha}")
         if self.patience is None:
-            # Resolved here, so that a record of these parameters stays the same rule when the calibration grows.
-            shipped = Calibration.load().patience(self.alpha, self.stall.signal)
-            object.__setattr__(self, "patience", shipped)
+            object.__setattr__(self, "patience", Calibration.load().patience(self.level, self.stall.signal))
         require_shares(self, "patience", "first_look", "hard_accuracy", prefix="parking.")
         if not 0 < self.after_two_failures <= self.after_one_failure <= 1 <= self.after_a_grok:
             raise AnalysisError(
                 "parking's factors must satisfy 0 < after_two_failures <= after_one_failure <= 1 <= after_a_grok, "
                 f"got {self.after_two_failures}, {self.after_one_failure} and {self.after_a_grok}"
             )
+
+    @property
+    def level(self) -> float:
+        """`alpha` as a number."""
+        assert self.alpha is not None  # resolved when the object was made
+        return self.alpha
 
     @property
     def name(self) -> str:

@@ -12,8 +12,6 @@ from sweep.cli.output import Waiting, echo, import_option, json_option, print_js
 if TYPE_CHECKING:
     from analysis.stopping.calibration import Calibration, Weights
 
-ALPHAS = (0.005, 0.01, 0.025, 0.05, 0.1)
-
 
 @click.command()
 @click.argument("results", nargs=-1, metavar="[RESULTS]...")
@@ -74,12 +72,13 @@ def _settings(spec: str, imports: tuple[str, ...]) -> list[Any]:
 
 
 def levels(calibration: Calibration, weights: Weights | None) -> list[dict[str, Any]]:
-    """Return one row for each of `ALPHAS`: the patience for each signal, None where it cannot be promised."""
+    """Return one row for each of `LEVELS`: the patience for each signal, None where it cannot be promised."""
     from analysis.errors import AnalysisError
+    from analysis.stopping.calibration import LEVELS
     from analysis.stopping.ledger import SIGNALS
 
     rows = []
-    for alpha in ALPHAS:
+    for alpha in LEVELS:
         row: dict[str, Any] = {"alpha": alpha}
         for signal in SIGNALS:
             try:

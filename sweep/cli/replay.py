@@ -76,9 +76,10 @@ def replay(
     from analysis.replay.forecasts import forecasts_frame
     from analysis.replay.lanes import LANES
     from analysis.replay.recordings import recordings
+    from analysis.stopping.calibration import LEVELS
 
     named = [_rule(rule) for rule in rules or DEFAULT_RULES]
-    done = table.replay(recordings(results), named, alphas or table.ALPHAS, lanes or LANES)
+    done = table.replay(recordings(results), named, alphas or LEVELS, lanes or LANES)
     if picture is not None:
         _draw(done, Path(picture))
     if as_json:

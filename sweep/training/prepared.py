@@ -69,7 +69,7 @@ class PreparedRun:
             if is_audited(trial.trial_id, self.config.audit_share)
             and (trial.trial_id in judged or trial.trial_id not in before)
         ]
-        brake = Brake(rule, audited, Alarm(alpha=self.config.parking.alpha), EvidenceBook(self.store.path))
+        brake = Brake(rule, audited, Alarm(alpha=self.config.parking.level), EvidenceBook(self.store.path))
         for trial_id in judged.intersection(audited):
             brake.know(trial_id, grokked=trial_id in grokked, marked=before[trial_id].marked_at_step is not None)
         return brake

@@ -68,7 +68,7 @@ class WatchedTrials:
         self._parked_at: dict[str, int] = {}
         self.decisions: list[dict[str, Any]] = []
         self.stops: dict[str, Stop] = {}
-        self._alarm = Alarm(alpha=settings.parameters.alpha)
+        self._alarm = Alarm(alpha=settings.parameters.level)
         self._audited: dict[str, AuditedFate] = {}
         self.suspended: str | None = None
 
