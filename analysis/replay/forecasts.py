@@ -16,10 +16,14 @@ SOURCES = ("other sweeps", "running sweep", "ended sweep")
 all have come by then, and other sweeps beyond; its own trials as if they had ended, as for its last ones."""
 
 
-def forecasts_frame(recordings: Recordings) -> pd.DataFrame:
+def forecasts_frame(recordings: Recordings, sweep: str | None = None) -> pd.DataFrame:
     """Return one row for each source and share of the budget: what was forecast, and how often it held.
 
     Forecast are the trials that have memorised and not grokked by then, from each of `SOURCES`.
+
+    Args:
+        recordings: the trials of several sweeps.
+        sweep: the sweep whose trials are forecast; None for all.
     """
     recorded = {
         sweep: Courses.of(_course(other, 1.0) for other in recordings.trials if other.sweep != sweep)
@@ -32,7 +36,8 @@ def forecasts_frame(recordings: Recordings) -> pd.DataFrame:
             made = [
                 (trial, one)
                 for trial in recordings.trials
-                if (step := _open_at(trial, share)) is not None
+                if sweep in (None, trial.sweep)
+                and (step := _open_at(trial, share)) is not None
                 and (one := _forecast(trial, step, recordings, recorded[trial.sweep], seen)) is not None
             ]
             rows.append({"from": source, "share": share, **_row(made)})

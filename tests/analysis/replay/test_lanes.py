@@ -41,7 +41,7 @@ def test_a_hard_failure_shortens_the_patience_of_its_cell() -> None:
     # In one lane each is parked at 150. The first is resumed and given up at 550. That leaves the second one a
     # patience of .15, which is over at its next step, and the third one of .05.
     assert steps(parking(HALF)(trials, 1)) == [550, 200, 150]
-    near = [recording(f"n{seed}", seed=seed, accuracy=0.6) for seed in range(3)]
+    near = [recording(f"n{seed}", seed=seed, accuracy=0.95) for seed in range(3)]
     assert steps(parking(HALF)(near, 1)) == [550, 550, 550]
 
 

@@ -79,6 +79,18 @@ def test_the_shipped_recordings_give_the_same_table_as_the_documentation() -> No
         assert f"| {len(one.lost)} of {one.grokkers} |" in page
 
 
+def test_the_held_out_sweep_gives_the_same_table_as_the_documentation() -> None:
+    page = (DATA.parent / "stopping.md").read_text(encoding="utf-8").split("<!-- held out -->")[1]
+    rules = [named_rule("decline"), *(named_rule(f"park(patience={number})") for number in (0.48, 0.26, 0.2, 0.16))]
+    done = replay(recordings([DATA.parent / "held_out"]), rules)
+    assert [len(line.score.lost) for line in done.lines] == [0, 0, 2, 11, 12]
+    for line in done.lines:
+        one = line.score
+        assert f"| `{line.rule}` |  | {one.saved:.1%} | {one.of_oracle:.0%} | {one.of_hard_oracle:.0%} |" in page
+    (lost,) = (line.score.lost for line in done.lines if "0.26" in line.rule)
+    assert all(f"`{trial_id}`" in page for trial_id in lost)
+
+
 def test_a_rule_sees_each_sweep_by_itself() -> None:
     seen: list[set[str]] = []
 

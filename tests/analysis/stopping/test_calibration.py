@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from analysis.errors import AnalysisError
-from analysis.stopping.calibration import ALPHA, Calibration
+from analysis.stopping.calibration import ALPHA, LEVELS, Calibration
 from analysis.stopping.evidence import Evidence
 from analysis.stopping.ledger import GivenUp, RecordedSweep, Settings
 from analysis.stopping.parking import ParkingParameters
-from analysis.stopping.stall import StallParameters
+from analysis.stopping.stall import Signal, StallParameters
 from tests.analysis.stopping.made import failure, grokker, recorded
 
 
@@ -113,3 +114,20 @@ def test_parking_has_the_patience_of_the_shipped_calibration() -> None:
     assert ParkingParameters().name == ParkingParameters(patience=ParkingParameters().patience).name
     with pytest.raises(AnalysisError, match="alpha must be at least"):
         ParkingParameters(alpha=1e-4)
+
+
+def test_the_level_is_the_smallest_usual_one_that_can_be_promised() -> None:
+    assert ParkingParameters().level == ALPHA
+    assert ParkingParameters(patience=0.3, stall=StallParameters(signal="loss")).level == ALPHA
+    few = Calibration((recorded("a", [0.2] * 50),))
+    assert few.level() == 0.025
+    assert few.patience(few.level()) == 0.2
+    with pytest.raises(AnalysisError, match=r"the smallest level that 3 recorded grokkers can promise, got 0\.1"):
+        Calibration((recorded("a", [0.2] * 3),)).level()
+
+
+@pytest.mark.parametrize("signal", get_args(Signal))
+def test_every_signal_has_a_usual_level_and_a_patience(signal: Signal) -> None:
+    rule = ParkingParameters(stall=StallParameters(signal=signal))
+    assert rule.level in LEVELS
+    assert rule.patience == Calibration.load().patience(rule.level, signal)

@@ -161,7 +161,7 @@ def test_decisions_that_are_recalled_lead_to_the_same_ones(
 
 def test_a_near_miss_is_no_evidence() -> None:
     rule = CellRule(RULE, Thresholds())
-    path = trajectory(BUDGET, accuracy=0.7)
+    path = trajectory(BUDGET, accuracy=0.95)
     rule.saw(standing("1", BUDGET), path, trajectory_events(path, Thresholds()))
     assert rule.evidence("0", "0") == Evidence(0, 0)
 

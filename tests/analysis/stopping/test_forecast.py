@@ -157,7 +157,7 @@ def test_impossible_questions_are_refused(memorised: float, missed: float) -> No
 
 def test_the_shipped_ledger_forecasts() -> None:
     courses = recorded_courses(Calibration.load())
-    assert len(courses.ratio) == 354  # of 375, those that memorised
+    assert len(courses.ratio) == 636  # of 742, those that memorised
     one = forecast(1_000, 300, 10_000, recorded=courses)
     assert one.trials > 100
     assert 1_000 < one.earliest_step < 2_000

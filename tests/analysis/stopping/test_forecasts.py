@@ -42,11 +42,9 @@ def test_a_trial_of_a_young_sweep_is_forecast_from_recorded_ones(tmp_path: Path)
     assert (one["last_step"], one["budget_steps"]) == (700, 20_000)
     assert one["earliest_step"] == stated.earliest_step
     assert one["chance"] == stated.probability
-    assert one["half_step"] == stated.half_step
-    assert one["further_steps"] == stated.further_steps
-    assert one["further_s"] == pytest.approx(0.003 * one["further_steps"])
-    assert one["wait_s"] == pytest.approx(8 * one["further_s"])
-    assert one["further_cost"] == pytest.approx(one["further_s"] / 1_000)
+    # Fewer than half of the recorded trials as old have grokked, so no step is stated by which half have.
+    assert stated.half_step is None
+    assert all(math.isnan(one[name]) for name in ("half_step", "further_steps", "wait_s", "further_cost"))
     assert math.isnan(analysis.forecasts(rows)["further_cost"].item())
 
 

@@ -24,13 +24,13 @@ def test_what_is_known_already_is_printed() -> None:
     lines = [line.split() for line in result.output.splitlines()]
     assert lines[0] == ["alpha", "loss", "and", "complexity", "loss", "complexity"]
     assert ["0.01", f"{Calibration.load().patience():g}"] in [line[:2] for line in lines]
-    assert "from 247 grokkers of 11 recorded sweeps; for a new task an estimate" in result.output
+    assert "from 295 grokkers of 12 recorded sweeps; for a new task an estimate" in result.output
 
 
 def test_the_table_and_the_counts_are_those_of_the_documentation() -> None:
     page = (DATA.parent / "stopping.md").read_text(encoding="utf-8")
-    rows = [line.split() for line in calibrate().output.splitlines()[1:6]]
-    assert rows[0][0] == "0.005"
+    rows = [line.split() for line in calibrate().output.splitlines()[1:5]]
+    assert rows[0][0] == "0.01"
     for row in rows:
         assert f"| {' | '.join(row)} |" in page
     counts = Calibration.load().given_up
@@ -51,10 +51,10 @@ def test_a_ledger_begins_with_the_shipped_one_and_grows(tmp_path: Path) -> None:
         result = calibrate(str(tmp_path / "results"), "--ledger", str(ledger), "--json")
         assert result.exit_code == 0, result.output
         values = json.loads(result.stdout, parse_constant=pytest.fail)
-        assert (values["grokkers"], values["trials"], len(values["sweeps"])) == (247, 537, 11)
+        assert (values["grokkers"], values["trials"], len(values["sweeps"])) == (295, 742, 12)
         assert values["notes"] == ["results: 8 trials, 4 grokkers"]
     assert "results" in {one.name for one in Calibration.load(ledger).sweeps}
-    assert [row["alpha"] for row in values["calibration"]] == [0.005, 0.01, 0.025, 0.05, 0.1]
+    assert [row["alpha"] for row in values["calibration"]] == [0.01, 0.025, 0.05, 0.1]
     assert values["given_up"]["nothing"]["trials"] > values["given_up"]["nothing"]["grokked"]
 
 
@@ -62,9 +62,9 @@ def test_weights_for_a_specification() -> None:
     result = calibrate("--for", "paper", "--json")
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)
-    assert 1 < values["weights"]["effective"] < 247
+    assert 1 < values["weights"]["effective"] < 295
     assert 0 < values["weights"]["covered"] <= 1
-    assert "Weighted by the new settings the 247 recorded grokkers are worth" in values["notes"][-1]
+    assert "Weighted by the new settings the 295 recorded grokkers are worth" in values["notes"][-1]
 
 
 @pytest.mark.parametrize(
