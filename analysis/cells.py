@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import by_size
-from analysis.maps import CELL_COLUMNS, CENSORINGS, facets_of, grok_map, varying_settings
+from analysis.maps import CELL_COLUMNS, CENSORINGS, facets_of, grok_map, ordered, varying_settings
 from analysis.schema import SETTINGS
 from analysis.words import ENDINGS, settings_text
 
@@ -233,10 +232,3 @@ def some_panels(map_frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
 def evenly(count: int, most: int) -> list[int]:
     """Return at most `most` of the indexes below `count`, spread evenly."""
     return [index * count // most for index in range(most)] if count > most else list(range(count))
-
-
-def ordered(values: pd.Series[Any]) -> tuple[Any, ...]:
-    """Return distinct values: numbers by size, words alphabetically, missing values last."""
-    distinct = list(pd.unique(values.dropna()))
-    tail = [None] if values.isna().any() else []
-    return (*sorted(distinct, key=by_size), *tail)

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.bounds import DELTA
-from analysis.cells import Axes, cell, ordered
+from analysis.cells import Axes, cell
 from analysis.events import DECLINE_SUSTAINED, TAIL_MEASUREMENTS, TAIL_RATIO, Thresholds
-from analysis.maps import varying_settings
+from analysis.maps import ordered, varying_settings
 from analysis.regimes import REGIMES, RegimeThresholds
 from analysis.report.parts import NO_ROWS, Table
 from analysis.report.summary import compute

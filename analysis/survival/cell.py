@@ -27,25 +27,34 @@ class Records:
     """Whether the interval lasts from a stop to the end of the budget."""
 
     @classmethod
-    def of(cls, trials: Observed, chance: NDArray[np.float64], budget: float) -> Records:
+    def of(
+        cls, trials: Observed, chance: NDArray[np.float64], budget: NDArray[np.float64] | float
+    ) -> tuple[Records, NDArray[np.intp]]:
         """Write down trials as records; a stopped one is two, if the chance that it would have grokked is known.
 
         Args:
             trials: [n].
             chance: probability that each stopped trial would have grokked by the end of the budget; NaN if it is
                 not known, [n].
-            budget: steps.
+            budget: steps, of all trials or of each, [n].
+
+        Returns:
+            The records, and the trial of each.
         """
-        split = trials.stopped & ~np.isnan(chance) & (trials.after < budget)
+        budgets = np.broadcast_to(np.asarray(budget, dtype=np.float64), trials.after.shape)
+        split = trials.stopped & ~np.isnan(chance) & (trials.after < budgets)
         # No grok comes after a divergence, so such a trial is known to the end.
-        after = np.where(split | trials.over, budget, np.minimum(trials.after, budget))
+        after = np.where(split | trials.over, budgets, np.minimum(trials.after, budgets))
         weight = np.where(split, 1 - chance, 1.0)
-        return cls(
-            np.concatenate([after, trials.after[split]]),
-            np.concatenate([trials.at, np.full(int(split.sum()), budget)]),
-            np.concatenate([weight, chance[split]]),
-            np.arange(len(trials) + int(split.sum())) >= len(trials),
+        again = np.flatnonzero(split)
+        whose = np.concatenate([np.arange(len(trials)), again])
+        records = cls(
+            np.concatenate([after, trials.after[again]]),
+            np.concatenate([trials.at, budgets[again]]),
+            np.concatenate([weight, chance[again]]),
+            np.arange(len(whose)) >= len(trials),
         )
+        return records, whose
 
     def table(self, began: float, budget: float, *, early: bool = False) -> LifeTable:
         """Return their life table, imputed groks at the end of the budget, or right after the stop.
@@ -91,6 +100,8 @@ class Cell:
     grokked: int
     stopped: int
     """Number of trials whose fate was imputed, or is open, because the rule stopped them."""
+    followed: int
+    """Number of trials that grokked, diverged, or reached the end of the budget."""
     share: float
     product: BetaProduct
     """Of the share without a grok by the end of the budget, shape [1]."""
@@ -119,7 +130,7 @@ class Cell:
             budget: the largest budget of the trials, the step at which it ends.
             began: the step at which their phase began.
         """
-        records = Records.of(trials, chance, budget)
+        records, _ = Records.of(trials, chance, budget)
         curve = records.distribution()
         unknown = curve.mass[-1] if math.isinf(curve.at[-1]) and curve.after[-1] < budget else 0.0
         never = curve.mass[-1] if math.isinf(curve.at[-1]) else 0.0
@@ -136,6 +147,7 @@ class Cell:
             n=len(trials),
             grokked=len(grok_steps),
             stopped=int(trials.stopped.sum()),
+            followed=int((trials.grokked | trials.over | (trials.after >= budget)).sum()),
             share=math.nan if unknown > 1e-9 else 1 - float(never),
             product=BetaProduct(*(getattr(latest, name)[-1:] for name in BetaProduct.__slots__)),
             median=median,

@@ -34,6 +34,7 @@ ESTIMATE_COLUMNS = (
     "n",
     "grokked",
     "stopped",
+    "followed",
     "share",
     "share_low",
     "share_high",
@@ -69,7 +70,8 @@ def estimates(
         Sorted by facets, `y`, `x`, which are the first columns; then
 
         - `n`: trials; `grokked`: those seen to; `stopped`: those that the rule has stopped, whose fate is estimated
-          from audited trials of the whole sweep.
+          from audited trials of the whole sweep; `followed`: those seen to grok, to diverge or to reach the end of
+          the largest budget.
         - `share`: of networks that grok within the budget; NaN while no trial has been followed that far, or where
           trials were stopped and none is audited. `share_low`, `share_high`: its 95 % interval.
         - `median_after`, `median_at`: the median step to grok, of all networks, is in this interval (after, at],
@@ -110,7 +112,8 @@ def estimates(
         for one, budget in zip(members, budgets.tolist(), strict=True)
     ]
     settings = trials.iloc[[one[0] for one in members]][keys].reset_index(drop=True)
-    columns = pd.DataFrame(_columns(cells, budgets), columns=list(ESTIMATE_COLUMNS))
+    columns = pd.DataFrame(_columns(cells, budgets))
+    columns = columns.assign(more_seeds=seeds_to_settle(columns))[list(ESTIMATE_COLUMNS)]
     result = pd.concat([settings, columns], axis=1)
     steps = ["median_after", "median_at", "median_low", "median_high", "budget_steps", "more_steps"]
     shares = ["share", "share_low", "share_high"]
@@ -137,7 +140,7 @@ def stop_chances(
     if asked.any():
         to_the_end = known.after >= trials["phase_end_step"].to_numpy(np.float64)
         told = known.marked & (known.grokked | known.over | to_the_end)
-        of_trials = situations(trials, keys, number, known.mark)
+        of_trials = situations(trials, keys, number, known)
         model = false_stops(of_trials.of(told), known.grokked[told], of_trials.of(asked))
         probability[asked], sd[asked] = model.probability, model.sd
     return probability, sd
@@ -157,6 +160,7 @@ def _columns(cells: Sequence[Cell], budgets: NDArray[np.float64]) -> dict[str, A
         "n": n,
         "grokked": [cell.grokked for cell in cells],
         "stopped": [cell.stopped for cell in cells],
+        "followed": [cell.followed for cell in cells],
         "share": share,
         "share_low": share_low,
         "share_high": share_high,
@@ -170,8 +174,5 @@ def _columns(cells: Sequence[Cell], budgets: NDArray[np.float64]) -> dict[str, A
         },
         "budget_steps": budgets.astype(np.int64),
         "late_or_never": [cell.late_or_never for cell in cells],
-        "more_seeds": seeds_to_settle(
-            share, share_low, share_high, n.astype(np.float64), np.array([cell.stopped > 0 for cell in cells])
-        ),
         "more_steps": [cell.more_steps for cell in cells],
     }

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_CONSTANT_MEAN, _CONSTANT_SD = -1.5, 1.5
-"""Of the logit, before anything was seen: rules are made to be seldom wrong, so 0.18, between 0.01 and 0.8."""
+_CONSTANT_MEAN, _CONSTANT_SD = -1.0, 2.5
+"""How far all logits may be from those of a blind rule: a rule that sees something is wrong less often, and what
+was seen before the stops then promises too much. Wide, so that some ten audited trials decide."""
 _RATIO_SD = 0.7
 """Effect of a factor e of step / memorisation step."""
 _SETTING_SDS = (0.2, 1.0, 2.5)
@@ -39,6 +40,8 @@ class Situation:
     """Logarithm of step / memorisation step, centred; 0 for trials that had not memorised. Shape [n]."""
     cell: NDArray[np.intp]
     """Shape [n]."""
+    blind: NDArray[np.float64]
+    """Logit of the probability if the rule stopped trials blindly, from `analysis.survival.blind`. Shape [n]."""
 
     def of(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Situation:
         """Return some of the trials.
@@ -46,7 +49,7 @@ class Situation:
         Args:
             chosen: a mask, or indexes.
         """
-        return Situation(self.settings[chosen], self.log_ratio[chosen], self.cell[chosen])
+        return Situation(*(getattr(self, name)[chosen] for name in Situation.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,16 @@ def false_stops(known: Situation, grokked: NDArray[np.bool_], asked: Situation) 
     if not len(asked.cell):
         return FalseStops(np.zeros(0), np.zeros(0))
     groups, counts, successes = _grouped(known, grokked)
+    centre, asked_centre = groups.blind + _CONSTANT_MEAN, asked.blind + _CONSTANT_MEAN
     log_evidence, means, variances = [], [], []
     for setting_sd, cell_sd in itertools.product(_SETTING_SDS, _CELL_SDS):
         sizes = setting_sd, cell_sd
-        mode = _Mode.found(_covariance(groups, groups, *sizes), counts, successes)
+        mode = _Mode.found(_covariance(groups, groups, *sizes), centre, counts, successes)
         across = _covariance(asked, groups, *sizes)
         prior = _variance(asked, *sizes)
-        mean, variance = mode.predicted(across, prior)
+        deviation, variance = mode.predicted(across, prior)
         log_evidence.append(mode.log_evidence)
-        means.append(mean)
+        means.append(asked_centre + deviation)
         variances.append(variance)
     weight = np.exp(np.array(log_evidence) - max(log_evidence))
     weight /= weight.sum()
@@ -129,27 +133,39 @@ class _Mode:
 
     @classmethod
     def found(
-        cls, covariance: NDArray[np.float64], counts: NDArray[np.float64], successes: NDArray[np.float64]
+        cls,
+        covariance: NDArray[np.float64],
+        centre: NDArray[np.float64],
+        counts: NDArray[np.float64],
+        successes: NDArray[np.float64],
     ) -> _Mode:
-        """Find the mode by Newton's method, which converges because the likelihood is log-concave."""
+        """Find the mode by Newton's method, its steps halved until they gain: the likelihood is log-concave."""
         from scipy.linalg import cholesky, solve_triangular
 
+        def value_of(dual: NDArray[np.float64]) -> float:
+            deviation = covariance @ dual
+            logit = centre + deviation
+            return float(-dual @ deviation / 2 + successes @ logit - counts @ np.logaddexp(0, logit))
+
         dual = np.zeros(len(counts))
-        logit = np.full(len(counts), float(_CONSTANT_MEAN))
-        value = -np.inf
+        value = value_of(dual)
         for _ in range(_NEWTON_STEPS):
-            share = 1 / (1 + np.exp(-logit))
+            deviation = covariance @ dual
+            share = 1 / (1 + np.exp(-centre - deviation))
             curve = counts * share * (1 - share)
             root = np.sqrt(curve)
             factor = cholesky(np.eye(len(counts)) + root[:, None] * covariance * root, lower=True)
-            target = curve * (logit - _CONSTANT_MEAN) + successes - counts * share
+            target = curve * deviation + successes - counts * share
             inner = solve_triangular(factor, root * (covariance @ target), lower=True)
-            dual = target - root * solve_triangular(factor, inner, lower=True, trans="T")
-            deviation = covariance @ dual
-            logit = _CONSTANT_MEAN + deviation
-            before, value = value, -dual @ deviation / 2 + successes @ logit - counts @ np.logaddexp(0, logit)
+            step = target - root * solve_triangular(factor, inner, lower=True, trans="T") - dual
+            size = 1.0
+            while value_of(dual + size * step) < value and size > 1e-6:
+                size /= 2
+            dual = dual + size * step
+            before, value = value, value_of(dual)
             if abs(value - before) < 1e-9 * (1 + abs(value)):
                 break
+        logit = centre + covariance @ dual
         share = 1 / (1 + np.exp(-logit))
         root = np.sqrt(counts * share * (1 - share))
         factor = cholesky(np.eye(len(counts)) + root[:, None] * covariance * root, lower=True)
@@ -167,4 +183,4 @@ class _Mode:
         from scipy.linalg import solve_triangular
 
         explained = solve_triangular(self.factor, self.root[:, None] * across.T, lower=True)
-        return _CONSTANT_MEAN + across @ self.slope, np.maximum(prior - (explained**2).sum(axis=0), 0.0)
+        return across @ self.slope, np.maximum(prior - (explained**2).sum(axis=0), 0.0)

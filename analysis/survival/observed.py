@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,14 @@ class Observed:
 
     def __len__(self) -> int:
         return len(self.at)
+
+    def since(self, began: NDArray[np.float64]) -> Observed:
+        """Return the trials with steps counted from the start of their phase.
+
+        Args:
+            began: steps at which the phases began, [n].
+        """
+        return replace(self, after=self.after - began, at=self.at - began, mark=self.mark - began)
 
     def of(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Observed:
         """Return some of the trials.

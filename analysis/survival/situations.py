@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.survival.blind import blind_logits
 from analysis.survival.false_stops import Situation
+from analysis.survival.observed import Observed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def situations(
-    events: pd.DataFrame, keys: Sequence[str], cell: NDArray[np.intp], mark: NDArray[np.float64]
-) -> Situation:
+def situations(trials: pd.DataFrame, keys: Sequence[str], cell: NDArray[np.intp], known: Observed) -> Situation:
     """Describe trials for the model of false stops.
 
     Args:
-        events: one row per trial, or phase, with its settings and memorisation step.
+        trials: one row per trial, or phase, with its settings, memorisation step, and begin and end of the phase.
         keys: the settings that distinguish cells.
         cell: number of each trial's cell, [n].
-        mark: step at which the rule would stop each trial, NaN if it never would, [n].
+        known: what is known of the trials, [n].
     """
-    columns = [levels(events[name]) for name in keys]
-    settings = np.concatenate(columns, axis=1) if columns else np.zeros((len(events), 0))
-    began = (
-        events["phase_start_step"].to_numpy(np.float64) if "phase_start_step" in events else np.zeros(len(events))
-    )
-    memorised = events["memorisation_step"].to_numpy(np.float64) - began
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.log(np.maximum(mark - began, 1.0) / np.maximum(memorised, 1.0))
-    known = np.isfinite(ratio)
-    centre = float(ratio[known].mean()) if known.any() else 0.0
-    return Situation(settings, np.where(known, ratio - centre, 0.0), cell)
+    columns = [levels(trials[name]) for name in keys]
+    settings = np.concatenate(columns, axis=1) if columns else np.zeros((len(trials), 0))
+    began, end = (trials[name].to_numpy(np.float64) for name in ("phase_start_step", "phase_end_step"))
+    memorised = trials["memorisation_step"].to_numpy(np.float64) - began
+    with np.errstate(invalid="ignore"):
+        ratio = np.log(np.maximum(known.mark - began, 1.0) / np.maximum(memorised, 1.0))
+    told = np.isfinite(ratio)
+    centre = float(ratio[told].mean()) if told.any() else 0.0
+    first = np.unique(cell, return_index=True)[1]
+    blind = blind_logits(known.since(began), memorised, end - began, cell, settings[first])
+    return Situation(settings, np.where(told, ratio - centre, 0.0), cell, blind)
 
 
 def levels(column: pd.Series[Any]) -> NDArray[np.float64]:

@@ -133,15 +133,22 @@ def test_order_and_type_of_rows_do_not_matter() -> None:
 
 
 def test_more_seeds_settle_a_cell() -> None:
-    n = np.array([3.0, 3, 20, 3, 100])
-    share = np.array([1.0, 0.5, 1.0, NAN, 0.5])
-    low, high = np.array([0.3, 0.05, 0.86, 0, 0.4]), np.array([1, 0.95, 1, 1, 0.6])
-    more = seeds_to_settle(share, low, high, n, np.zeros(5, dtype=bool))
-    assert seeds_to_settle(share, low, high, n, np.ones(5, dtype=bool))[1] > more[1]
+    cells = pd.DataFrame(
+        {
+            "share": [1.0, 0.5, 1.0, NAN, 0.5],
+            "share_low": [0.3, 0.05, 0.86, 0, 0.4],
+            "share_high": [1, 0.95, 1, 1, 0.6],
+            "n": [3, 3, 20, 3, 100],
+            "followed": [3, 3, 20, 0, 100],
+        }
+    )
+    more = seeds_to_settle(cells)
     assert more[0] in (1, 2, 3)
     assert 30 < more[1] < 45
     assert (more[2], more[4]) == (0, 0)
     assert math.isnan(more[3])
+    # Seeds whose fate is imputed are worth less, so more of them are needed.
+    assert seeds_to_settle(cells.assign(followed=1))[1] > more[1]
 
 
 LOOSE = 0.02
@@ -152,11 +159,12 @@ LOOSE = 0.02
 @pytest.mark.parametrize("seeds", [3, 6, 12, 20, 100])
 def test_intervals_cover_as_often_as_they_say_on_planted_laws(words: str, seeds: int) -> None:
     """What these numbers are with more repetitions is in docs/estimates.md."""
-    told = COVERAGE["summary"](COVERAGE["checked"](seeds, STOPPINGS[words], 20))
+    told = COVERAGE["summary"](COVERAGE["checked"](seeds, STOPPINGS[words], 12 if words.startswith("rule") else 20))
     assert told["covered"] >= 0.92
     assert told["median_covered"] >= 0.92
     # With few trials, and where stopping leaves much open, they are rather too wide.
     if seeds >= 20 and not words.startswith("rule"):
         assert told["covered"] <= 0.98 + LOOSE
-    if seeds >= (100 if words.startswith("rule") else 20):
-        assert abs(told["bias"]) <= 0.02
+    if seeds >= 20:
+        # With twenty seeds some ten trials are audited where the rule would stop them, in the whole sweep.
+        assert abs(told["bias"]) <= (0.03 if words.startswith("rule") and seeds == 20 else 0.02)
