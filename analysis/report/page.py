@@ -23,6 +23,7 @@ from analysis.report.summary import result_sentence
 from analysis.stopping.certified import StoppedTrials, stopped_trials
 from analysis.stopping.decline import audit_report
 from analysis.stopping.forecasts import forecasts
+from analysis.survival.audits import audits
 from analysis.words import counted, listed, plain
 
 
@@ -60,7 +61,7 @@ def write_report(
     name = str(path).rstrip("/").rsplit("/", 1)[-1]
     rows, planned, ended = load(path), status(path), trials(path)
     events = events_of(rows)
-    page = _page(name, rows, events, planned, ended, complexity(path), stopped_trials(path), out)
+    page = _page(name, rows, events, planned, ended, complexity(path), stopped_trials(path), audits(path), out)
     page["ahead"] = ahead(forecasts(rows, price_per_hour=price_per_hour(path), phases=events))
     if written_at is not None:
         page["notices"].append(f"Written {written_at}.")
@@ -84,10 +85,11 @@ def _page(
     ended: pd.DataFrame,
     measured: pd.DataFrame,
     stopped: StoppedTrials | None,
+    audited: pd.DataFrame,
     out: Output,
 ) -> dict[str, Any]:
     """Collect everything the template needs; pictures and the cells are written meanwhile."""
-    grid = sweep_map(events, planned)
+    grid = sweep_map(events, planned, audited)
     out.write("cells.csv", grid.to_csv(index=False))
     asked = max(len(planned), events["trial_id"].nunique())
     return {

@@ -299,7 +299,7 @@ def _findings(results: str, output: str | None = None) -> dict[str, Any]:
     statuses = analysis.status(results)
     return {
         "results": results,
-        "map": text_map(sweep_map(events, statuses)),
+        "map": text_map(sweep_map(events, statuses, analysis.audits(results))),
         "sentence": result_sentence(events, planned=len(statuses)),
         "files": {name: place for name, place in dataclasses.asdict(files).items() if place is not None},
     }
