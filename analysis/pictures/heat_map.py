@@ -346,14 +346,15 @@ def _draw_bar(figure: Figure, layer: _Layer, place: tuple[float, float, float], 
 def _map_legend(grids: Sequence[Panel]) -> list[Patch]:
     from matplotlib.patches import Patch
 
-    kinds = {cell.kind for grid in grids for row in grid.cells for cell in row}
+    cells = [cell for grid in grids for row in grid.cells for cell in row]
+    kinds = {cell.kind for cell in cells}
     words = {
         Kind.NOT_WITHIN: "not in n: none grokked within n steps, all followed to the end of their budget",
         Kind.UNDER_HALF: "under half in n: fewer than half of the networks grok within n steps",
         Kind.LATER: "open, >n, ≥n: not known yet, or later than step n if at all; others were followed no further",
         Kind.EMPTY: "–: no trial has reported yet",
     }
-    return [
+    patches = [
         Patch(
             facecolor=palette.CENSORED_FILL if kind in _HATCHES else palette.PAPER,
             edgecolor=palette.CENSORED_HATCH, hatch=_HATCHES.get(kind), label=text, linewidth=0.6,
@@ -361,3 +362,7 @@ def _map_legend(grids: Sequence[Panel]) -> list[Patch]:
         for kind, text in words.items()
         if kind in kinds
     ]  # fmt: skip
+    if any(cell.late_or_never for cell in cells):
+        late = "?: it cannot be told whether the networks without a grok are late or never grok"
+        patches.append(Patch(facecolor=palette.PAPER, edgecolor=palette.PAPER, label=late))
+    return patches

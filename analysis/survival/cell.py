@@ -136,7 +136,8 @@ class Cell:
         never = curve.mass[-1] if math.isinf(curve.at[-1]) else 0.0
         # Trials of a cell are imputed by one model, whose errors they share.
         variance = float(chance_sd[trials.stopped & ~np.isnan(chance)].sum() / len(trials)) ** 2
-        latest = BetaProduct.of(records.table(began, budget), variance)
+        table = records.table(began, budget)
+        latest = BetaProduct.of(table, variance)
         median = curve.quantile(0.5)
         if math.isinf(median[1]) and median[0] < budget:
             median = math.nan, math.nan
@@ -151,19 +152,24 @@ class Cell:
             share=math.nan if unknown > 1e-9 else 1 - float(never),
             product=BetaProduct(*(getattr(latest, name)[-1:] for name in BetaProduct.__slots__)),
             median=median,
-            median_ends=_median_ends(records, budget, variance, began),
+            median_ends=_median_ends(records, table, latest, budget, variance, began),
             late_or_never=open_end,
             more_steps=max(steps_to_tell(grok_steps, others) + began - budget, 0.0) if open_end else 0.0,
         )
 
 
-def _median_ends(records: Records, budget: float, variance: float, began: float) -> tuple[float, float]:
+def _median_ends(
+    records: Records, late: LifeTable, latest: BetaProduct, budget: float, variance: float, began: float
+) -> tuple[float, float]:
     """Return the interval of the median: where survival past a step may be a half (Brookmeyer and Crowley 1982)."""
     tail = (1 - CONFIDENCE) / 2
-    early = records.table(began, budget, early=True)
-    possible = BetaProduct.of(early, variance).probability_below(0.5) >= tail
-    late = records.table(began, budget)
-    certain = BetaProduct.of(late, variance).probability_below(0.5) > 1 - tail
+    below = latest.probability_below(0.5)
+    certain = below > 1 - tail
+    early = late
+    if records.imputed.any():
+        early = records.table(began, budget, early=True)
+        below = BetaProduct.of(early, variance).probability_below(0.5)
+    possible = below >= tail
     low = float(early.step[-1])
     if possible.any():
         index = int(possible.argmax())
