@@ -15,6 +15,8 @@ from analysis.survival.cure.laws import distribution
 from analysis.survival.cure.model import CureData, likelier_fit
 from analysis.survival.observed import Observed
 
+_EARLIEST = 0.1
+"""The share of stops that count as the earliest."""
 _FARTHEST = 4.0
 """Logits are kept within this of 0: no model of some tens of trials knows more."""
 
@@ -45,6 +47,12 @@ def blind_logits(
     acted = trials.stopped | trials.marked
     after, at = np.where(acted, trials.mark, trials.after), np.where(acted, np.inf, trials.at)
     after = np.where(trials.over & ~acted, budget, after)
+    if acted.any():
+        # Trials that continue beyond where the rule stops others do so because they were about to grok, as far as the
+        # rule sees it. They tell nothing of the stopped ones, so nothing is looked at beyond the earliest stops.
+        until = float(np.quantile(trials.mark[acted] / unit[acted], _EARLIEST)) * unit
+        at = np.where(after >= until, np.inf, at)
+        after = np.minimum(after, until)
     constant = np.ones((len(design), 1))
     data = CureData.of(after / unit, at / unit, np.ones(len(at)), cell, np.concatenate([constant, design], axis=1))
     fit = likelier_fit(data)
