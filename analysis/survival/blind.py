@@ -48,8 +48,8 @@ def blind_logits(
     after, at = np.where(acted, trials.mark, trials.after), np.where(acted, np.inf, trials.at)
     after = np.where(trials.over & ~acted, budget, after)
     if acted.any():
-        # Trials that continue beyond where the rule stops others do so because they were about to grok, as far as the
-        # rule sees it. They tell nothing of the stopped ones, so nothing is looked at beyond the earliest stops.
+        # Trials that continue beyond where the rule stops others do so because they were about to grok, as far as
+        # the rule sees it. They tell nothing of the stopped ones: nothing is looked at beyond the earliest stops.
         until = float(np.quantile(trials.mark[acted] / unit[acted], _EARLIEST)) * unit
         at = np.where(after >= until, np.inf, at)
         after = np.minimum(after, until)

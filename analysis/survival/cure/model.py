@@ -273,6 +273,12 @@ def maximise(
     return common, cells, value - float(np.log(determinants).sum()) / 2
 
 
+def _gram(outer: Floats, inner: Floats) -> Floats:
+    """Return the sum over cells of outer' inner outer, [q, q], for outer [c, i, q] and inner [c, i, i]."""
+    q = outer.shape[2]
+    return np.asarray(outer.reshape(-1, q).T @ (inner @ outer).reshape(-1, q))
+
+
 def _newton(
     designs: Floats,
     information: Floats,
@@ -288,9 +294,9 @@ def _newton(
     if (blocks[:, 0, 0] <= 0).any() or (np.linalg.det(blocks) <= 0).any():
         return None
     inverse = np.linalg.inv(blocks)
-    crossing = np.einsum("cij,cjq->ciq", information[:, :2], designs)
-    matrix = np.einsum("ciq,cij,cjp->qp", designs, information, designs) + np.diag(penalty)
-    matrix -= np.einsum("ciq,cij,cjp->qp", crossing, inverse, crossing)
+    crossing = information[:, :2] @ designs
+    matrix = _gram(designs, information) + np.diag(penalty)
+    matrix -= _gram(crossing, inverse)
     matrix += damping * np.diag(1 + np.abs(np.diag(matrix)))
     right = toward - np.einsum("ciq,cij,cj->q", crossing, inverse, toward_cells)
     try:
@@ -311,17 +317,17 @@ def _spread(
     # Where the likelihood is not concave in a cell the prior alone is: it cannot be less.
     bent = (blocks[:, 0, 0] <= 0) | (np.linalg.det(blocks) <= 0)
     blocks[bent] = np.diag(precision)
-    inverse = np.linalg.inv(blocks)
-    crossing = np.einsum("cij,cjq->ciq", information[:, :2], designs)
-    matrix = np.einsum("ciq,cij,cjp->qp", designs, information, designs) + np.diag(_penalty(data))
-    matrix -= np.einsum("ciq,cij,cjp->qp", crossing, inverse, crossing)
+    inverse = np.asarray(np.linalg.inv(blocks), dtype=np.float64)
+    crossing = information[:, :2] @ designs
+    matrix = _gram(designs, information) + np.diag(_penalty(data))
+    matrix -= _gram(crossing, inverse)
     values, vectors = np.linalg.eigh(matrix)
     covariance = (vectors / np.maximum(values, 1e-9)) @ vectors.T
     # Effects of cells move against the common parameters: b = -inverse crossing theta.
-    follow = -np.einsum("cij,cjq->ciq", inverse, crossing)
-    own = np.einsum("cii->ci", inverse) + np.einsum("ciq,qp,cip->ci", follow, covariance, follow)
+    follow = -inverse @ crossing
+    own = np.einsum("cii->ci", inverse) + ((follow @ covariance) * follow).sum(axis=2)
     full = designs.copy()
     full[:, :2] += follow
-    local = np.einsum("ciq,qp,cjp->cij", full, covariance, full)
+    local = full @ covariance @ full.transpose(0, 2, 1)
     local[:, :2, :2] += inverse
     return own, covariance, local

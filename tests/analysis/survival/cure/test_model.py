@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -38,7 +38,13 @@ numbers = st.floats(-2, 2)
 
 
 @pytest.mark.parametrize("law", LAWS)
-@given(st.sampled_from([0.0, 3.0, 40.0]), st.sampled_from([5.0, 60.0, math.inf]), numbers, st.floats(1, 6), numbers)
+@given(
+    st.sampled_from([0.0, 3.0, 40.0]),
+    st.sampled_from([5.0, 60.0, math.inf]),
+    numbers,
+    st.floats(1, 6),
+    st.floats(-1, 1),
+)
 def test_the_likelihood_is_its_definition_and_its_derivatives_are_differences(
     law: Law, after: float, length: float, logit: float, middle: float, log_scale: float
 ) -> None:
@@ -47,8 +53,7 @@ def test_the_likelihood_is_its_definition_and_its_derivatives_are_differences(
     local = np.array([[logit, middle, log_scale]])
     value, gradient, hessian = log_likelihoods(law, log_after, log_at, local)
     plain = plainly(law, after, after + length, logit, middle, log_scale)
-    if plain < 1e-9:
-        return
+    assume(plain > 1e-4)  # below that differences lose their digits, not the derivatives
     assert value[0] == pytest.approx(math.log(plain), rel=1e-6, abs=1e-8)
     for number in range(3):
         step = np.zeros((1, 3))
