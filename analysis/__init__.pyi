@@ -37,4 +37,10 @@ from .report.summary import text_map as text_map
 from .stopping.decline import Decision as Decision
 from .stopping.decline import DeclineParameters as DeclineParameters
 from .stopping.forecasts import forecasts as forecasts
+from .survival.audits import audits as audits
+from .survival.boundary import boundary as boundary
+from .survival.effects import effects as effects
+from .survival.effects import fit_check as fit_check
+from .survival.estimates import estimates as estimates
+from .survival.weights import stop_weights as stop_weights
 from .trajectory import Trajectory as Trajectory

@@ -10,20 +10,21 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.load import by_size
-from analysis.maps import CELL_COLUMNS, CENSORINGS, facets_of, grok_map, varying_settings
+from analysis.maps import CELL_COLUMNS, CENSORINGS, facets_of, grok_map, ordered, varying_settings
 from analysis.schema import SETTINGS
-from analysis.words import ENDINGS, settings_text
+from analysis.survival.estimates import ESTIMATE_COLUMNS, estimates
+from analysis.words import ENDINGS, counted, settings_text
 
 
 class Kind(Enum):
     """The four kinds of cell."""
 
     MEDIAN = "median"
-    """At least half of the trials grokked: the median grok step is a number."""
+    """At least half of the trials grokked: the median grok step is known, or the interval that holds it."""
+    UNDER_HALF = "under half"
+    """Fewer than half of the networks grok within the budget, by the estimate."""
     LATER = "later"
-    """The median is only known to be later than a step: some trials were stopped, failed or still run, or the
-    budget ended with fewer than half grokked."""
+    """The median is not known: some trials were stopped, failed or still run."""
     NOT_WITHIN = "not within"
     """None grokked, and all were followed to the end of their budget."""
     EMPTY = "empty"
@@ -36,14 +37,14 @@ class Cell:
 
     kind: Kind
     when: str
-    """`1,024`, `>2,048`, `not in 4,000` or `–`."""
+    """`896–1,024`, `not in 4,000`, `under half in 4,000`, `open` or `–`; of counts alone `1,024` and `>2,048`."""
     count: str
     """Grokked trials out of all, `2/3`, and how many kept it where some did not, `2/3, 1 kept`; empty for an empty
     cell."""
     step: float
-    """Median grok step in steps; NaN unless `kind` is `MEDIAN`."""
+    """Median grok step in steps, the end of its interval; NaN unless `kind` is `MEDIAN`."""
     share: float
-    """Share of trials that grokked; NaN for an empty cell."""
+    """Share of networks that grok within the budget; NaN for an empty cell, and where it is open."""
     share_low: float
     share_high: float
     n: int
@@ -51,12 +52,31 @@ class Cell:
     """Number of trials without a grok that have not ended."""
     endings: str
     """The endings of the trials: `2 grokked, 1 stopped by the rule`."""
+    late_or_never: bool = False
+    """Whether it cannot be told if the networks without a grok are late or never grok."""
+    when_interval: str = ""
+    """The interval of the median: `320 to 1,216`, `after 320`; empty where nothing is known of it."""
+    settle: str = ""
+    """What would settle the cell: `5 more seeds`, `2,000 more steps`; empty where it is settled."""
 
     @property
     def text(self) -> str:
-        """`1,024 (3/3)`, one line for the terminal; `…` marks a cell with trials that have not ended."""
-        return f"{self.when} ({self.count}){'…' if self.unfinished else ''}" if self.count else self.when
+        """`896–1,024 (3/3)`, one line for the terminal.
 
+        `…` marks a cell with trials that have not ended, `?` one where late and never cannot be told apart.
+        """
+        marks = f"{'…' if self.unfinished else ''}{'?' if self.late_or_never else ''}"
+        return f"{self.when} ({self.count}){marks}" if self.count else self.when
+
+
+MOST_BUDGETS = 9
+"""More steps are named as what would settle a cell if they are at most this many times its budget."""
+
+OPEN = "open"
+"""What a cell says whose median is not known."""
+
+UNDER_HALF_IN = "under half in"
+"""What a cell says, with its budget, where some grokked within it, and fewer than half."""
 
 NOT_IN = "not in"
 """What a cell says, with its budget, where none grokked within it."""
@@ -65,10 +85,58 @@ EMPTY_CELL = Cell(Kind.EMPTY, "–", "", math.nan, math.nan, math.nan, math.nan,
 
 
 def cell(row: Mapping[Any, Any]) -> Cell:
-    """Describe one row of a `grok_map` frame as a cell."""
-    n, grokked = int(row["n"]), int(row["grokked"])
-    if n == 0:
+    """Describe one row of a `grok_map` frame, or of a `sweep_map`, which has estimates, as a cell."""
+    if int(row["n"]) == 0:
         return EMPTY_CELL
+    kind, when, step = _counted_when(row) if "median_at" not in row else _estimated_when(row)
+    n, grokked = int(row["n"]), int(row["grokked"])
+    return Cell(
+        kind,
+        when,
+        f"{grokked}/{n}" + (f", {grokked - int(row['lost'])} kept" if row["lost"] else ""),
+        step,
+        float(row["share"]),
+        float(row["share_low"]),
+        float(row["share_high"]),
+        n,
+        int(row["censored_unfinished"]),
+        _endings(row),
+        row.get("late_or_never") is True,
+        _when_interval(row),
+        _settle(row),
+    )
+
+
+def _estimated_when(row: Mapping[Any, Any]) -> tuple[Kind, str, float]:
+    """Return the kind of a cell with estimates, its words, and its median step."""
+    after, at = float(row["median_after"]), float(row["median_at"])
+    if math.isfinite(at):
+        return Kind.MEDIAN, f"{max(after, 0):,.0f}–{at:,.0f}", at
+    if math.isnan(at):
+        return Kind.LATER, OPEN, math.nan
+    if not row["grokked"] and not row["undetermined"]:
+        return Kind.NOT_WITHIN, f"{NOT_IN} {float(row['budget_steps']):,.0f}", math.nan
+    return Kind.UNDER_HALF, f"{UNDER_HALF_IN} {float(row['budget_steps']):,.0f}", math.nan
+
+
+def _when_interval(row: Mapping[Any, Any]) -> str:
+    low, high = float(row.get("median_low", math.nan)), float(row.get("median_high", math.nan))
+    if math.isnan(low):
+        return ""
+    return f"after {max(low, 0):,.0f}" if math.isinf(high) else f"{max(low, 0):,.0f} to {high:,.0f}"
+
+
+def _settle(row: Mapping[Any, Any]) -> str:
+    seeds, steps = float(row.get("more_seeds", 0)), float(row.get("more_steps", 0))
+    parts = [counted(int(seeds), "more seed")] if seeds > 0 else []
+    if 0 < steps <= MOST_BUDGETS * float(row["budget_steps"]):
+        parts.append(counted(int(steps), "more step"))
+    return " or ".join(parts)
+
+
+def _counted_when(row: Mapping[Any, Any]) -> tuple[Kind, str, float]:
+    """Return the kind of a cell of counts, its words, and its median step."""
+    grokked = int(row["grokked"])
     median, at_least = float(row["median_grok_step"]), float(row["median_at_least"])
     if math.isfinite(median):
         kind, when = Kind.MEDIAN, f"{median:,.0f}"
@@ -79,18 +147,7 @@ def cell(row: Mapping[Any, Any]) -> Cell:
     else:
         # If some trials grokked, the bound may itself be a grok step, so it is not strict.
         kind, when = Kind.LATER, f"{'≥' if grokked else '>'}{at_least:,.0f}"
-    return Cell(
-        kind,
-        when,
-        f"{grokked}/{n}" + (f", {grokked - int(row['lost'])} kept" if row["lost"] else ""),
-        median if kind is Kind.MEDIAN else math.nan,
-        float(row["share"]),
-        float(row["share_low"]),
-        float(row["share_high"]),
-        n,
-        int(row["censored_unfinished"]),
-        _endings(row),
-    )
+    return kind, when, median if kind is Kind.MEDIAN else math.nan
 
 
 def _endings(row: Mapping[Any, Any]) -> str:
@@ -111,9 +168,10 @@ KEPT = "2/3, 1 kept: of the 2 that grokked 1 was still at the threshold at its e
 
 #: The meaning of the words in a cell.
 LEGEND: dict[Kind, str] = {
-    Kind.MEDIAN: "1,024 (2/3): median grok step, and how many of the cell's trials grokked",
+    Kind.MEDIAN: "896–1,024 (2/3): the median grok step is between these evaluated steps; trials grokked",
     Kind.NOT_WITHIN: "not in 4,000 (0/3): none grokked within 4,000 steps, all followed to the end of their budget",
-    Kind.LATER: ">1,024 (0/3), ≥1,024 (1/3): later than this, if at all; the others were followed no further",
+    Kind.UNDER_HALF: "under half in 4,000 (1/3): fewer than half of the networks grok within 4,000 steps",
+    Kind.LATER: "open, >1,024, ≥1,024 (1/3): not known, or later than this if at all; not all were followed on",
     Kind.EMPTY: "–: no trial has reported yet",
 }
 
@@ -129,7 +187,7 @@ class Axes:
     @classmethod
     def of(cls, map_frame: pd.DataFrame, x: str | None = None, y: str | None = None) -> Axes:
         """Choose the axes of a `grok_map` frame; unless named, its settings are facets, y, x in this order."""
-        settings = [name for name in map_frame.columns if name not in CELL_COLUMNS]
+        settings = [name for name in map_frame.columns if name not in (*CELL_COLUMNS, *ESTIMATE_COLUMNS)]
         x = x or next(name for name in reversed(settings) if name != y)
         y = y or next(name for name in reversed(settings) if name != x)
         return cls(x, y, tuple(name for name in settings if name not in (x, y)))
@@ -157,15 +215,17 @@ def _unvaried(varying: Sequence[str]) -> list[str]:
     return [name for name in _WANTED_AXES if name not in varying]
 
 
-def sweep_map(events: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
-    """Make the `grok_map` of a sweep over its usual axes, with a row (n = 0) for each cell without a report.
+def sweep_map(events: pd.DataFrame, planned: pd.DataFrame, audits: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Make the map of a sweep over its usual axes, with estimates; a cell without a report has a row with n = 0.
 
     Args:
         events: one row per trial that has reported, from `analysis.events`; may be empty.
         planned: one row per requested trial, from `analysis.status`.
+        audits: from `analysis.audits`; without it the fates of stopped trials are open.
 
     Returns:
-        A frame as `grok_map` returns it; empty if no trial has reported.
+        The columns of `grok_map` and those of `estimates`, whose share and interval take the place of the counted
+        ones; empty if no trial has reported.
     """
     if events.empty:
         return pd.DataFrame()
@@ -179,7 +239,9 @@ def sweep_map(events: pd.DataFrame, planned: pd.DataFrame) -> pd.DataFrame:
     every = pd.concat([events[settings], in_a_cohort[settings]], ignore_index=True)
     x, y = usual_axes(every)
     keys = [*facets_of(every, x, y), y, x]
-    known = grok_map(events, x, y, keys[:-2])
+    counted_cells = grok_map(events, x, y, keys[:-2])
+    estimated = estimates(events, x, y, keys[:-2], audits)
+    known = counted_cells.assign(**{name: estimated[name] for name in ESTIMATE_COLUMNS})
     asked = every[keys].drop_duplicates().merge(known[keys], how="left", indicator=True)
     unreported = asked.loc[asked["_merge"] == "left_only", keys].assign(n=0, grokked=0, lost=0)
     if unreported.empty:
@@ -233,10 +295,3 @@ def some_panels(map_frame: pd.DataFrame, most: int) -> tuple[pd.DataFrame, int]:
 def evenly(count: int, most: int) -> list[int]:
     """Return at most `most` of the indexes below `count`, spread evenly."""
     return [index * count // most for index in range(most)] if count > most else list(range(count))
-
-
-def ordered(values: pd.Series[Any]) -> tuple[Any, ...]:
-    """Return distinct values: numbers by size, words alphabetically, missing values last."""
-    distinct = list(pd.unique(values.dropna()))
-    tail = [None] if values.isna().any() else []
-    return (*sorted(distinct, key=by_size), *tail)

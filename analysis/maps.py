@@ -145,7 +145,7 @@ def facets_of(cells: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None 
     keys = [x, y, *chosen]
     pooled = []
     for name in varying_settings(cells):
-        if name in keys or any(_determines(cells, key, name) for key in keys):
+        if name in keys or any(determines(cells, key, name) for key in keys):
             continue
         keys.append(name)
         pooled.append(name)
@@ -157,10 +157,21 @@ def facets_of(cells: pd.DataFrame, x: str, y: str, facets: Sequence[str] | None 
     return [*chosen, *pooled]
 
 
-def _determines(cells: pd.DataFrame, key: str, name: str) -> bool:
+def determines(cells: pd.DataFrame, key: str, name: str) -> bool:
     """Check whether each value of `key` occurs with one value of `name` only."""
     pairs = cells[[key, name]].drop_duplicates()
     return not bool(pairs[key].duplicated().any())
+
+
+def ordered(values: pd.Series[Any]) -> tuple[Any, ...]:
+    """Return distinct values: numbers by size, words alphabetically, missing values last."""
+    import pandas as pd
+
+    from analysis.load import by_size
+
+    distinct = list(pd.unique(values.dropna()))
+    tail = [None] if values.isna().any() else []
+    return (*sorted(distinct, key=by_size), *tail)
 
 
 def median_bounds(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from analysis.cells import NOT_IN, Axes, Cell, Kind, Panel, panels
+from analysis.cells import NOT_IN, OPEN, UNDER_HALF_IN, Axes, Cell, Kind, Panel, panels
 from analysis.pictures import palette
 from analysis.words import setting_name, setting_text, value_text
 
@@ -29,6 +29,9 @@ WORDED_ROWS = 20
 
 
 _LAYERS = 2
+
+_CHARACTER = 0.082
+"""Width of a bold character in a cell, inches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,13 @@ class _Layer:
 def map_figure(map_frame: pd.DataFrame, *, x: str | None = None, y: str | None = None) -> Figure:
     """Draw heat maps of when (median grok step) and whether (share) each cell groks, a panel per facet.
 
-    Cells without a median are grey and hatched and say `not in 4,000` or `>2,048`, so they cannot be mistaken for a
-    colour of the scale. The cells carry ids from which `svg` makes hover texts.
+    Cells without a median are grey and hatched and say `not in 4,000`, `under half in 4,000` or `open`, so they
+    cannot be mistaken for a colour of the scale. `?` marks cells where late and never cannot be told apart. The
+    cells carry ids from which `svg` makes hover texts.
 
     Args:
-        map_frame: a frame from `analysis.grok_map`, one row per cell.
+        map_frame: a frame from `analysis.sweep_map`, which has estimates, or from `analysis.grok_map`, one row per
+            cell.
         x: setting along the columns; by default the last setting of the frame before the cell's own columns.
         y: setting along the rows; by default the one before `x`. All other settings are facets.
 
@@ -98,16 +103,18 @@ def _when_layer(grids: Sequence[Panel]) -> _Layer:
 
 
 def _when_words(cell: Cell) -> tuple[str, str]:
-    count = cell.count.replace(", ", "\n")
-    if cell.kind is Kind.NOT_WITHIN:
-        return NOT_IN, f"{cell.when.removeprefix(NOT_IN).strip()} ({count})"
-    return cell.when, count
+    count, mark = cell.count.replace(", ", "\n"), "?" if cell.late_or_never else ""
+    for words in (NOT_IN, UNDER_HALF_IN):
+        if cell.when.startswith(words):
+            return words, f"{cell.when.removeprefix(words).strip()} ({count}){mark}"
+    return cell.when, f"{count}{mark}"
 
 
 def _share_words(cell: Cell) -> tuple[str, str]:
     if cell.kind is Kind.EMPTY:
         return cell.when, ""
-    return f"{cell.share:.0%}", f"{100 * cell.share_low:.0f}–{cell.share_high:.0%}"
+    share = OPEN if math.isnan(cell.share) else f"{cell.share:.0%}"
+    return share, f"{100 * cell.share_low:.0f}–{cell.share_high:.0%}"
 
 
 def _whether_layer() -> _Layer:
@@ -154,7 +161,9 @@ class _Layout:
     def of(cls, grids: Sequence[Panel], names: Axes) -> _Layout:
         columns, rows = len(grids[0].x_values), len(grids[0].y_values)
         worded = columns <= WORDED_COLUMNS and rows <= WORDED_ROWS
-        cell_width = (0.72 if columns <= 8 else 0.66) if worded else max(0.1, min(0.3, 4.6 / columns))
+        longest = max(len(_when_words(cell)[0]) for grid in grids for row in grid.cells for cell in row)
+        worded_width = max(0.72 if columns <= 8 else 0.66, 0.12 + _CHARACTER * longest)
+        cell_width = worded_width if worded else max(0.1, min(0.3, 4.6 / columns))
         cell_height = 0.5 if worded else max(0.1, min(0.3, 4.0 / rows))
         if columns == 1:
             cell_width = max(cell_width, 1.1)
@@ -198,8 +207,23 @@ def cell_titles(map_frame: pd.DataFrame, *, x: str | None = None, y: str | None 
             for i, cell in enumerate(row):
                 place = [setting_text(names.x, grid.x_values[i]), setting_text(names.y, grid.y_values[j])]
                 text = f"{', '.join([*([grid.label] if grid.label else []), *place])}: {cell.text} ({cell.endings})"
+                text += _estimate_words(cell)
                 titles.update({f"cell-{layer}-{index}-{i}-{j}": text for layer in range(_LAYERS)})
     return titles
+
+
+def _estimate_words(cell: Cell) -> str:
+    """Say what the estimates of a cell add to its counts; empty without estimates."""
+    if not cell.when_interval:
+        return ""
+    share = "share open" if math.isnan(cell.share) else f"share {cell.share:.0%}"
+    words = [f"{share}, interval {100 * cell.share_low:.0f}–{cell.share_high:.0%}"]
+    words.append(f"interval of the median step: {cell.when_interval}")
+    if cell.late_or_never:
+        words.append("cannot tell late from never")
+    if cell.settle:
+        words.append(f"to settle it: {cell.settle}")
+    return "; " + "; ".join(words)
 
 
 def _draw_map(grids: Sequence[Panel], layers: Sequence[_Layer], names: Axes) -> Figure:
@@ -286,7 +310,7 @@ def _draw_panel(axes: PlotAxes, grid: Panel, layer: _Layer, layout: _Layout, *, 
     axes.set_yticks([j + 0.5 for j in range(0, rows, every_y)], [value_text(v) for v in grid.y_values[::every_y]])
 
 
-_HATCHES = {Kind.NOT_WITHIN: "xxxx", Kind.LATER: "////"}
+_HATCHES = {Kind.NOT_WITHIN: "xxxx", Kind.UNDER_HALF: "xx", Kind.LATER: "////"}
 
 
 def _write_cell(
@@ -322,13 +346,15 @@ def _draw_bar(figure: Figure, layer: _Layer, place: tuple[float, float, float], 
 def _map_legend(grids: Sequence[Panel]) -> list[Patch]:
     from matplotlib.patches import Patch
 
-    kinds = {cell.kind for grid in grids for row in grid.cells for cell in row}
+    cells = [cell for grid in grids for row in grid.cells for cell in row]
+    kinds = {cell.kind for cell in cells}
     words = {
         Kind.NOT_WITHIN: "not in n: none grokked within n steps, all followed to the end of their budget",
-        Kind.LATER: ">n, ≥n: later than step n, if at all; those that did not grok were followed no further",
+        Kind.UNDER_HALF: "under half in n: fewer than half of the networks grok within n steps",
+        Kind.LATER: "open, >n, ≥n: not known yet, or later than step n if at all; others were followed no further",
         Kind.EMPTY: "–: no trial has reported yet",
     }
-    return [
+    patches = [
         Patch(
             facecolor=palette.CENSORED_FILL if kind in _HATCHES else palette.PAPER,
             edgecolor=palette.CENSORED_HATCH, hatch=_HATCHES.get(kind), label=text, linewidth=0.6,
@@ -336,3 +362,7 @@ def _map_legend(grids: Sequence[Panel]) -> list[Patch]:
         for kind, text in words.items()
         if kind in kinds
     ]  # fmt: skip
+    if any(cell.late_or_never for cell in cells):
+        late = "?: it cannot be told whether the networks without a grok are late or never grok"
+        patches.append(Patch(facecolor=palette.PAPER, edgecolor=palette.PAPER, label=late))
+    return patches

@@ -26,6 +26,7 @@ from analysis.results_folder import opened
 from analysis.stopping.certified import StoppedTrials, stopped_trials
 from analysis.stopping.decline import audit_report
 from analysis.stopping.forecasts import forecasts
+from analysis.survival.audits import audits
 from analysis.words import counted, listed, plain
 
 
@@ -50,6 +51,8 @@ class Report:
     """The result of `analysis.events`."""
     planned: pd.DataFrame
     """The result of `analysis.status`."""
+    audits: pd.DataFrame
+    """The result of `analysis.audits`."""
 
 
 def write_report(
@@ -81,7 +84,10 @@ def report_of(path: str | Path, output: str | Path | None = None, *, written_at:
     folder = opened(path)
     planned, rows, price = status_and_rows(folder)
     events = events_of(rows)
-    page = _page(name, rows, events, planned, trials(folder), complexity(folder), stopped_trials(folder), out)
+    audited = audits(folder)
+    page = _page(
+        name, rows, events, planned, trials(folder), complexity(folder), stopped_trials(folder), audited, out
+    )
     page["compressed"] = compressed(read_record(path))
     page["ahead"] = ahead(forecasts(rows, price_per_hour=price, phases=events))
     if written_at is not None:
@@ -96,7 +102,7 @@ def report_of(path: str | Path, output: str | Path | None = None, *, written_at:
         written.get("trajectories.png"),
         written.get("trajectories.svg"),
     )
-    return Report(files, events, planned)
+    return Report(files, events, planned, audited)
 
 
 def _page(
@@ -107,10 +113,11 @@ def _page(
     ended: pd.DataFrame,
     measured: pd.DataFrame,
     stopped: StoppedTrials | None,
+    audited: pd.DataFrame,
     out: Output,
 ) -> dict[str, Any]:
     """Collect everything the template needs; pictures and the cells are written meanwhile."""
-    grid = sweep_map(events, planned)
+    grid = sweep_map(events, planned, audited)
     out.write("cells.csv", grid.to_csv(index=False))
     asked = max(len(planned), events["trial_id"].nunique())
     return {

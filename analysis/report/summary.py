@@ -185,6 +185,8 @@ def text_map(
         lines.append(KEPT)
     if any(cell.unfinished for grid in grids for row in grid.cells for cell in row):
         lines.append("…: some of the cell's trials have not ended")
+    if any(cell.late_or_never for grid in grids for row in grid.cells for cell in row):
+        lines.append("?: it cannot be told whether the networks without a grok are late or never grok")
     return "\n".join(lines).rstrip()
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import pandas as pd
 
 from analysis.bounds import DELTA
-from analysis.cells import Axes, cell, ordered
+from analysis.cells import Axes, cell
 from analysis.events import DECLINE_SUSTAINED, TAIL_MEASUREMENTS, TAIL_RATIO, Thresholds
-from analysis.maps import varying_settings
+from analysis.maps import ordered, varying_settings
 from analysis.regimes import REGIMES, RegimeThresholds
 from analysis.report.parts import NO_ROWS, Table
 from analysis.report.summary import compute
@@ -102,22 +103,31 @@ def cells(grid: pd.DataFrame) -> Table:
             [
                 *(value_text(row[name]) for name in settings),
                 one.when,
+                one.when_interval or "–",
                 one.count,
-                f"{one.share:.0%}",
-                f"{one.share_low:.0%} to {one.share_high:.0%}",
+                "–" if isnan(one.share) else f"{one.share:.0%}",
+                "–" if isnan(one.share_low) else f"{one.share_low:.0%} to {one.share_high:.0%}",
+                "yes" if one.late_or_never else "",
+                one.settle,
                 one.endings,
             ]
         )
     note = (
-        "The interval is the 95 % Wilson interval; where trials were not followed to the end, it holds "
-        "whatever their outcome. All columns are in cells.csv."
+        "Shares and medians are estimates for networks like these, with 95 % intervals; audited trials of the "
+        "whole sweep tell the fate of those that the rule stopped. Late or never: it cannot be told whether "
+        "networks without a grok are late or never grok. All columns are in cells.csv."
     )
     if len(grid) > len(rows):
         note = f"Showing {len(rows):,} of {len(grid):,} cells; all are in cells.csv. {note}"
     return Table(
-        [*(setting_name(name) for name in settings), "median grok step", "grokked", "share", "interval", "trials"],
+        [
+            *(setting_name(name) for name in settings),
+            *("median grok step", "its interval", "grokked", "share", "interval of the share"),
+            *("late or never", "to settle it"),
+            "trials",
+        ],
         rows,
-        frozenset(range(len(settings) + 4)),
+        frozenset(range(len(settings) + 5)),
         note,
     )
 

@@ -298,7 +298,7 @@ def _findings(results: str, output: str | None = None) -> dict[str, Any]:
     report = report_of(results, output)
     return {
         "results": results,
-        "map": text_map(sweep_map(report.events, report.planned)),
+        "map": text_map(sweep_map(report.events, report.planned, report.audits)),
         "sentence": result_sentence(report.events, planned=len(report.planned)),
         "files": {name: place for name, place in dataclasses.asdict(report.files).items() if place is not None},
     }

@@ -64,6 +64,42 @@ def test_what_a_cell_says(
     assert described.text == text
 
 
+@pytest.mark.parametrize(
+    ("grok_steps", "because", "last", "kind", "text"),
+    [
+        ([1_000, 1_024, 3_000], ["grokked"] * 3, [2_000, 2_048, 4_000], Kind.MEDIAN, "1,003–1,024 (3/3)"),
+        ([NAN] * 3, ["budget"] * 3, [4_000] * 3, Kind.NOT_WITHIN, "not in 4,000 (0/3)?"),
+        ([NAN] * 3, ["diverged"] * 3, [60] * 3, Kind.NOT_WITHIN, "not in 4,000 (0/3)"),
+        ([NAN] * 3, ["stopped"] * 3, [2_048] * 3, Kind.LATER, "open (0/3)?"),
+        ([1_000, NAN, NAN], ["grokked", "budget", "budget"], [2_000, 4_000, 4_000], Kind.UNDER_HALF,
+         "under half in 4,000 (1/3)?"),
+        ([NAN, NAN], [None, "budget"], [700, 4_000], Kind.UNDER_HALF, "under half in 4,000 (0/2)…?"),
+        ([NAN, NAN], [None, None], [700, 900], Kind.LATER, "open (0/2)…?"),
+    ],
+)  # fmt: skip
+def test_what_a_cell_with_estimates_says(
+    grok_steps: list[float], because: list[str], last: list[float], kind: Kind, text: str
+) -> None:
+    frame = ended(grok_steps, because, last)
+    frame = frame.assign(grok_after_step=0.98 * frame["grok_step"] // 1)
+    (row,) = sweep_map(frame, frame.assign(cohort_id="c")).to_dict("records")
+    described = cell(row)
+    assert described.kind is kind
+    assert described.text == text
+    assert described.when_interval
+    assert described.share_low <= described.share_high
+
+
+def test_a_cell_of_three_says_how_many_more_seeds_would_settle_it() -> None:
+    frame = ended([1_000, 1_024, NAN], ["grokked", "grokked", "budget"], [2_000, 2_048, 4_000])
+    frame = frame.assign(grok_after_step=frame["grok_step"] - 100)
+    (row,) = sweep_map(frame, frame.assign(cohort_id="c")).to_dict("records")
+    described = cell(row)
+    assert described.settle.endswith("more seeds")
+    assert described.when_interval.startswith("after")
+    assert described.late_or_never
+
+
 def test_a_cell_says_how_many_kept_their_grok() -> None:
     trials = ended([1_000, 1_024, 3_000], ["grokked"] * 3, [2_000, 2_048, 4_000])
     told = trials.assign(grok_lost=[True, False, False], final_val_accuracy=[0.45, 1.0, 1.0])
