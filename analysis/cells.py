@@ -37,7 +37,7 @@ class Cell:
 
     kind: Kind
     when: str
-    """`896–1,024`, `not in 4,000`, `under half in 4,000`, `open` or `–`; of counts alone `1,024` and `>2,048`."""
+    """`896–1,024`, `not in 4,000`, `<½ in 4,000`, `open` or `–`; of counts alone `1,024` and `>2,048`."""
     count: str
     """Grokked trials out of all, `2/3`, and how many kept it where some did not, `2/3, 1 kept`; empty for an empty
     cell."""
@@ -75,7 +75,7 @@ MOST_BUDGETS = 9
 OPEN = "open"
 """What a cell says whose median is not known."""
 
-UNDER_HALF_IN = "under half in"
+UNDER_HALF_IN = "<½ in"
 """What a cell says, with its budget, where some grokked within it, and fewer than half."""
 
 NOT_IN = "not in"
@@ -170,7 +170,7 @@ KEPT = "2/3, 1 kept: of the 2 that grokked 1 was still at the threshold at its e
 LEGEND: dict[Kind, str] = {
     Kind.MEDIAN: "896–1,024 (2/3): the median grok step is between these evaluated steps; trials grokked",
     Kind.NOT_WITHIN: "not in 4,000 (0/3): none grokked within 4,000 steps, all followed to the end of their budget",
-    Kind.UNDER_HALF: "under half in 4,000 (1/3): fewer than half of the networks grok within 4,000 steps",
+    Kind.UNDER_HALF: "<½ in 4,000 (1/3): fewer than half of the networks grok within 4,000 steps",
     Kind.LATER: "open, >1,024, ≥1,024 (1/3): not known, or later than this if at all; not all were followed on",
     Kind.EMPTY: "–: no trial has reported yet",
 }

@@ -52,7 +52,7 @@ class _Layer:
 def map_figure(map_frame: pd.DataFrame, *, x: str | None = None, y: str | None = None) -> Figure:
     """Draw heat maps of when (median grok step) and whether (share) each cell groks, a panel per facet.
 
-    Cells without a median are grey and hatched and say `not in 4,000`, `under half in 4,000` or `open`, so they
+    Cells without a median are grey and hatched and say `not in 4,000`, `<½ in 4,000` or `open`, so they
     cannot be mistaken for a colour of the scale. `?` marks cells where late and never cannot be told apart. The
     cells carry ids from which `svg` makes hover texts.
 
@@ -350,7 +350,7 @@ def _map_legend(grids: Sequence[Panel]) -> list[Patch]:
     kinds = {cell.kind for cell in cells}
     words = {
         Kind.NOT_WITHIN: "not in n: none grokked within n steps, all followed to the end of their budget",
-        Kind.UNDER_HALF: "under half in n: fewer than half of the networks grok within n steps",
+        Kind.UNDER_HALF: "<½ in n: fewer than half of the networks grok within n steps",
         Kind.LATER: "open, >n, ≥n: not known yet, or later than step n if at all; others were followed no further",
         Kind.EMPTY: "–: no trial has reported yet",
     }

@@ -72,8 +72,8 @@ def test_what_a_cell_says(
         ([NAN] * 3, ["diverged"] * 3, [60] * 3, Kind.NOT_WITHIN, "not in 4,000 (0/3)"),
         ([NAN] * 3, ["stopped"] * 3, [2_048] * 3, Kind.LATER, "open (0/3)?"),
         ([1_000, NAN, NAN], ["grokked", "budget", "budget"], [2_000, 4_000, 4_000], Kind.UNDER_HALF,
-         "under half in 4,000 (1/3)?"),
-        ([NAN, NAN], [None, "budget"], [700, 4_000], Kind.UNDER_HALF, "under half in 4,000 (0/2)…?"),
+         "<½ in 4,000 (1/3)?"),
+        ([NAN, NAN], [None, "budget"], [700, 4_000], Kind.UNDER_HALF, "<½ in 4,000 (0/2)…?"),
         ([NAN, NAN], [None, None], [700, 900], Kind.LATER, "open (0/2)…?"),
     ],
 )  # fmt: skip
