@@ -73,6 +73,9 @@ class Events:
     grok_step: int | None = None
     grok_after_step: int | None = None
     """The evaluated step before the grok step; the network grokked after it. None if there is none."""
+    ungrokked_step: int | None = None
+    """Without a grok the last evaluated step below the threshold, -1 if none was: evaluations after it are fewer
+    than `sustained`, and may be the beginning of a grok that is not certain yet."""
     grok_lost_step: int | None = None
     complexity_peak_step: int | None = None
     complexity_peak_bytes: float | None = None
@@ -153,6 +156,9 @@ def trajectory_events(trajectory: Trajectory, thresholds: Thresholds = Threshold
         fields["tail_complete"] = bool(
             step[-1] >= TAIL_RATIO * step[grokked] and (measured > grokked).sum() >= TAIL_MEASUREMENTS
         )
+    elif len(step):
+        below = np.flatnonzero(~at_threshold)
+        fields["ungrokked_step"] = int(step[below[-1]]) if len(below) else -1
     return Events(**fields)
 
 
@@ -182,13 +188,15 @@ def events(df: pd.DataFrame, thresholds: Thresholds | None = None) -> pd.DataFra
           `budget`: its own budget is over.
         - `memorisation_step`, `grok_step`: optimiser updates; the event lies in (`memorisation_after_step`,
           `memorisation_step`] and (`grok_after_step`, `grok_step`].
+        - `ungrokked_step`: without a grok step, no grok has begun by this one: the last one evaluated, or the one
+          before the last evaluations if these reach the threshold, and are too few to be certain of a grok.
         - `delay`: grok step - memorisation step, steps.
         - `grok_lost_step`: first fall below the threshold after the grok step.
         - `complexity_peak_step`, `complexity_peak_bytes`: from memorisation on.
         - `final_complexity_bytes`: the last measured complexity.
         - `decline`: share of the peak lost at the last measurement; `decline_onset_step`.
         - `last_step`: last evaluated step; the trial was followed up to here.
-        - `censored`: no grok step was seen, so the time to grok is only known to exceed `last_step`.
+        - `censored`: no grok step was seen, so the time to grok is only known to exceed `ungrokked_step`.
         - `tail_complete`: the trial was followed through the tail of its grok.
         - `final_val_accuracy`: at the last evaluated step. `grok_lost`: it grokked, and that is below the
           threshold; a fall that it has recovered from has a `grok_lost_step` only.

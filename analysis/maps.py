@@ -5,8 +5,9 @@ For each trial the time to grok T, in steps, is one of three things:
 - known: it grokked, T is its grok step;
 - not within the budget: it was followed to the end without a grok, T is infinite. The end is the largest budget in
   its cell, or a divergence, after which no grok can come;
-- censored: it was stopped, failed, still runs, or its budget ended before the cell's largest; T is only known
-  to be later than its last step, and may be infinite.
+- censored: it was stopped, failed, still runs, its budget ended before the cell's largest, or its last evaluations
+  reach the threshold and are too few to be certain of a grok; T is only known to be later than its last step, or
+  than the one before these evaluations, and may be infinite.
 
 'Infinite' means no more than that.
 
@@ -181,7 +182,7 @@ def median_bounds(
 
     Args:
         grok_step: steps, NaN where no grok was seen.
-        last_step: last evaluated steps.
+        last_step: steps by which those without a grok had certainly not begun to grok.
         never: whether no grok was seen and none can come.
 
     Returns:
@@ -195,17 +196,36 @@ def median_bounds(
     return float(np.sort(earliest)[middle]), float(np.sort(latest)[middle])
 
 
+def ungrokked_until(trials: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the step by which a trial without a grok had certainly not begun to grok, for each trial.
+
+    It is the last evaluated step, or the one before the last evaluations if these reach the threshold: too few of
+    them to be certain of a grok, and not nothing. What it is for trials that grokked does not matter.
+
+    Args:
+        trials: one row per trial, from `analysis.events`.
+
+    Returns:
+        Steps, shape [n].
+    """
+    last_step = np.asarray(trials["last_step"], dtype=np.float64)
+    if "ungrokked_step" not in trials.columns:
+        return last_step
+    until = np.asarray(trials["ungrokked_step"], dtype=np.float64)
+    return np.where(np.isnan(until), last_step, until)
+
+
 def _cell(trials: pd.DataFrame) -> dict[str, Any]:
     grok_step = trials["grok_step"].to_numpy(dtype=np.float64)
-    last_step = trials["last_step"].to_numpy(dtype=np.float64)
+    ungrokked = ungrokked_until(trials)
     grokked = ~np.isnan(grok_step)
     # A trial in its tail counts as grokked. A `grokked` ending that other thresholds do not confirm counts as no
     # ending.
     because = trials["ended_because"].astype("object").where(~grokked, None).to_numpy()
     budget_steps = int(trials["phase_end_step"].max())
-    to_the_end = (because == "budget") & (last_step >= budget_steps)
+    to_the_end = (because == "budget") & (ungrokked >= budget_steps)
     never = to_the_end | (because == "diverged")
-    lower, upper = median_bounds(grok_step, last_step, never)
+    lower, upper = median_bounds(grok_step, ungrokked, never)
 
     n, count = len(trials), int(grokked.sum())
     undetermined = n - count - int(never.sum())

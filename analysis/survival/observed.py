@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
+from analysis.maps import ungrokked_until
 from analysis.stopping.certificate import drawing_order, known_fates
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def observed(events: pd.DataFrame, audits: pd.DataFrame | None = None) -> Observ
     last = events["last_step"].to_numpy(np.float64)
     before = events["grok_after_step"].to_numpy(np.float64)
     # A grok at the first evaluated step of a phase came at or before it.
-    after = np.where(seen, np.where(np.isnan(before), at - 1, before), last)
+    after = np.where(seen, np.where(np.isnan(before), at - 1, before), ungrokked_until(events))
     because = events["ended_because"].astype("object").to_numpy()
     stopped = ~seen & (because == "stopped")
     began = events["phase_start_step"].to_numpy(np.float64) if "phase_start_step" in events else np.zeros(len(at))

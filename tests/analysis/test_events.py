@@ -59,10 +59,20 @@ def test_the_first_evaluated_step_has_none_before() -> None:
     assert seen.complexity_peak_step is None
 
 
+@pytest.mark.parametrize(
+    ("accuracy", "until"),
+    [([0, 0, 0, 0], 30), ([0, 0, 1, 1], 10), ([0, 1, 1, 0], 30), ([1, 1], -1), ([0, 1, 1, 1], None)],
+)
+def test_by_when_no_grok_had_begun(accuracy: list[float], until: int | None) -> None:
+    steps = [10 * n for n in range(len(accuracy))]
+    seen = trajectory_events(Trajectory.of(steps, accuracy, accuracy, [None] * len(steps)))
+    assert seen.ungrokked_step == until
+
+
 def test_two_at_the_threshold_are_not_yet_an_event() -> None:
     trajectory = Trajectory.of([0, 1, 2, 3], [0, 1, 1, 0], [0, 0, 1, 1], [9, 9, 9, 9])
     seen = trajectory_events(trajectory)
-    assert seen == Events(final_complexity_bytes=9)
+    assert seen == Events(final_complexity_bytes=9, ungrokked_step=1)
     assert trajectory_events(trajectory, Thresholds(sustained=2)).grok_step == 2
 
 

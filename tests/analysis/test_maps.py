@@ -105,6 +105,18 @@ def test_a_shorter_budget_than_the_cells_largest_is_no_never() -> None:
     assert (record["median_at_least"], record["undetermined"]) == (1000, 1)
 
 
+def test_a_trial_that_ends_at_the_threshold_is_not_said_to_have_failed() -> None:
+    """Two of its three seeds end at the threshold: too late to be certain of a grok, and no failure either."""
+    ends = [(NAN, 1000.0, "budget")] * 3
+    surely = one(cell(*ends, ungrokked_step=[1000.0, 1000.0, 1000.0]))
+    assert (surely["undetermined"], surely["median_grok_step"]) == (0, INF)
+    perhaps = one(cell(*ends, ungrokked_step=[1000.0, 864.0, 736.0]))
+    assert perhaps["undetermined"] == 2
+    assert math.isnan(perhaps["median_grok_step"])
+    assert perhaps["median_at_least"] == 864
+    assert perhaps["share_high"] == wilson(2, 3)[1]
+
+
 def test_censored_trials_are_counted_by_ending() -> None:
     endings = ["budget", "budget", "stopped", "diverged", "failed", None]
     record = one(cell(GROKKED, *[(NAN, 1000.0, ending) for ending in endings]))

@@ -44,6 +44,13 @@ def test_intervals_hold_the_groks_and_the_others_are_censored_at_their_last_step
     assert not (known.stopped | known.marked).any()
 
 
+def test_a_trial_that_ends_at_the_threshold_is_censored_before_it_reached_it() -> None:
+    events = frame(("late", NAN, NAN, 1_000, "budget"), ("never", NAN, NAN, 1_000, "budget"))
+    known = observed(events.assign(ungrokked_step=[832.0, 1_000.0]))
+    assert known.after.tolist() == [832, 1_000]
+    assert known.at.tolist() == [np.inf, np.inf]
+
+
 def test_audited_trials_count_for_stopped_ones_from_their_mark_on() -> None:
     events = frame(
         ("stopped", NAN, NAN, 200, "stopped"),
