@@ -20,6 +20,7 @@ from analysis.regimes import regimes as regimes_of
 from analysis.report import pictures, tables
 from analysis.report.ahead import ahead
 from analysis.report.compressed import compressed
+from analysis.report.effects import effects_table
 from analysis.report.output import Output
 from analysis.report.summary import result_sentence
 from analysis.results_folder import opened
@@ -131,6 +132,7 @@ def _page(
         "overview": tables.overview(planned, events, regimes_of(rows)),
         "failures": tables.failures(planned),
         "cells": tables.cells(grid),
+        "effects": effects_table(events, audited),
         "audit": _audit_sentence(ended, events, stopped),
         "compute": tables.spending(events, rows),
         "settings": tables.settings_table(planned, ended),
