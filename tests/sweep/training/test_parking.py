@@ -112,7 +112,7 @@ def test_with_a_grok_in_the_cell_no_trial_is_parked_before_a_longer_patience_is_
 
 def test_hard_failures_shorten_the_patience_and_near_ones_do_not() -> None:
     rule = parking()
-    saw(rule, history(trial(1), LAST, accuracy=0.7))
+    saw(rule, history(trial(1), LAST, accuracy=0.95))
     assert rule.evidence(trial(0)) == Evidence(0, 0)
     saw(rule, history(trial(2), LAST))
     assert rule.evidence(trial(0)) == Evidence(0, 1)
