@@ -216,7 +216,7 @@ def test_seeds_of_a_setting_are_in_one_cohort_first_seeds_first(parked: Path) ->
 
 
 def test_trials_are_parked_only_where_they_are_evaluated_between_blocks() -> None:
-    with pytest.raises(sweep.SpecificationError, match="stop: park needs schedule: default"):
+    with pytest.raises(sweep.SpecificationError, match="stop: park, the usual rule, needs schedule: default"):
         SweepConfig(schedule="paper")
     assert SweepConfig(stop="decline", schedule="paper").schedule == "paper"
 
