@@ -27,7 +27,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 import analysis
-from analysis.errors import AnalysisError, ResultsWarning
+from analysis.errors import AnalysisError, OlderResults, ResultsWarning
 from analysis.report import write_report
 from sweep.errors import SweepError
 from sweep.plan.plan import plan
@@ -59,12 +59,14 @@ class Target:
     files: Callable[[Folder], list[Path]]
     prepare: Callable[[Folder], None]
     """Done once."""
+    compacted: bool
+    """Whether the reports of the sweep are put together, which schema 1 never did."""
     ask: Callable[[Folder, bool], object]
     """What a user sees: compared with the answer before the damage. The flag asks for the report, too."""
 
 
-def make(path: Path) -> Folder:
-    """Train a tiny sweep with several reports."""
+def make(path: Path, *, compacted: bool) -> Folder:
+    """Train a tiny sweep with several reports, which are put together at its end or not."""
     config = SweepConfig(
         task={"modulus": 7},
         model={"width": 8, "heads": 2},
@@ -76,6 +78,8 @@ def make(path: Path) -> Folder:
         results=str(path),
     )
     cohort_training.STEP_BLOCKS = cohort_training.REPORT_BLOCKS = 1
+    if not compacted:
+        cohort_training.compact = lambda _store, _cohort: None
     run_here(config)
     return Folder(config, path)
 
@@ -108,8 +112,8 @@ def ask_tables(folder: Folder, report: bool) -> object:
 
 
 TARGETS: dict[str, Target] = {
-    "tables": Target(table_files, lambda _: None, ask_tables),
-    "tables-1": Target(table_files, without_checksums, ask_tables),
+    "tables": Target(table_files, lambda _: None, True, ask_tables),
+    "tables-1": Target(table_files, without_checksums, False, ask_tables),
 }
 
 
@@ -153,7 +157,9 @@ def outcome(target: Target, folder: Folder, before: object, report: bool) -> tup
             return ("refused in one line" if "\n" not in str(error) else "refused in several lines"), ""
         except Exception:
             return "stack trace", traceback.format_exc()
-    said = any(issubclass(warning.category, ResultsWarning) for warning in caught)
+    # That a table is old is said of sound ones, too.
+    kinds = [warning.category for warning in caught if not issubclass(warning.category, OlderResults)]
+    said = any(issubclass(kind, ResultsWarning) for kind in kinds)
     if said:
         return "left out, and said", ""
     return ("read, equal" if after == before else "read, altered in silence"), ""
@@ -164,7 +170,7 @@ def run(name: str, count: int, seed: int) -> pd.DataFrame:
     target, draw = TARGETS[name], random.Random(seed)
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as place:
-        folder = make(Path(place, "results"))
+        folder = make(Path(place, "results"), compacted=target.compacted)
         target.prepare(folder)
         files = target.files(folder)
         kinds = mutations([file.read_bytes() for file in files])

@@ -202,7 +202,7 @@ def _penalty(data: CureData) -> Floats:
 
 
 def _sums(data: CureData, law: Law, local: Floats) -> tuple[float, Floats, Floats]:
-    """Return the log-likelihood, and gradients [c, 3] and informations [c, 3, 3] of cells."""
+    """Return the log-likelihood, and gradients [c, 3] and information matrices [c, 3, 3] of cells."""
     value, gradient, hessian = log_likelihoods(law, data.log_after, data.log_at, local[data.cell])
     summed = np.empty((data.cells, 12))
     columns = np.concatenate([gradient, hessian.reshape(-1, 9)], axis=1) * data.weight[:, None]
