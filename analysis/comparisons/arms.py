@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
 from analysis.intervals import median_interval, paired_difference
-from analysis.maps import ungrokked_until
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +101,7 @@ def _pairs(trials: pd.DataFrame, first: Mapping[str, Any], second: Mapping[str, 
     unknown = [name for name in (*first, *second) if name not in names]
     if unknown:
         raise AnalysisError(f"{unknown[0]!r} is not among the settings in these rows: {', '.join(names)}")
-    to_budget = ungrokked_until(trials) >= trials["budget_steps"]
+    to_budget = trials["last_step"] >= trials["budget_steps"]
     own = trials[names].assign(
         trial_id=trials["trial_id"],
         grok_step=trials["grok_step"],
