@@ -46,7 +46,7 @@ class Outlook:
             return f"{text}, nor memorised, so nothing can be forecast yet."
         young = self.running + self.parked - self.memorised
         likely = f"{self.likely:,}" if self.likely else "none"
-        likely += f" {'is' if self.likely <= 1 else 'are'} likely to within the budget"
+        likely += f" {'is' if self.likely <= 1 else 'are'} likely to grok within the budget"
         text += f": {likely}, and about {counted(round(self.expected_groks), 'grok')} can be expected in all."
         if young:
             has = "has" if young == 1 else "have"

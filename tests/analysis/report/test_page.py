@@ -132,7 +132,7 @@ def test_the_page_says_when_the_others_will_grok(tmp_path: Path, monkeypatch: py
     path = write_sweep(tmp_path / "sweep", [(trial(seed), fate) for seed, fate in enumerate(fates)])
     section = Path(write_report(path).report).read_text().split('<section id="ahead">')[1].split("</section>")[0]
     assert section.count("<tr>") == 1 + 6  # what has not memorised has no forecast
-    assert "6 running trials have not grokked: 5 are likely to within the budget" in section
+    assert "6 running trials have not grokked: 5 are likely to grok within the budget" in section
     assert "1 of them has not memorised and has no forecast." in section
     assert "1 trial was stopped by the rule before a grok." in section
     assert "nan" not in section

@@ -24,7 +24,8 @@ def test_running_trials_are_summed_up_and_the_next_ones_named(tmp_path: Path) ->
     assert ahead.next["further_steps"].is_monotonic_increasing
     assert ahead.next["further_steps"].iloc[0] == alive["further_steps"].min()
     assert ahead.sentence == (
-        "5 running trials have not grokked: 4 are likely to within the budget, and about 4 groks can be expected "
+        "5 running trials have not grokked: 4 are likely to grok within the budget, and about 4 groks can be "
+        "expected "
         "in all. 1 of them has not memorised and has no forecast."
     )
 

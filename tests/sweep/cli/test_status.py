@@ -39,7 +39,7 @@ def test_which_trials_will_grok_and_how_long_to_wait(tmp_path: Path) -> None:
         "       1  failed",
         "25 of 31 trials have grokked, whichever way they ended.",
     ]
-    assert lines[6].startswith("4 running trials have not grokked: 4 are likely to within the budget, and about 4")
+    assert lines[6].startswith("4 running trials have not grokked: 4 are likely to grok within the budget, ")
     assert len(lines) == 7 + 3 + 2
     stated = json.loads(sweep("status", place, "--json").stdout)
     ahead = stated["forecast"]
