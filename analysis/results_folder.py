@@ -30,7 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from analysis.checks.findings import KEEP_ELSEWHERE, SET_ASIDE, TRAIN_AGAIN, Damaged, Finding, Kind, warn
+from analysis.checks.findings import KEEP_ELSEWHERE, SET_ASIDE, TRAIN_AGAIN, Damaged, Finding, Gone, Kind, warn
 from analysis.checks.listing import Compacted, Listing, TableFile
 from analysis.checks.records import LARGEST_BYTES as LARGEST_RECORD_BYTES
 from analysis.checks.records import CohortFile, RequestFile, parse_cohort, parse_failure, parse_request
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
 _AT_ONCE = 8
 """Files read at once, by threads in a bucket, where most time is spent waiting; locally threads only cost time."""
 
-
-_GONE = "it has just gone"
 
 _T = TypeVar("_T")
 
@@ -235,7 +233,7 @@ class ResultsFolder:
                 contents = pool.map(lambda entry: self._read_file(name, entry[0], entry[1], columns), portion)
                 for (report, file), content in zip(portion, contents, strict=True):
                     if isinstance(content, Damaged):
-                        if str(content) == _GONE and self._listing.follow():
+                        if isinstance(content, Gone) and self._listing.follow():
                             raise Compacted
                         self._fault(report, Finding("damaged", file.name, str(content), TRAIN_AGAIN))
                         continue
@@ -255,7 +253,7 @@ class ResultsFolder:
             data = self._files.read(file.name)
         except FileNotFoundError:
             # It may have been compacted, or a run that has begun meanwhile may have set it aside.
-            return Damaged(_GONE)
+            return Gone("it has just gone")
         except NotAFile as error:
             return Damaged(f"it is {error.strerror}")
         except OSError as error:

@@ -32,6 +32,10 @@ class Damaged(Exception):
     """A file cannot be believed; the text says what is wrong with it, without its name."""
 
 
+class Gone(Damaged):
+    """A file that was listed is not there any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What is wrong with one file of a results folder."""

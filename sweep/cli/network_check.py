@@ -39,7 +39,7 @@ def check_file(
         facts["damage"] = str(error)
     else:
         facts |= {"tensors": len(weights), "parameters": sum(weight.numel() for weight in weights.values())}
-        facts |= _scores(file, None) if like is None else _compared(file, *_original(file, like, trial, step))
+        facts |= _scores(file) if like is None else _compared(file, *_original(file, like, trial, step))
     if as_json:
         print_json(facts)
     else:
@@ -61,28 +61,32 @@ def _original(file: str, like: str, trial: str | None, step: int | None) -> tupl
     return load_named(like, trial, step), f"trial {trial} of {like}"
 
 
-def _scores(file: str, like: LoadedNetwork | None) -> dict[str, Any]:
+def _scores(file: str) -> dict[str, Any]:
     from trainables.errors import ConfigError
     from trainables.networks import load_network
-    from trainables.networks.measure import scores
 
     try:
-        network = load_network(file, like)
+        network = load_network(file)
     except ConfigError as error:
-        if like is not None:
-            raise
         return {"unknown": " ".join(str(error).split())}
-    own = scores(network, network.parameters)
-    return {"train_accuracy": own.train_accuracy, "val_accuracy": own.val_accuracy}
+    return _accuracies(network)
 
 
 def _compared(file: str, original: LoadedNetwork, name: str) -> dict[str, Any]:
     from trainables.networks import load_network
     from trainables.networks.behaviour import Limits, behaviour
 
-    seen = behaviour(original, load_network(file, original).parameters)
+    network = load_network(file, original)
+    seen = behaviour(original, network.parameters)
     facts = {"like": name, "behaviour": seen.as_dict(), "exceeded": Limits().exceeded(seen)}
-    return {**_scores(file, original), **facts}
+    return {**_accuracies(network), **facts}
+
+
+def _accuracies(network: LoadedNetwork) -> dict[str, Any]:
+    from trainables.networks.measure import scores
+
+    own = scores(network, network.parameters)
+    return {"train_accuracy": own.train_accuracy, "val_accuracy": own.val_accuracy}
 
 
 def _print(facts: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ What an interruption leaves is finished by the next run, or by `sweep check --re
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -101,8 +102,8 @@ def left_over_findings(files: Files) -> list[Finding]:
 def due(files: Files) -> list[str]:
     """Return the cohorts with files that compaction can put together or delete, if they have ended."""
     rows = counted_reports(_listed_names(files, "rows"))
-    many = [report.cohort_id for report in rows if not report.is_compacted]
-    return sorted({*(one for one in many if many.count(one) >= FEWEST_FILES), *left_over(files)})
+    numbers = Counter(report.cohort_id for report in rows if not report.is_compacted)
+    return sorted({*(one for one, number in numbers.items() if number >= FEWEST_FILES), *left_over(files)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,9 +33,11 @@ def worth_keeping(results: str) -> list[WorthKeeping]:
     """List the networks that `analysis.decide` says to compress, in the order of their trials."""
     from analysis.decide import decide
     from analysis.load import kept_steps, load
+    from analysis.results_folder import opened
 
-    rows = load(results)
-    kept = kept_steps(results, set(rows["trial_id"].astype(str)))
+    place = opened(results)
+    rows = load(place)
+    kept = kept_steps(place, set(rows["trial_id"].astype(str)))
     advice = decide(rows, kept=kept)
     there = set(zip(kept["trial_id"].astype(str), kept["step"].astype(int), strict=True))
     chosen = advice[advice["action"].eq("compress")]
