@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ CONFIDENCE = 0.95
 
 RESAMPLES = 1000
 """Number of resamples of a bootstrap."""
+
+Numbers = TypeVar("Numbers", float, NDArray[np.float64])
 
 _CHUNK_VALUES = 250_000
 """Values of resamples held at once, a bound on memory: 2 MB for each array, which fits into a cache."""
@@ -34,12 +37,25 @@ def wilson(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[floa
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = successes / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    half = wilson_width(share, n, confidence) / 2
     # At the edges the ends are exact; rounding would give 1e-17 instead of 0.
     return (
         0.0 if successes == 0 else max(0.0, centre - half),
         1.0 if successes == n else min(1.0, centre + half),
     )
+
+
+def wilson_width(share: Numbers, n: Numbers, confidence: float = CONFIDENCE) -> Numbers:
+    """Return the width of the Wilson score interval, before its ends are kept within [0, 1].
+
+    Args:
+        share: of successes, a number or an array.
+        n: the number of observations, above 0; a number or an array.
+        confidence: two-sided target coverage.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    spread: Numbers = (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    return 2 * z / (1 + z**2 / n) * spread
 
 
 def paired_difference(

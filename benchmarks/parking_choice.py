@@ -20,6 +20,7 @@ from analysis.replay.calibration import Replayed
 from analysis.replay.lanes import LANES, Rule, parking
 from analysis.replay.recordings import recordings
 from analysis.replay.score import Score, Scoring, total
+from analysis.replay.table import Line, lines_frame
 from analysis.stopping.calibration import ALPHA
 from analysis.stopping.conformal import PATIENCES
 from analysis.stopping.parking import ParkingParameters
@@ -59,25 +60,14 @@ VARIATIONS: dict[str, dict[str, Any]] = {
     "15 %, as -.4, hard below .9": {"hard_accuracy": 0.9, "stall": {"loss_fall": 0.15, "complexity_fall": 0.4}},
 }
 
+COLUMNS = ["rule", "saved", "of_oracle", "of_hard_oracle", "makespan_saved", "lost", "grokkers"]
+
 
 def family(differences: Mapping[str, Any], patience: float) -> Rule:
     """Return a variation of the parking rule with a patience."""
     of_stall = replace(STALL_BEFORE, **differences.get("stall", {}))
     own = BEFORE | {name: value for name, value in differences.items() if name != "stall"}
     return parking(ParkingParameters(patience=patience, stall=of_stall, **own))
-
-
-def line(scores: Mapping[str, Score]) -> dict[str, Any]:
-    """Return what is printed of the scores of all sweeps."""
-    one = total(scores.values())
-    return {
-        "saved": one.saved,
-        "of_oracle": one.of_oracle,
-        "of_hard_oracle": one.of_hard_oracle,
-        "makespan": one.saved_makespan,
-        "lost": len(one.lost),
-        "grokkers": one.grokkers,
-    }
 
 
 def nested(
@@ -115,17 +105,18 @@ def main() -> None:
         name: Replayed(scoring, lambda patience, differences=differences: family(differences, patience))
         for name, differences in VARIATIONS.items()
     }
-    lines = {name: line(one.left_out(chosen.alpha)) for name, one in families.items()}
+    lines = [Line(name, chosen.alpha, None, one.left_out(chosen.alpha)) for name, one in families.items()]
     scores, names = nested(families, list(sweeps), chosen.alpha)
-    lines["nested choice"] = line(scores)
+    lines.append(Line("nested choice", chosen.alpha, None, scores))
+    rows = lines_frame(lines)[COLUMNS].to_dict("records")
     if chosen.json:
-        print(json.dumps({"lines": lines, "chosen": names}, indent=1))
+        print(json.dumps({"lines": rows, "chosen": names}, indent=1))
         return
     print(f"{'':<26}{'saved':>8}{'oracle':>9}{'hard':>7}{'makespan':>10}{'lost':>12}")
-    for name, one in lines.items():
+    for one in rows:
         print(
-            f"{name:<26}{one['saved']:>8.1%}{one['of_oracle']:>9.0%}{one['of_hard_oracle']:>7.0%}"
-            f"{one['makespan']:>10.1%}{one['lost']:>5} of {one['grokkers']}"
+            f"{one['rule']:<26}{one['saved']:>8.1%}{one['of_oracle']:>9.0%}{one['of_hard_oracle']:>7.0%}"
+            f"{one['makespan_saved']:>10.1%}{one['lost']:>5} of {one['grokkers']}"
         )
     for sweep, name in names.items():
         print(f"{sweep}: {name}")

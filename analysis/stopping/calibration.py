@@ -136,14 +136,15 @@ class Calibration:
         Raises:
             AnalysisError: they can promise none.
         """
-        for alpha in LEVELS[:-1]:
+        for alpha in LEVELS:
             try:
                 self.patience(alpha, signal)
             except AnalysisError:
-                continue
-            return alpha
-        self.patience(LEVELS[-1], signal)
-        return LEVELS[-1]
+                if alpha == LEVELS[-1]:
+                    raise
+            else:
+                break
+        return alpha
 
     @property
     def given_up(self) -> dict[EvidenceKind, GivenUp]:

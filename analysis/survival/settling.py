@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import CONFIDENCE
+from analysis.intervals import CONFIDENCE, wilson_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def seeds_to_settle(cells: pd.DataFrame) -> NDArray[np.float64]:
     share, low, high = (cells[name].to_numpy(np.float64) for name in ("share", "share_low", "share_high"))
     shares, counts = np.nan_to_num(share, nan=0.5)[:, None], np.arange(1.0, _MOST + 1)
     apart = 2 * np.abs(shares - 0.5) * np.sqrt(counts) > _Z
-    needed = counts[((_widths(shares, counts) <= NARROW) | apart).argmax(axis=1)]
+    needed = counts[((wilson_width(shares, counts) <= NARROW) | apart).argmax(axis=1)]
     worth = effective_numbers(cells)
     settled = (low > 0.5) | (high < 0.5) | (high - low <= NARROW)
     more = np.ceil(np.maximum(needed - worth, 1) * cells["n"].to_numpy(np.float64) / worth)
@@ -56,12 +56,6 @@ def effective_numbers(cells: pd.DataFrame) -> NDArray[np.float64]:
     share, n = cells["share"].to_numpy(np.float64), cells["n"].to_numpy(np.float64)
     wide = (cells["share_high"] - cells["share_low"]).to_numpy(np.float64)[:, None]
     counts = np.unique(np.geomspace(1, max(float(n.max(initial=1)), 2.0), 300))
-    enough = _widths(np.nan_to_num(share, nan=0.5)[:, None], counts) <= wide
+    enough = wilson_width(np.nan_to_num(share, nan=0.5)[:, None], counts) <= wide
     worth = counts[np.where(enough.any(axis=1), enough.argmax(axis=1), -1)]
     return np.where(cells["followed"].to_numpy(np.float64) == n, n, np.minimum(worth, n))
-
-
-def _widths(share: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the widths of Wilson's interval, [c, k], for shares [c, 1] and numbers of trials [k]."""
-    variance = share * (1 - share) / counts + _Z**2 / (4 * counts**2)
-    return np.asarray(2 * _Z * np.sqrt(variance) / (1 + _Z**2 / counts))

@@ -51,8 +51,10 @@ class Brake:
 
     def judge(self) -> str | None:
         """Return a sentence for people, after suspending the rule, if it is seen now that it errs too often."""
+        if self._suspended:
+            return None
         sentence = self._alarm.suspends(known_fates(self._order, self._fates))
-        if self._suspended or sentence is None:
+        if sentence is None:
             return None
         self._book.suspend(self._rule)
         self._suspended = True

@@ -190,10 +190,15 @@ class WatchedTrials:
         They count in the order in which they were added, which depends on no outcome, up to the first one that
         may yet grok.
         """
-        waits = {name: known for name, known in self._trials.items() if known.audited}
-        order = [name for name, known in waits.items() if name in self._audited or not known.over]
-        self.suspended = self.suspended or self._alarm.suspends(known_fates(order, self._audited))
-        if self.suspended:
+        if self.suspended is not None:
+            return
+        order = [
+            name
+            for name, known in self._trials.items()
+            if known.audited and (name in self._audited or not known.over)
+        ]
+        self.suspended = self._alarm.suspends(known_fates(order, self._audited))
+        if self.suspended is not None:
             self._rule.hear({}, suspended=True)
 
     def _in_last_phase(self, trial_id: str) -> bool:

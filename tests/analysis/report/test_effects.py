@@ -8,15 +8,7 @@ import pandas as pd
 import analysis
 from analysis.report.effects import MOST_CELLS, effects_table
 
-AUDITS = pd.DataFrame(
-    {
-        "trial_id": pd.Series(dtype="str"),
-        "audit_share": pd.Series(dtype="float64"),
-        "audited": pd.Series(dtype="bool"),
-        "drawn": pd.Series(dtype="bool"),
-        "marked_at_step": pd.Series(dtype="float64"),
-    }
-)
+AUDITS = analysis.audits([])
 
 
 def events(seeds: int = 6, decays: int = 2, *, groks: bool = True) -> pd.DataFrame:
