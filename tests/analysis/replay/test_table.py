@@ -77,6 +77,8 @@ def test_the_shipped_recordings_give_the_same_table_as_the_documentation() -> No
         stated = f"| `{line.rule}` | {level} | {one.saved:.1%} |"
         assert stated in page
         assert f"| {len(one.lost)} of {one.grokkers} |" in page
+        if line.rule == "park" and line.alpha == 0.01:
+            assert all(f"`{trial_id}`" in page for trial_id in one.lost)
 
 
 def test_the_held_out_sweep_gives_the_same_table_as_the_documentation() -> None:
